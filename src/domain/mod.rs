@@ -1,0 +1,18 @@
+//! The words of the product as types: pure, no io, no clock, no randomness.
+
+pub mod employee;
+pub mod event;
+pub mod hash;
+pub mod ids;
+pub mod memory;
+pub mod role;
+pub mod time;
+pub mod trigger;
+
+pub use employee::{Concurrency, ConflictPolicy, EmployeeSpec, Misfire, Overlap, ScheduleSpec, SubscriptionSpec};
+pub use hash::ContentHash;
+pub use ids::{ApprovalId, ConnectionId, EffectId, EmployeeId, ExecutionId, HookId, KeyId, OrgId, ScheduleId};
+pub use memory::{MemoryLayer, MemoryView, MemoryWrite};
+pub use role::Role;
+pub use time::Timestamp;
+pub use trigger::{Trigger, TriggerType};

@@ -1,0 +1,3 @@
+//! Graphs and runs: specs, validation, compilation to a plan, expressions, and the run machine. Pure: no io, no clock, no tokio.
+
+pub mod fact;

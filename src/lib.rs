@@ -1,0 +1,4 @@
+//! Tenure: the runtime that employs digital employees. `ARCHITECTURE.md` is the map.
+
+pub mod domain;
+pub mod graph;
