@@ -1,0 +1,36 @@
+//! Putting together what is handed to the journal.
+
+use crate::{domain::OrgId, persistence::Append};
+
+/// An append of `org` with nothing in it.
+pub fn new_append(org: OrgId) -> Append {
+    Append::new(org)
+}
+
+/// Adds `later`, of the same run, to `earlier`: one run's facts of one transaction are one row.
+///
+/// The caller keeps the order: `later` was submitted after `earlier`, and its facts follow on.
+pub fn merge(earlier: &mut Append, later: Append) {
+    debug_assert_eq!(earlier.org, later.org);
+    match (&mut earlier.run, later.run) {
+        (Some(run), Some(next)) => {
+            debug_assert!(next.facts.is_empty() || run.facts.is_empty() || next.first_seq == run.first_seq + run.facts.len() as u32);
+            if run.facts.is_empty() {
+                run.first_seq = next.first_seq;
+            }
+            run.facts.extend(next.facts);
+            run.insert = run.insert.take().or(next.insert);
+            run.status = next.status.or(run.status.take());
+        }
+        (slot @ None, next) => *slot = next,
+        (Some(_), None) => {}
+    }
+    earlier.blobs.extend(later.blobs);
+    earlier.approvals.extend(later.approvals);
+    earlier.timers.extend(later.timers);
+    earlier.waits.extend(later.waits);
+    earlier.effects.extend(later.effects);
+    earlier.memory.extend(later.memory);
+    earlier.snapshots.extend(later.snapshots);
+    earlier.fires.extend(later.fires);
+}

@@ -1,0 +1,294 @@
+//! A connector: the one actor that calls the outside for one connection, inside its limits.
+//!
+//! Invariants: calls leave in the order in which they came, as the quota allows; a write leaves only after its `sent` is durable; what is
+//! queued has a bound and a deadline. Persists the state of its rate limiter, so that a restart does not begin with a full bucket.
+
+pub mod connections;
+mod pool;
+mod queue;
+
+pub use pool::ConnectorPool;
+pub use queue::ConnectorView;
+
+use super::{
+    append::new_append,
+    core::Core,
+    mailbox::{Envelope, Mailbox, Named},
+    vitals::{Vitals, Waiting},
+};
+use crate::{
+    connect::{CallOutcome, HttpCaller, SecretName, ShapedRequest},
+    domain::{ConnectionId, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
+    persistence::{EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec, snapshot_kind},
+};
+use connections::Connection;
+use queue::{LimiterState, Next, Queue, Retry};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
+use std::{
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{sync::oneshot, time::Instant};
+
+/// Calls that may wait; with a usual quota of one a second this is already more than a quarter of an hour.
+const QUEUE_MAX: usize = 1_000;
+const MAILBOX: usize = 4_000;
+/// The limiter's state is written at most this often.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
+
+/// The ledger's row of a write, for the note that it leaves now.
+#[derive(Clone, Copy, Debug)]
+pub struct EffectTicket {
+    pub org: OrgId,
+    pub execution: ExecutionId,
+    pub effect: EffectId,
+    pub attempts: i32,
+}
+
+/// One call.
+pub struct CallRequest {
+    pub request: ShapedRequest,
+    /// What it takes from the quota.
+    pub cost: u32,
+    /// When the caller stops waiting: for its turn, for retries, for the answer.
+    pub deadline: Instant,
+    pub employee: EmployeeId,
+    /// Of a write.
+    pub effect: Option<EffectTicket>,
+}
+
+/// Why a call did not leave. It surely had no effect.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConnectorError {
+    #[error("too many calls wait for this connection")]
+    Overloaded,
+    #[error("the call's turn did not come in time: {0}")]
+    Deadline(String),
+    #[error("the provider has failed too often, calls are held back for {}s", .0.as_secs().max(1))]
+    BreakerOpen(Duration),
+    #[error("the connection's token cannot be used: {0}")]
+    Token(String),
+    #[error("the write could not be made durable before it left")]
+    NotDurable,
+    #[error("the connector has stopped")]
+    Stopped,
+}
+
+impl ConnectorError {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Overloaded => "overloaded",
+            Self::Deadline(_) => "timeout",
+            Self::BreakerOpen(_) => "breaker_open",
+            Self::Token(_) => "auth_error",
+            Self::NotDurable => "not_durable",
+            Self::Stopped => "unavailable",
+        }
+    }
+}
+
+type Answer = Result<CallOutcome, ConnectorError>;
+
+#[derive(Clone)]
+struct ConnectorHandle(Mailbox<Message>);
+
+impl ConnectorHandle {
+    async fn spawn(parent: ActorCell, args: Args) -> Result<Self, ractor::SpawnErr> {
+        let vitals = args.core.vitals.register(path(args.connection.id), "connector", Some(args.connection.org), MAILBOX);
+        let (actor, _) = Actor::spawn_linked(None, Connector(args), vitals.clone(), parent).await?;
+        Ok(Self(Mailbox::new(actor, vitals)))
+    }
+
+    async fn call(&self, request: CallRequest) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        let call = Call { request: Arc::new(request), reply, attempts: 0 };
+        match self.0.offer(Message::Call(Box::new(call))) {
+            Ok(()) => answer.await.unwrap_or(Err(ConnectorError::Stopped)),
+            Err((super::mailbox::SendError::Full, _)) => Err(ConnectorError::Overloaded),
+            Err((super::mailbox::SendError::Stopped, _)) => Err(ConnectorError::Stopped),
+        }
+    }
+}
+
+fn path(id: ConnectionId) -> String {
+    format!("node/connector_pool/connector:{id}")
+}
+
+struct Args {
+    core: Arc<Core>,
+    http: HttpCaller,
+    connection: Arc<Connection>,
+}
+
+/// A call and who waits for it.
+struct Call {
+    request: Arc<CallRequest>,
+    reply: oneshot::Sender<Answer>,
+    attempts: u32,
+}
+
+enum Message {
+    Call(Box<Call>),
+    Returned { call: Box<Call>, answer: Answer },
+    Wake,
+}
+impl Named for Message {
+    fn name(&self) -> &'static str {
+        match self {
+            Message::Call(_) => "call",
+            Message::Returned { .. } => "returned",
+            Message::Wake => "wake",
+        }
+    }
+}
+
+struct Connector(Args);
+
+struct State {
+    vitals: Arc<Vitals>,
+    queue: Queue<Box<Call>>,
+    wake_at: Option<Instant>,
+    saved_at: Instant,
+}
+
+impl Actor for Connector {
+    type Msg = Envelope<Message>;
+    type State = State;
+    type Arguments = Arc<Vitals>;
+
+    async fn pre_start(&self, _: ActorRef<Self::Msg>, vitals: Arc<Vitals>) -> Result<State, ActorProcessingErr> {
+        let quota = self.0.connection.quota;
+        let queue = match restore(&self.0.core, self.0.connection.id).await {
+            Some(state) => Queue::restored(quota, QUEUE_MAX, state),
+            None => Queue::new(quota, QUEUE_MAX),
+        };
+        Ok(State { vitals, queue, wake_at: None, saved_at: Instant::now() })
+    }
+
+    async fn handle(&self, myself: ActorRef<Self::Msg>, message: Self::Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        let (message, _handling) = message.open(&state.vitals);
+        match message {
+            Message::Call(call) => {
+                if let Err(call) = state.queue.push(call) {
+                    let _ = call.reply.send(Err(ConnectorError::Overloaded));
+                }
+            }
+            Message::Returned { call, answer } => self.returned(*call, answer, state),
+            Message::Wake => state.wake_at = None,
+        }
+        self.send_what_may(&myself, state);
+        self.save(state);
+        Ok(())
+    }
+}
+
+impl Connector {
+    fn now(&self) -> Timestamp {
+        self.0.core.clock.now()
+    }
+
+    /// Takes from the queue what the quota, the breaker and the number of open calls allow.
+    fn send_what_may(&self, myself: &ActorRef<Envelope<Message>>, state: &mut State) {
+        // Who does not wait any more takes nobody's turn.
+        state.queue.drop_where(|call| call.reply.is_closed());
+        let (now, instant) = (self.now(), Instant::now());
+        for call in state.queue.take_where(|call| call.request.deadline <= instant) {
+            let reason = state.queue.reason_in_words(now);
+            let _ = call.reply.send(Err(ConnectorError::Deadline(reason)));
+        }
+        let wait = loop {
+            match state.queue.next(now, |call| call.request.cost) {
+                Next::Send(call) => self.send(call, myself, state),
+                Next::Wait(wait) => break wait,
+            }
+        };
+        let earliest = state.queue.iter().map(|call| call.request.deadline).min();
+        let at = wait.map(|wait| instant + wait).into_iter().chain(earliest).min();
+        state.vitals.set_waiting(wait.filter(|_| !state.queue.is_empty()).map(|_| Waiting { on: state.queue.reason_in_words(now), since: now }));
+        if let Some(at) = at
+            && state.wake_at.is_none_or(|known| at < known)
+        {
+            state.wake_at = Some(at);
+            let own = Mailbox::new(myself.clone(), state.vitals.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep_until(at).await;
+                let _ = own.tell(Message::Wake);
+            });
+        }
+    }
+
+    fn send(&self, mut call: Box<Call>, myself: &ActorRef<Envelope<Message>>, state: &State) {
+        call.attempts += 1;
+        let own = Mailbox::new(myself.clone(), state.vitals.clone());
+        let (core, http, connection) = (self.0.core.clone(), self.0.http.clone(), self.0.connection.clone());
+        tokio::spawn(async move {
+            let request = call.request.clone();
+            let answer = tokio::select! {
+                answer = exchange(&core, &http, &connection, &request) => answer,
+                // The step was cancelled: close the request.
+                () = call.reply.closed() => Err(ConnectorError::Stopped),
+            };
+            let _ = own.tell(Message::Returned { call, answer });
+        });
+    }
+
+    fn returned(&self, call: Call, answer: Answer, state: &mut State) {
+        let now = self.now();
+        let write = call.request.effect.is_some();
+        let seed = call.request.employee.uuid().as_u64_pair().1 ^ u64::from(call.attempts);
+        match state.queue.settle(&answer, write, call.attempts, seed, now) {
+            Retry::At(_) if call.reply.is_closed() => {}
+            Retry::At(wait) if Instant::now() + wait < call.request.deadline => state.queue.push_again(Box::new(call), now.after(wait)),
+            _ => drop(call.reply.send(answer)),
+        }
+    }
+
+    /// Writes the limiter's state now and then. What is lost by a crash is a few seconds of it.
+    fn save(&self, state: &mut State) {
+        if state.saved_at.elapsed() < SNAPSHOT_EVERY {
+            return;
+        }
+        state.saved_at = Instant::now();
+        let (epoch, at) = (self.0.core.epoch(), self.now());
+        let (org, id) = (self.0.connection.org, self.0.connection.id);
+        let Ok(body) = codec::encode(&state.queue.limiter_state(), epoch, at.micros() as u64) else { return };
+        let mut append = new_append(org);
+        append.snapshots.push(SnapshotChange::Put(SnapshotRow {
+            org_id: org,
+            kind: snapshot_kind::CONNECTOR.into(),
+            entity: id.uuid(),
+            epoch: epoch as i64,
+            seq: at.micros(),
+            body,
+            at,
+        }));
+        self.0.core.journal.submit(None, append, Box::new(|_| {}));
+    }
+}
+
+/// One try: token, the durable note that it leaves, the request.
+async fn exchange(core: &Core, http: &HttpCaller, connection: &Connection, call: &CallRequest) -> Answer {
+    let name = SecretName { org: connection.org, kind: "connection", id: connection.id.uuid() };
+    let token = core.sealer.open_text(&connection.sealed, name).map_err(|error| ConnectorError::Token(error.to_string()))?;
+    if let Some(ticket) = call.effect {
+        let mut update = EffectUpdate::new(ticket.effect, EffectStatus::Sent);
+        update.attempts = Some(ticket.attempts);
+        update.epoch = Some(core.epoch() as i64);
+        update.sent = Some(core.clock.now());
+        let mut append = new_append(ticket.org);
+        append.effects.push(EffectChange::Update(Box::new(update)));
+        core.journal.write(Some(ticket.execution), append).await.map_err(|_| ConnectorError::NotDurable)?;
+    }
+    // Looked at last: a node that lost its lease sends nothing more.
+    if !core.placement.may_act() {
+        return Err(ConnectorError::Stopped);
+    }
+    let left = call.deadline.saturating_duration_since(Instant::now());
+    Ok(http.call(&call.request, &token, left.min(core.settings.request_timeout)).await)
+}
+
+async fn restore(core: &Core, id: ConnectionId) -> Option<LimiterState> {
+    let mut tx = core.db.begin_system_read("limiter of a connector").await.ok()?;
+    let row = crate::persistence::snapshot_get(&mut tx, snapshot_kind::CONNECTOR, id.uuid()).await.ok()??;
+    codec::decode(&row.body).inspect_err(|error| tracing::warn!(connection = %id, %error, "limiter starts anew")).ok().map(|snapshot| snapshot.state)
+}

@@ -1,0 +1,83 @@
+//! The connections of the orgs as the actors need them, read once and kept until they change.
+
+use crate::{
+    connect::{Account, Catalog, Quota},
+    domain::{ConnectionId, OrgId},
+    persistence::{ConnectionRow, ConnectionStatus, Db, DbError, connections_of},
+};
+use dashmap::DashMap;
+use std::{sync::Arc, time::Duration};
+use std::time::Instant;
+
+/// Another node may have changed a connection: it is read again after this.
+const KEPT_FOR: Duration = Duration::from_secs(30);
+
+/// An account that an org may use. Holds no secret in clear.
+#[derive(Debug)]
+pub struct Connection {
+    pub id: ConnectionId,
+    pub org: OrgId,
+    pub integration: String,
+    pub name: String,
+    pub account: Account,
+    pub quota: Quota,
+    pub sealed: Vec<u8>,
+}
+
+type Known = DashMap<(OrgId, String), (Instant, Vec<Arc<Connection>>)>;
+
+pub struct Connections {
+    db: Db,
+    catalog: Arc<Catalog>,
+    known: Known,
+}
+
+impl Connections {
+    pub fn new(db: Db, catalog: Arc<Catalog>) -> Self {
+        Self { db, catalog, known: Known::new() }
+    }
+
+    /// The connection called `name`, or the oldest active one of the integration.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn find(&self, org: OrgId, integration: &str, name: Option<&str>) -> Result<Option<Arc<Connection>>, DbError> {
+        let key = (org, integration.to_string());
+        let known = self.known.get(&key).filter(|entry| entry.0.elapsed() < KEPT_FOR).map(|entry| entry.1.clone());
+        let all = match known {
+            Some(all) => all,
+            None => {
+                let all = self.read(org, integration).await?;
+                self.known.insert(key, (Instant::now(), all.clone()));
+                all
+            }
+        };
+        Ok(all.into_iter().find(|connection| name.is_none_or(|name| connection.name == name)))
+    }
+
+    /// Something about the org's connections has changed.
+    pub fn forget(&self, org: OrgId, integration: &str) {
+        self.known.remove(&(org, integration.to_string()));
+    }
+
+    async fn read(&self, org: OrgId, integration: &str) -> Result<Vec<Arc<Connection>>, DbError> {
+        let mut tx = self.db.begin_read(org).await?;
+        let rows = connections_of(&mut tx, integration).await?;
+        Ok(rows.into_iter().filter(|row| row.status == ConnectionStatus::Active).filter_map(|row| self.connection(row)).collect())
+    }
+
+    fn connection(&self, row: ConnectionRow) -> Option<Arc<Connection>> {
+        let integration = self.catalog.integration(&row.integration)?;
+        let data = serde_json::from_str(&row.account).unwrap_or_default();
+        let account = Account { base_url: row.base_url.unwrap_or_else(|| integration.base_url.clone()), data, quota: None };
+        Some(Arc::new(Connection {
+            id: row.id,
+            org: row.org_id,
+            integration: row.integration,
+            name: row.name,
+            quota: account.quota.unwrap_or(integration.quota),
+            account,
+            sealed: row.sealed_credential,
+        }))
+    }
+}

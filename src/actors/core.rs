@@ -1,0 +1,111 @@
+//! What every actor of a node shares.
+
+use super::{
+    clock::Clock, connectors::ConnectorPool, employee::FinishedRun, faults::Faults, host::HostHandle, journal::JournalHandle,
+    timers::TimersHandle, versions::Versions, vitals::VitalsRegistry,
+};
+use crate::{
+    connect::{Catalog, Sealer},
+    domain::{EmployeeId, OrgId},
+    persistence::Db,
+};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tenure_cluster::{NodeIdentity, Placement};
+use tokio::sync::broadcast;
+
+/// Numbers that an operator may set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// An employee that had nothing to do for this long leaves the memory.
+    pub idle_after: Duration,
+    /// How far ahead timers are held in memory.
+    pub timer_horizon: Duration,
+    /// How often the sweeper looks for runs that nothing will wake.
+    pub sweep_every: Duration,
+    /// How often old runs are deleted.
+    pub retention_every: Duration,
+    /// A node renews its lease this often, and its lease lasts [`Settings::lease`].
+    pub heartbeat: Duration,
+    pub lease: Duration,
+    /// Default for the whole of one action with its waits and retries, where the node sets no `timeout_ms`.
+    pub action_deadline: Duration,
+    /// For one request to a provider.
+    pub request_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            idle_after: Duration::from_secs(30),
+            timer_horizon: Duration::from_secs(60),
+            sweep_every: Duration::from_secs(10),
+            retention_every: Duration::from_secs(3_600),
+            heartbeat: Duration::from_secs(3),
+            lease: Duration::from_secs(10),
+            action_deadline: Duration::from_secs(300),
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Somebody's run ended, for triggers on other employees' results.
+#[derive(Clone, Debug)]
+pub struct RunEnded {
+    pub org: OrgId,
+    pub employee: EmployeeId,
+    pub run: FinishedRun,
+}
+
+/// Ends of runs that the relay of internal events may lag behind before it reads them from the journal instead.
+const ENDED_MAX: usize = 10_000;
+
+pub struct Core {
+    pub clock: Clock,
+    pub db: Db,
+    pub vitals: VitalsRegistry,
+    pub catalog: Arc<Catalog>,
+    pub versions: Versions,
+    pub placement: Arc<dyn Placement>,
+    pub journal: JournalHandle,
+    pub settings: Settings,
+    pub sealer: Arc<Sealer>,
+    pub faults: Faults,
+    pub(super) ended: broadcast::Sender<RunEnded>,
+    /// Set once at the start of the node; these know the core and it knows them.
+    pub(super) host: OnceLock<HostHandle>,
+    pub(super) timers: OnceLock<TimersHandle>,
+    pub(super) connectors: OnceLock<ConnectorPool>,
+}
+
+impl Core {
+    pub(super) fn ended_channel() -> broadcast::Sender<RunEnded> {
+        broadcast::channel(ENDED_MAX).0
+    }
+
+    pub fn host(&self) -> &HostHandle {
+        self.host.get().expect("set before the first employee is woken")
+    }
+    pub fn timers(&self) -> &TimersHandle {
+        self.timers.get().expect("set before the first employee is woken")
+    }
+    pub fn connectors(&self) -> &ConnectorPool {
+        self.connectors.get().expect("set before the first employee is woken")
+    }
+    pub fn identity(&self) -> NodeIdentity {
+        self.placement.identity()
+    }
+    /// Under which epoch this node acts.
+    pub fn epoch(&self) -> u64 {
+        self.placement.identity().incarnation
+    }
+
+    pub(super) fn run_finished(&self, org: OrgId, employee: EmployeeId, run: &FinishedRun) {
+        crate::telemetry::run_finished(&run.outcome);
+        if self.ended.receiver_count() > 0 {
+            let _ = self.ended.send(RunEnded { org, employee, run: run.clone() });
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! One call of a step to the outside, through the effect ledger if it writes.
+//!
+//! The rule: a write has a durable row before it leaves; what was sent and never answered is sent again only where that is harmless,
+//! else it is looked up, else a person is asked. Reads have no row; their answers are facts.
+
+use super::{
+    append::new_append,
+    connector::{CallRequest, ConnectorError, EffectTicket, connections::Connection},
+    core::Core,
+    employee::StepResult,
+    micro_agent::Job,
+};
+use crate::{
+    connect::{BadParams, CallOutcome, Capability, ProbeReading, Resolution, ShapedProbe, effect_key, resolution, shape},
+    domain::{ContentHash, EffectId, Timestamp},
+    graph::{Call, NamedWait, StepError},
+    persistence::{DbError, EffectChange, EffectRow, EffectStatus, EffectUpdate, effect_find_by_key},
+};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Times that an unclear write is looked up or sent again before a person is asked.
+const RESOLVE_ATTEMPTS: u32 = 6;
+const RESOLVE_PAUSE: Duration = Duration::from_millis(500);
+
+/// What the employee notes for a step, and the ledger's changes that become durable with it.
+pub type Performed = (StepResult, Vec<EffectChange>);
+
+/// Does the call of `job`. Dropping the future closes what is open to the outside.
+pub async fn perform(core: &Core, job: &Job, call: Call) -> Performed {
+    match prepare(core, job, call).await {
+        Ok(call) if call.capability.write => write(core, job, call).await,
+        Ok(call) => (read(core, job, &call).await, Vec::new()),
+        Err(result) => (result, Vec::new()),
+    }
+}
+
+struct Prepared {
+    capability: Arc<Capability>,
+    connection: Arc<Connection>,
+    arguments: Value,
+    deadline: Instant,
+}
+
+async fn prepare(core: &Core, job: &Job, call: Call) -> Result<Prepared, StepResult> {
+    let Some(capability) = core.catalog.capability(&call.capability).cloned() else {
+        return Err(StepResult::Failed(StepError::new("unknown_capability", format!("{} is not in the catalog", call.capability))));
+    };
+    let integration = capability.integration.clone();
+    let found = core.connectors().find(job.org, &integration, call.connection.as_deref()).await;
+    let connection = match found {
+        Ok(Some(connection)) => connection,
+        Ok(None) => {
+            let detail = match &call.connection {
+                Some(name) => format!("needs the connection {name} to {integration}, which this org does not have"),
+                None => format!("needs a connection to {integration}, which this org does not have"),
+            };
+            return Err(StepResult::Parked(NamedWait { kind: "connection".into(), on: integration, detail }));
+        }
+        Err(error) => return Err(unavailable(&error)),
+    };
+    Ok(Prepared { capability, connection, arguments: call.arguments, deadline: Instant::now() + core.settings.action_deadline })
+}
+
+fn unavailable(error: &DbError) -> StepResult {
+    StepResult::Failed(StepError::retryable("unavailable", error.to_string()))
+}
+
+fn bad_params(error: &BadParams) -> StepError {
+    StepError::new("bad_params", format!("argument {error}"))
+}
+
+async fn read(core: &Core, job: &Job, call: &Prepared) -> StepResult {
+    let request = match shape(&call.capability, &call.arguments, &call.connection.account, None) {
+        Ok(request) => request,
+        Err(error) => return StepResult::Failed(bad_params(&error)),
+    };
+    let request = CallRequest { request, cost: call.capability.cost, deadline: call.deadline, employee: job.employee, effect: None };
+    match core.connectors().call(&call.connection, request).await {
+        Ok(CallOutcome::Ok { output, .. }) => completed(output),
+        Ok(outcome) => StepResult::Failed(failure(&outcome)),
+        Err(error) => StepResult::Failed(connector_failure(&error)),
+    }
+}
+
+fn completed(output: Value) -> StepResult {
+    StepResult::Completed { output: Arc::new(output), remember: Vec::new() }
+}
+
+/// An effect and where it stands.
+struct Ledger<'a> {
+    core: &'a Core,
+    job: &'a Job,
+    call: Prepared,
+    id: EffectId,
+    key: String,
+    attempts: i32,
+    /// When the first sending that may have happened left.
+    sent: Option<Timestamp>,
+}
+
+async fn write(core: &Core, job: &Job, call: Prepared) -> Performed {
+    let args_hash = ContentHash::of_json(&call.arguments);
+    let key = effect_key(job.execution, &job.step.to_string(), args_hash);
+    let id = EffectId::from_uuid(Uuid::new_v5(&job.execution.uuid(), key.as_bytes()));
+    let mut ledger = Ledger { core, job, call, id, key, attempts: 0, sent: None };
+    let known = if job.fresh { Ok(None) } else { ledger.look_up().await };
+    match known {
+        Ok(None) => match ledger.intend(args_hash).await {
+            Ok(()) => ledger.send().await,
+            Err(result) => (result, Vec::new()),
+        },
+        Ok(Some(row)) => ledger.take_up(row).await,
+        Err(error) => (unavailable(&error), Vec::new()),
+    }
+}
+
+impl Ledger<'_> {
+    async fn look_up(&self) -> Result<Option<EffectRow>, DbError> {
+        let mut tx = self.core.db.begin_read(self.job.org).await?;
+        effect_find_by_key(&mut tx, self.key.as_bytes()).await
+    }
+
+    /// Makes the intention durable, with every fact that it follows from.
+    async fn intend(&self, args_hash: ContentHash) -> Result<(), StepResult> {
+        let row = EffectRow {
+            org_id: self.job.org,
+            id: self.id,
+            run_id: self.job.execution,
+            step: self.job.step.to_string(),
+            key: self.key.as_bytes().to_vec(),
+            capability: self.call.capability.id.clone(),
+            integration: self.call.capability.integration.clone(),
+            connection_id: Some(self.call.connection.id),
+            args_hash,
+            args: self.call.arguments.to_string(),
+            idempotency_key: self.key.clone(),
+            status: EffectStatus::Intended,
+            attempts: 0,
+            epoch: self.core.epoch() as i64,
+            intended: self.core.clock.now(),
+            sent: None,
+            settled: None,
+            response: None,
+            error: None,
+            note: None,
+        };
+        let mut append = new_append(self.job.org);
+        append.effects.push(EffectChange::Intend(Box::new(row)));
+        match self.core.journal.write(Some(self.job.execution), append).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(StepResult::Failed(StepError::retryable("not_durable", error.to_string()))),
+        }
+    }
+
+    /// What an earlier life left behind.
+    async fn take_up(&mut self, row: EffectRow) -> Performed {
+        self.attempts = row.attempts;
+        self.sent = row.sent;
+        match row.status {
+            EffectStatus::Intended | EffectStatus::Failed => self.send().await,
+            EffectStatus::Sent => self.resolve("the process ended before the answer came").await,
+            EffectStatus::Done => (completed(stored_response(&row)), Vec::new()),
+            EffectStatus::Ambiguous => (self.parked("it is still not known whether this happened"), Vec::new()),
+            EffectStatus::Reconciled => match reconciled_as_done(&row) {
+                true => (completed(stored_response(&row)), Vec::new()),
+                false => self.send().await,
+            },
+        }
+    }
+
+    async fn send(&mut self) -> Performed {
+        let request = match shape(&self.call.capability, &self.call.arguments, &self.call.connection.account, Some(&self.key)) {
+            Ok(request) => request,
+            Err(error) => return self.failed(bad_params(&error)),
+        };
+        self.attempts += 1;
+        let ticket = EffectTicket { org: self.job.org, execution: self.job.execution, effect: self.id, attempts: self.attempts };
+        let request = CallRequest {
+            request,
+            cost: self.call.capability.cost,
+            deadline: self.call.deadline,
+            employee: self.job.employee,
+            effect: Some(ticket),
+        };
+        let began = self.core.clock.now();
+        match self.core.connectors().call(&self.call.connection, request).await {
+            Ok(CallOutcome::Ok { output, .. }) => self.done(output, EffectStatus::Done, None),
+            Ok(CallOutcome::Unknown { reason, .. }) => {
+                self.sent.get_or_insert(began);
+                Box::pin(self.resolve(&reason)).await
+            }
+            Ok(outcome) => self.failed(failure(&outcome)),
+            Err(error) => self.failed(connector_failure(&error)),
+        }
+    }
+
+    /// A sending whose answer nobody knows.
+    async fn resolve(&mut self, why: &str) -> Performed {
+        let sent = self.sent.unwrap_or_else(|| self.core.clock.now());
+        let way = resolution(&self.call.capability, &self.call.arguments, &self.call.connection.account, &self.key, sent);
+        match way {
+            Ok(Resolution::Resend) if self.attempts < RESOLVE_ATTEMPTS as i32 => {
+                tokio::time::sleep(RESOLVE_PAUSE).await;
+                Box::pin(self.send()).await
+            }
+            Ok(Resolution::Resend) => self.ambiguous(why, "sending it again gave no answer either").await,
+            Ok(Resolution::Probe(probe)) => self.probe(*probe, why).await,
+            Ok(Resolution::AskPerson(reason)) => self.ambiguous(why, &reason).await,
+            Err(error) => self.ambiguous(why, &error.to_string()).await,
+        }
+    }
+
+    /// Asks the provider whether it happened.
+    async fn probe(&mut self, probe: ShapedProbe, why: &str) -> Performed {
+        let mut doubt = String::from("the provider could not be asked");
+        for attempt in 0..RESOLVE_ATTEMPTS {
+            tokio::time::sleep(probe.not_before.since(self.core.clock.now()) + RESOLVE_PAUSE * attempt).await;
+            match self.read_probe(probe.clone()).await {
+                Ok(ProbeReading::Happened(output)) => {
+                    return self.done(output, EffectStatus::Reconciled, Some(json!({"outcome": "done", "by": "probe", "why": why})));
+                }
+                Ok(ProbeReading::DidNotHappen) => return Box::pin(self.send()).await,
+                Ok(ProbeReading::Unclear(reason)) => doubt = reason,
+                Ok(ProbeReading::Next(_)) => doubt = "the answer has too many pages".into(),
+                Err(reason) => doubt = reason,
+            }
+        }
+        self.ambiguous(why, &doubt).await
+    }
+
+    /// One look, over all its pages.
+    async fn read_probe(&self, mut probe: ShapedProbe) -> Result<ProbeReading, String> {
+        loop {
+            let request = CallRequest {
+                request: probe.request.clone(),
+                cost: 1,
+                deadline: Instant::now() + self.core.settings.request_timeout * 2,
+                employee: self.job.employee,
+                effect: None,
+            };
+            match self.core.connectors().call(&self.call.connection, request).await {
+                Ok(CallOutcome::Ok { output, .. }) => match probe.read(&output) {
+                    ProbeReading::Next(next) => probe = *next,
+                    reading => return Ok(reading),
+                },
+                Ok(outcome) => return Err(failure(&outcome).message),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    fn update(&self, status: EffectStatus) -> EffectUpdate {
+        let mut update = EffectUpdate::new(self.id, status);
+        update.attempts = Some(self.attempts);
+        update.epoch = Some(self.core.epoch() as i64);
+        update
+    }
+
+    fn done(&self, output: Value, status: EffectStatus, note: Option<Value>) -> Performed {
+        let mut update = self.update(status);
+        update.settled = Some(self.core.clock.now());
+        update.response = Some(output.to_string());
+        update.note = note.map(|note| note.to_string());
+        (completed(output), vec![EffectChange::Update(Box::new(update))])
+    }
+
+    /// It surely did not happen.
+    fn failed(&self, error: StepError) -> Performed {
+        let mut update = self.update(EffectStatus::Failed);
+        update.settled = Some(self.core.clock.now());
+        update.error = serde_json::to_string(&error).ok();
+        (StepResult::Failed(error), vec![EffectChange::Update(Box::new(update))])
+    }
+
+    async fn ambiguous(&self, why: &str, doubt: &str) -> Performed {
+        crate::telemetry::ambiguous();
+        let mut update = self.update(EffectStatus::Ambiguous);
+        update.note = Some(json!({"why": why, "doubt": doubt}).to_string());
+        (self.parked(&format!("{why}; {doubt}")), vec![EffectChange::Update(Box::new(update))])
+    }
+
+    fn parked(&self, why: &str) -> StepResult {
+        let detail = format!("a person has to say whether {} happened: {why}", self.call.capability.id);
+        StepResult::Parked(NamedWait { kind: "effect".into(), on: self.id.to_string(), detail })
+    }
+}
+
+fn stored_response(row: &EffectRow) -> Value {
+    row.response.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null)
+}
+
+/// Whether the person who settled it said that it had happened.
+fn reconciled_as_done(row: &EffectRow) -> bool {
+    let note: Value = row.note.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    note["outcome"] == "done"
+}
+
+/// How a call that gave no result is told to the run.
+fn failure(outcome: &CallOutcome) -> StepError {
+    match outcome {
+        CallOutcome::RateLimited { .. } => StepError::retryable("rate_limited", "the provider asks to come back later"),
+        CallOutcome::Rejected { status, code, message } => StepError::new("provider_error", format!("{code} (HTTP {status}): {message}")),
+        CallOutcome::Auth { code, message, .. } => StepError::new("auth_error", format!("the account is not accepted: {code} {message}")),
+        CallOutcome::Unsent { reason } => StepError::retryable("provider_unreachable", reason.clone()),
+        CallOutcome::Unknown { reason, .. } => StepError::retryable("provider_error", reason.clone()),
+        CallOutcome::Ok { .. } => StepError::new("provider_error", "unexpected answer"),
+    }
+}
+
+fn connector_failure(error: &ConnectorError) -> StepError {
+    StepError::retryable(error.code(), error.to_string())
+}

@@ -1,0 +1,233 @@
+//! Carrying out what a run asks for. Everything is queued or noted for the next commit; nothing is awaited.
+
+use super::{
+    EmployeeError, FinishedRun, Message, State,
+    live_run::LiveRun,
+};
+use crate::{
+    actors::{journal::JournalError, micro_agent::Job, timers::TimerTarget},
+    domain::{ApprovalId, ContentHash, ExecutionId, Timestamp},
+    graph::{ApprovalEnd, ApprovalRequest, Command, EventWait, Fact, FinalStatus, Outcome, StepId, TimerKey},
+    persistence::{AppendOutcome, ApprovalChange, ApprovalStatus, RunStatus, SnapshotRow, TimerChange, WaitChange, codec},
+};
+use uuid::Uuid;
+
+/// The id of the approval that a step asks for: the same after a replay.
+pub fn approval_id(execution: ExecutionId, step: StepId) -> ApprovalId {
+    ApprovalId::from_uuid(Uuid::new_v5(&execution.uuid(), format!("approval:{step}").as_bytes()))
+}
+
+impl State {
+    /// Carries commands out now, or holds them until the fact that they follow from is durable.
+    pub(super) fn carry_out_when_due(&mut self, execution: ExecutionId, commands: Vec<Command>) {
+        let Some(run) = self.runs.get_mut(&execution) else { return };
+        if run.version.plan.is_step_durable() {
+            let needed = run.facts();
+            run.held.push_back((needed, commands));
+            self.flush(execution);
+        } else {
+            self.carry_out(execution, commands);
+            self.after(execution);
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, execution: ExecutionId, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::StartStep { step, attempt } => {
+                    let fresh = attempt == 1 && !self.resumed.remove(&(execution, step));
+                    self.queue_job(execution, step, attempt, fresh);
+                }
+                Command::CancelStep { step } => self.cancel_step(execution, step),
+                Command::SetTimer { timer, due } => self.set_timer(execution, timer, due),
+                Command::ClearTimer { timer } => self.clear_timer(execution, timer),
+                Command::AskApproval(request) => self.ask_approval(execution, request),
+                Command::CloseApproval { step, how } => self.close_approval(execution, step, how),
+                Command::WaitForEvent { step, wait } => self.wait_for_event(execution, step, wait),
+                Command::StopWaiting { step } => self.change(execution, |run| {
+                    let change = WaitChange::close(run.execution, step.to_string());
+                    run.outbox().waits.push(change);
+                }),
+                Command::Finish(outcome) => self.finish(execution, outcome),
+            }
+        }
+    }
+
+    /// Takes up again what was open when the journal was read: rows exist, so only what lives in memory is set up.
+    pub(super) fn carry_out_again(&mut self, execution: ExecutionId, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::StartStep { step, attempt } => self.queue_job(execution, step, attempt, false),
+                Command::SetTimer { timer, due } => self.hint_timer(execution, timer, due),
+                // The last commit had everything but this: the process ended between the last fact and its end.
+                Command::Finish(outcome) => self.finish(execution, outcome),
+                // Idempotent; the row may not have been there yet if an older version wrote the facts.
+                Command::AskApproval(request) => self.ask_approval(execution, request),
+                Command::WaitForEvent { step, wait } => self.wait_for_event(execution, step, wait),
+                Command::CancelStep { .. } | Command::ClearTimer { .. } | Command::CloseApproval { .. } | Command::StopWaiting { .. } => {}
+            }
+        }
+        self.after(execution);
+    }
+
+    fn change(&mut self, execution: ExecutionId, change: impl FnOnce(&mut LiveRun)) {
+        if let Some(run) = self.runs.get_mut(&execution) {
+            change(run);
+        }
+    }
+
+    fn queue_job(&mut self, execution: ExecutionId, step: StepId, attempt: u32, fresh: bool) {
+        let Some(run) = self.runs.get_mut(&execution) else { return };
+        let Some(context) = run.machine.as_ref().and_then(|machine| machine.step_context(step)) else { return };
+        if !context.is_call() {
+            run.pure.insert(step);
+        }
+        self.jobs.push_back(Job { org: self.org, employee: self.id, execution, step, attempt, fresh, context });
+    }
+
+    /// Gives a step again whose actor was lost.
+    pub(super) fn queue_again(&mut self, execution: ExecutionId, step: StepId, attempt: u32) {
+        self.queue_job(execution, step, attempt, false);
+    }
+
+    fn cancel_step(&mut self, execution: ExecutionId, step: StepId) {
+        self.change(execution, |run| {
+            run.pure.remove(&step);
+        });
+        self.jobs.retain(|job| (job.execution, job.step) != (execution, step));
+        if let Some(skill) = self.skills.get(&step.skill) {
+            skill.cancel(execution, step);
+        }
+        self.change(execution, |run| run.outbox().waits.push(WaitChange::close(execution, step.to_string())));
+    }
+
+    fn set_timer(&mut self, execution: ExecutionId, timer: TimerKey, due: Timestamp) {
+        let employee = self.id;
+        if timer.purpose.is_durable() {
+            self.change(execution, |run| run.outbox().timers.push(TimerChange::set(execution, employee, &timer, due)));
+        }
+        self.hint_timer(execution, timer, due);
+    }
+
+    /// Tells the timers, so that they need not find it in the database first.
+    fn hint_timer(&self, execution: ExecutionId, timer: TimerKey, due: Timestamp) {
+        self.core.timers().set(TimerTarget { org: self.org, employee: self.id, execution, timer }, due);
+    }
+
+    fn clear_timer(&mut self, execution: ExecutionId, timer: TimerKey) {
+        if timer.purpose.is_durable() {
+            self.change(execution, |run| run.outbox().timers.push(TimerChange::clear(execution, &timer)));
+        }
+        self.core.timers().clear(execution, timer);
+    }
+
+    fn ask_approval(&mut self, execution: ExecutionId, request: ApprovalRequest) {
+        let (employee, asked) = (self.id, self.now());
+        self.change(execution, |run| {
+            let arguments = request.arguments.to_string();
+            run.outbox().approvals.push(ApprovalChange::Ask {
+                id: approval_id(execution, request.step),
+                run: execution,
+                employee,
+                step: request.step.to_string(),
+                title: request.title,
+                arguments_hash: ContentHash::of(arguments.as_bytes()),
+                arguments,
+                asked,
+                expires: request.expires,
+            });
+        });
+    }
+
+    fn close_approval(&mut self, execution: ExecutionId, step: StepId, how: ApprovalEnd) {
+        let at = self.now();
+        self.change(execution, |run| {
+            let (by, comment) = run.machine.as_ref().and_then(|machine| machine.decided_by(step)).unwrap_or_default();
+            let status = match how {
+                ApprovalEnd::Approved => ApprovalStatus::Approved,
+                ApprovalEnd::Denied => ApprovalStatus::Denied,
+                ApprovalEnd::Expired => ApprovalStatus::Expired,
+                ApprovalEnd::Withdrawn => ApprovalStatus::Withdrawn,
+            };
+            run.outbox().approvals.push(ApprovalChange::Close { id: approval_id(execution, step), status, at, by, comment });
+        });
+    }
+
+    fn wait_for_event(&mut self, execution: ExecutionId, step: StepId, wait: EventWait) {
+        let (employee, since) = (self.id, self.now());
+        self.change(execution, |run| {
+            run.outbox().waits.push(WaitChange::Open {
+                run: execution,
+                employee,
+                step: step.to_string(),
+                event: wait.event,
+                source: wait.source,
+                matches: serde_json::to_string(&wait.matches).unwrap_or_else(|_| "[]".into()),
+                since,
+                until: wait.until,
+            });
+        });
+    }
+
+    fn finish(&mut self, execution: ExecutionId, outcome: Outcome) {
+        let (employee, at) = (self.id, self.now());
+        self.jobs.retain(|job| job.execution != execution);
+        self.change(execution, |run| {
+            let (status, last, error) = match &outcome {
+                Outcome::Completed { .. } => (RunStatus::Completed, FinalStatus::Completed, None),
+                Outcome::Failed { error } => (RunStatus::Failed, FinalStatus::Failed, serde_json::to_string(error).ok()),
+                Outcome::Cancelled { .. } => (RunStatus::Cancelled, FinalStatus::Cancelled, serde_json::to_string(&outcome).ok()),
+            };
+            run.pure.clear();
+            run.record(&Fact::Finished { status: last, at });
+            run.set_status(employee, status, at, None, error);
+            run.finished = Some(FinishedRun { execution, outcome, finished: at });
+        });
+        self.flush(execution);
+    }
+
+    pub(super) fn flush(&mut self, execution: ExecutionId) {
+        self.flush_with(execution, |_| {});
+    }
+
+    /// Hands everything that the run has gathered to the journal; `then` is called when it is durable or cannot become so.
+    pub(super) fn flush_with(
+        &mut self,
+        execution: ExecutionId,
+        then: impl FnOnce(&Result<AppendOutcome, JournalError>) + Send + 'static,
+    ) {
+        self.snapshot_if_due(execution);
+        let Some(run) = self.runs.get_mut(&execution) else {
+            then(&Err(JournalError::Stopped));
+            return;
+        };
+        let (append, facts) = run.take_outbox(self.id);
+        self.undurable += 1;
+        let accepting = self.accepting.remove(&execution);
+        let own = self.own.clone();
+        let done = move |result: Result<AppendOutcome, JournalError>| {
+            if let Some((run_id, reply)) = accepting {
+                let accepted = super::Accepted { execution, duplicate: false, run_id: Some(run_id) };
+                let _ = reply.send(result.as_ref().map(|_| accepted).map_err(|error| EmployeeError::Journal(error.clone())));
+            }
+            then(&result);
+            let _ = own.tell(Message::Durable { execution, facts, result });
+        };
+        self.core.journal.submit(Some(execution), append, Box::new(done));
+    }
+
+    fn snapshot_if_due(&mut self, execution: ExecutionId) {
+        let (epoch, at) = (self.core.epoch(), self.now());
+        let Some(run) = self.runs.get_mut(&execution) else { return };
+        if !run.snapshot_due() {
+            return;
+        }
+        let Some(state) = run.machine.as_ref().map(|machine| machine.to_state()) else { return };
+        let seq = u64::from(run.facts());
+        match codec::encode(&state, epoch, seq) {
+            Ok(body) => run.outbox().snapshots.push(SnapshotRow::new("run", execution.uuid(), epoch, seq, body, at)),
+            // Without it, coming back reads more facts; nothing is lost.
+            Err(error) => tracing::warn!(%execution, %error, "run could not be folded into a snapshot"),
+        }
+    }
+}

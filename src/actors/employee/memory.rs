@@ -1,0 +1,127 @@
+//! What the employee remembers while it is awake: the layers that a new run reads, and the writes that are not yet durable.
+
+use crate::{
+    domain::{ContentHash, EmployeeId, ExecutionId, MemoryLayer, MemoryView, MemoryWrite, Timestamp},
+    graph::StepId,
+    persistence::{BlobRow, MemoryChange},
+};
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use std::{collections::VecDeque, sync::Arc};
+
+/// Writes that become visible to new runs once the facts up to `facts` of `execution` are durable.
+struct Held {
+    execution: ExecutionId,
+    facts: u32,
+    writes: Vec<MemoryWrite>,
+    skill: String,
+}
+
+pub struct Memory {
+    view: Arc<MemoryView>,
+    /// Address of the view in the blob store, once a run has pinned it.
+    pinned: Option<ContentHash>,
+    held: VecDeque<Held>,
+}
+
+impl Memory {
+    pub fn new(view: MemoryView) -> Self {
+        Self { view: Arc::new(view), pinned: None, held: VecDeque::new() }
+    }
+
+    pub fn view(&self) -> &Arc<MemoryView> {
+        &self.view
+    }
+
+    /// The view for a run that starts now, its address, and the blob if nobody has stored it since it changed.
+    pub fn pin(&mut self) -> (Arc<MemoryView>, Option<ContentHash>, Option<BlobRow>) {
+        if self.view.is_empty() {
+            return (self.view.clone(), None, None);
+        }
+        if let Some(hash) = self.pinned {
+            return (self.view.clone(), Some(hash), None);
+        }
+        let bytes = serde_json::to_vec(&*self.view).expect("memory holds JSON values with string keys");
+        let hash = ContentHash::of(&bytes);
+        self.pinned = Some(hash);
+        (self.view.clone(), Some(hash), Some(BlobRow { hash, body: Bytes::from(bytes) }))
+    }
+
+    /// The rows for what a step asked to be remembered.
+    pub fn changes(
+        &self,
+        employee: EmployeeId,
+        skill: &str,
+        writes: &[MemoryWrite],
+        execution: ExecutionId,
+        step: StepId,
+        at: Timestamp,
+    ) -> Vec<MemoryChange> {
+        writes
+            .iter()
+            .map(|write| MemoryChange {
+                layer: write.layer,
+                owner: owner(employee, skill, write.layer),
+                key: write.key.clone(),
+                value: (!write.value.is_null()).then(|| write.value.to_string()),
+                run: Some(execution),
+                step: Some(step.to_string()),
+                source: format!("run:{execution}"),
+                at,
+            })
+            .collect()
+    }
+
+    pub fn hold_back(&mut self, execution: ExecutionId, facts: u32, writes: Vec<MemoryWrite>, skill: String) {
+        self.held.push_back(Held { execution, facts, writes, skill });
+    }
+
+    /// The first `facts` facts of a run are durable: what they remember is what new runs see.
+    pub fn release(&mut self, execution: ExecutionId, facts: u32) {
+        if self.held.is_empty() {
+            return;
+        }
+        let (due, left): (VecDeque<Held>, VecDeque<Held>) =
+            std::mem::take(&mut self.held).into_iter().partition(|held| held.execution == execution && held.facts <= facts);
+        self.held = left;
+        for held in due {
+            self.apply(&held.writes, Some(&held.skill));
+        }
+    }
+
+    pub fn apply(&mut self, writes: &[MemoryWrite], skill: Option<&str>) {
+        let view = Arc::make_mut(&mut self.view);
+        for write in writes {
+            let layer = match write.layer {
+                MemoryLayer::Employee => &mut view.employee_memory,
+                MemoryLayer::Org => &mut view.org_knowledge,
+                MemoryLayer::Skill => view.skill_contexts.entry(skill.unwrap_or_default().to_string()).or_default(),
+            };
+            put(Arc::make_mut(layer), write);
+        }
+        self.pinned = None;
+    }
+
+    /// What was read from the database after an undo replaces everything.
+    pub fn replace(&mut self, view: MemoryView) {
+        self.view = Arc::new(view);
+        self.pinned = None;
+    }
+}
+
+fn put(layer: &mut Map<String, Value>, write: &MemoryWrite) {
+    if write.value.is_null() {
+        layer.remove(&write.key);
+    } else {
+        layer.insert(write.key.clone(), write.value.clone());
+    }
+}
+
+/// The column `owner` of a memory row.
+pub fn owner(employee: EmployeeId, skill: &str, layer: MemoryLayer) -> String {
+    match layer {
+        MemoryLayer::Employee => employee.to_string(),
+        MemoryLayer::Skill => format!("{employee}/{skill}"),
+        MemoryLayer::Org => String::new(),
+    }
+}

@@ -1,0 +1,163 @@
+//! What an employee can be told, and what it answers.
+
+use super::live_run::FinishedRun;
+use crate::{
+    actors::{journal::JournalError, mailbox::Named, versions::LoadedVersion},
+    domain::{ContentHash, ExecutionId, MemoryWrite, Trigger},
+    graph::{Decision, StepError, StepId, StopKind, TimerKey},
+    persistence::{AppendOutcome, EffectChange},
+};
+use serde_json::Value;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Why an employee did not do what it was told. Nothing of it was done.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EmployeeError {
+    #[error("employee not found")]
+    NotFound,
+    #[error("employee has been dismissed")]
+    Dismissed,
+    #[error("run {0} is not open")]
+    RunNotOpen(ExecutionId),
+    #[error("the conversation has an unfinished run")]
+    ConversationBusy,
+    #[error("too many runs wait for this employee")]
+    QueueFull,
+    #[error("the node takes no new work at the moment")]
+    Overloaded,
+    #[error("skill {0} is not in this employee's graph")]
+    UnknownSkill(String),
+    #[error("the approval is not pending any more")]
+    NotPending,
+    #[error("these are not the arguments that are asked for")]
+    OtherArguments,
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("the employee could not be woken: {0}")]
+    NotWoken(Arc<str>),
+    #[error("the employee stopped before it answered")]
+    Stopped,
+}
+
+pub type Reply<T> = oneshot::Sender<Result<T, EmployeeError>>;
+
+/// A trigger that became durable.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    pub execution: ExecutionId,
+    /// A trigger with the same key had been accepted before; this is its run.
+    pub duplicate: bool,
+    /// Readable; absent for a duplicate, whose version is not at hand.
+    pub run_id: Option<String>,
+}
+
+pub struct TriggerMessage {
+    pub trigger: Trigger,
+    pub conversation: Option<String>,
+    pub skill: Option<String>,
+    /// Source and key under which the same trigger is never accepted twice.
+    pub dedupe: Option<(String, String)>,
+    pub reply: Reply<Accepted>,
+    /// Told when the run has ended and that is durable.
+    pub watcher: Option<oneshot::Sender<FinishedRun>>,
+}
+
+pub struct DecideMessage {
+    pub execution: ExecutionId,
+    pub step: StepId,
+    pub decision: Decision,
+    /// Hash of the arguments that the person saw.
+    pub arguments_hash: ContentHash,
+    pub by: String,
+    pub comment: Option<String>,
+    pub reply: Reply<()>,
+}
+
+pub struct EventMessage {
+    pub execution: ExecutionId,
+    pub step: StepId,
+    pub payload: Arc<Value>,
+    pub source: String,
+    pub reply: Reply<()>,
+}
+
+pub struct StopMessage {
+    pub execution: ExecutionId,
+    pub kind: StopKind,
+    pub by: String,
+    pub reason: Option<String>,
+    pub reply: Reply<()>,
+}
+
+/// What came of a step.
+pub enum StepResult {
+    Completed { output: Arc<Value>, remember: Vec<MemoryWrite> },
+    Failed(StepError),
+    Parked(crate::graph::NamedWait),
+}
+
+pub struct StepAnswer {
+    pub execution: ExecutionId,
+    pub step: StepId,
+    pub attempt: u32,
+    pub result: StepResult,
+    /// Changes of the effect ledger that become durable together with the fact.
+    pub effects: Vec<EffectChange>,
+}
+
+pub enum Message {
+    /// Sent by an employee to itself: take up what the journal says.
+    Begin,
+    Trigger(Box<TriggerMessage>),
+    Answer(Box<StepAnswer>),
+    Timer { execution: ExecutionId, timer: TimerKey },
+    Decide(Box<DecideMessage>),
+    Event(Box<EventMessage>),
+    /// A named wait is over.
+    Resume { execution: ExecutionId, step: StepId, reply: Reply<()> },
+    Stop(Box<StopMessage>),
+    Watch { execution: ExecutionId, watcher: oneshot::Sender<FinishedRun> },
+    MicroAgentFailed { skill: u16, node: u16, culprit: Option<(ExecutionId, StepId)> },
+    Durable { execution: ExecutionId, facts: u32, result: Result<AppendOutcome, JournalError> },
+    /// New runs use this version from now on.
+    NewVersion(Arc<LoadedVersion>),
+    /// What it remembers was changed by somebody else.
+    Remember(Vec<MemoryWrite>, Option<String>),
+    Idle,
+}
+
+impl Named for Message {
+    fn name(&self) -> &'static str {
+        match self {
+            Message::Begin => "begin",
+            Message::Trigger(_) => "trigger",
+            Message::Answer(_) => "answer",
+            Message::Timer { .. } => "timer",
+            Message::Decide(_) => "decide",
+            Message::Event(_) => "event",
+            Message::Resume { .. } => "resume",
+            Message::Stop(_) => "stop",
+            Message::Watch { .. } => "watch",
+            Message::MicroAgentFailed { .. } => "micro_agent_failed",
+            Message::Durable { .. } => "durable",
+            Message::NewVersion(_) => "new_version",
+            Message::Remember(..) => "remember",
+            Message::Idle => "idle",
+        }
+    }
+}
+
+impl Message {
+    /// Answers whoever waits for this message that nothing will come of it.
+    pub fn refuse(self, error: EmployeeError) {
+        match self {
+            Message::Trigger(message) => drop(message.reply.send(Err(error))),
+            Message::Decide(message) => drop(message.reply.send(Err(error))),
+            Message::Event(message) => drop(message.reply.send(Err(error))),
+            Message::Stop(message) => drop(message.reply.send(Err(error))),
+            Message::Resume { reply, .. } => drop(reply.send(Err(error))),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! The journal writer: everything that wants to become durable on this node goes through it, many writers in one transaction.
+//!
+//! Invariants: what one run submits is written in the order in which it was submitted, and a run is part of one transaction in
+//! flight at most, so that a later fact can never become durable before an earlier one. Every submission is answered exactly once.
+//! It persists what it is given and nothing of its own; at a restart of the process, what was not yet written never happened.
+
+use super::{
+    append::merge,
+    mailbox::{Envelope, Mailbox, Named},
+    vitals::{Vitals, VitalsRegistry},
+};
+use crate::{
+    domain::ExecutionId,
+    persistence::{self, Append, AppendOutcome, CommitError, Db, Fence},
+    telemetry,
+};
+use indexmap::IndexMap;
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{oneshot, watch};
+
+/// Bounds the memory of a transaction and the time that its commit can take.
+const BATCH_MAX: usize = 1_000;
+/// One being committed while the next is being filled; a third gained nothing when measured.
+const IN_FLIGHT_MAX: usize = 2;
+/// Submissions waiting beyond which new triggers are refused. What follows from admitted work is always taken.
+const LOAD_MAX: usize = 20_000;
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_LAST: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("another writer has written to run {0}")]
+    Stale(ExecutionId),
+    #[error("this node has lost its lease")]
+    Fenced,
+    #[error("the database refused the write: {0}")]
+    Rejected(Arc<str>),
+    #[error("the journal has stopped")]
+    Stopped,
+}
+
+/// Called once, on a task of the writer, as soon as the submission is durable or cannot become so. Must not block.
+pub type OnDurable = Box<dyn FnOnce(Result<AppendOutcome, JournalError>) + Send>;
+
+/// The way in.
+#[derive(Clone)]
+pub struct JournalHandle {
+    mailbox: Mailbox<Message>,
+    load: Arc<AtomicUsize>,
+    commits: watch::Receiver<u64>,
+    fenced: watch::Receiver<bool>,
+}
+
+impl JournalHandle {
+    /// Starts the writer below `parent`.
+    pub async fn spawn(parent: ActorCell, db: Db, fence: Fence, vitals: &VitalsRegistry) -> Result<Self, ractor::SpawnErr> {
+        let vitals = vitals.register("node/journal", "journal", None, LOAD_MAX);
+        let load = Arc::new(AtomicUsize::new(0));
+        let (commits_sender, commits) = watch::channel(0);
+        let (fenced_sender, fenced) = watch::channel(false);
+        let writer = Writer(Arc::new(Shared { db, fence, load: load.clone(), commits: commits_sender, fenced: fenced_sender }));
+        let (actor, _) = Actor::spawn_linked(None, writer, vitals.clone(), parent).await?;
+        Ok(Self { mailbox: Mailbox::new(actor, vitals), load, commits, fenced })
+    }
+
+    /// Queues `append`; `done` is told when it is durable. Submissions with the same run keep their order.
+    pub fn submit(&self, run: Option<ExecutionId>, append: Append, done: OnDurable) {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        let message = Message::Submit { run, append: Box::new(append), done };
+        if let Err((_, Message::Submit { done, .. })) = self.mailbox.tell(message) {
+            self.load.fetch_sub(1, Ordering::Relaxed);
+            done(Err(JournalError::Stopped));
+        }
+    }
+
+    /// Queues `append` and waits until it is durable. There is no timeout: while the database is away, the answer is not known.
+    ///
+    /// # Errors
+    /// As [`JournalError`] says; then nothing of it was written.
+    pub async fn write(&self, run: Option<ExecutionId>, append: Append) -> Result<AppendOutcome, JournalError> {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(run, append, Box::new(move |result| drop(sender.send(result))));
+        receiver.await.unwrap_or(Err(JournalError::Stopped))
+    }
+
+    /// Whether so much waits to be written that no new work should be taken.
+    pub fn overloaded(&self) -> bool {
+        self.load.load(Ordering::Relaxed) >= LOAD_MAX
+    }
+
+    /// Changes with every commit of this node: readers of the journal wait on it instead of polling.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.clone()
+    }
+
+    /// Becomes true when another life of this node has taken over.
+    pub fn fenced(&self) -> watch::Receiver<bool> {
+        self.fenced.clone()
+    }
+}
+
+enum Message {
+    Submit { run: Option<ExecutionId>, append: Box<Append>, done: OnDurable },
+    /// Sent by the writer to itself: comes after everything that is in the mailbox already, and so takes all of it.
+    Flush,
+    Committed { runs: Vec<ExecutionId> },
+}
+
+impl Named for Message {
+    fn name(&self) -> &'static str {
+        match self {
+            Message::Submit { .. } => "submit",
+            Message::Flush => "flush",
+            Message::Committed { .. } => "committed",
+        }
+    }
+}
+
+struct Shared {
+    db: Db,
+    fence: Fence,
+    load: Arc<AtomicUsize>,
+    commits: watch::Sender<u64>,
+    fenced: watch::Sender<bool>,
+}
+
+struct Writer(Arc<Shared>);
+
+/// What waits for the next transaction; all of one run in one entry, which becomes one journal row.
+struct Pending {
+    append: Append,
+    done: Vec<OnDurable>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    Run(ExecutionId),
+    Other(u64),
+}
+
+struct State {
+    vitals: Arc<Vitals>,
+    pending: IndexMap<Key, Pending>,
+    next_other: u64,
+    in_flight: usize,
+    flying: HashSet<ExecutionId>,
+    flush_queued: bool,
+}
+
+impl Actor for Writer {
+    type Msg = Envelope<Message>;
+    type State = State;
+    type Arguments = Arc<Vitals>;
+
+    async fn pre_start(&self, _: ActorRef<Self::Msg>, vitals: Arc<Vitals>) -> Result<State, ActorProcessingErr> {
+        Ok(State {
+            vitals,
+            pending: IndexMap::new(),
+            next_other: 0,
+            in_flight: 0,
+            flying: HashSet::new(),
+            flush_queued: false,
+        })
+    }
+
+    async fn handle(&self, myself: ActorRef<Self::Msg>, message: Self::Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        let (message, _handling) = message.open(&state.vitals);
+        let own = Mailbox::new(myself, state.vitals.clone());
+        match message {
+            Message::Submit { run, append, done } => {
+                state.add(run, *append, done);
+                state.request_flush(&own);
+            }
+            Message::Flush => {
+                state.flush_queued = false;
+                let batch = state.take_batch();
+                if !batch.is_empty() {
+                    state.in_flight += 1;
+                    tokio::spawn(commit_all(self.0.clone(), batch, own));
+                }
+            }
+            Message::Committed { runs } => {
+                state.in_flight -= 1;
+                for run in &runs {
+                    state.flying.remove(run);
+                }
+                state.request_flush(&own);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn add(&mut self, run: Option<ExecutionId>, append: Append, done: OnDurable) {
+        let key = run.map_or_else(
+            || {
+                self.next_other += 1;
+                Key::Other(self.next_other)
+            },
+            Key::Run,
+        );
+        match self.pending.get_mut(&key) {
+            Some(pending) => {
+                merge(&mut pending.append, append);
+                pending.done.push(done);
+            }
+            None => {
+                self.pending.insert(key, Pending { append, done: vec![done] });
+            }
+        }
+    }
+
+    fn request_flush(&mut self, own: &Mailbox<Message>) {
+        if !self.flush_queued && self.in_flight < IN_FLIGHT_MAX && !self.pending.is_empty() {
+            self.flush_queued = own.tell(Message::Flush).is_ok();
+        }
+    }
+
+    /// Up to [`BATCH_MAX`] entries, oldest first, none of whose runs is in flight.
+    fn take_batch(&mut self) -> Vec<(Key, Pending)> {
+        let mut batch = Vec::with_capacity(self.pending.len().min(BATCH_MAX));
+        let mut left = IndexMap::new();
+        for (key, pending) in self.pending.drain(..) {
+            let busy = matches!(key, Key::Run(run) if self.flying.contains(&run));
+            if busy || batch.len() == BATCH_MAX {
+                left.insert(key, pending);
+            } else {
+                batch.push((key, pending));
+            }
+        }
+        self.pending = left;
+        self.flying.extend(batch.iter().filter_map(|(key, _)| match key {
+            Key::Run(run) => Some(*run),
+            Key::Other(_) => None,
+        }));
+        batch
+    }
+}
+
+/// Commits a batch and answers everybody in it.
+async fn commit_all(shared: Arc<Shared>, batch: Vec<(Key, Pending)>, own: Mailbox<Message>) {
+    let runs = batch
+        .iter()
+        .filter_map(|(key, _)| match key {
+            Key::Run(run) => Some(*run),
+            Key::Other(_) => None,
+        })
+        .collect();
+    let (appends, waiters): (Vec<Append>, Vec<Vec<OnDurable>>) = batch.into_iter().map(|(_, p)| (p.append, p.done)).unzip();
+    let results = commit_with_patience(&shared, &appends).await;
+    let answered: usize = waiters.iter().map(Vec::len).sum();
+    shared.load.fetch_sub(answered, Ordering::Relaxed);
+    for (done, result) in waiters.into_iter().zip(results) {
+        for done in done {
+            done(result.clone());
+        }
+    }
+    shared.commits.send_modify(|count| *count += 1);
+    // The writer is only gone when the whole process stops.
+    let _ = own.tell(Message::Committed { runs });
+}
+
+/// One result for each append, in order. Waits out a database that is away; parts a batch that the database refuses, so that one
+/// bad append cannot hold up the others.
+async fn commit_with_patience(shared: &Shared, appends: &[Append]) -> Vec<Result<AppendOutcome, JournalError>> {
+    let mut results: Vec<Option<Result<AppendOutcome, JournalError>>> = appends.iter().map(|_| None).collect();
+    let mut parts = vec![(0, appends.len())];
+    while let Some((from, to)) = parts.pop() {
+        match commit_part(shared, &appends[from..to]).await {
+            Ok(outcomes) => outcomes.into_iter().enumerate().for_each(|(place, outcome)| results[from + place] = Some(Ok(outcome))),
+            Err(error) if to - from == 1 || matches!(error, JournalError::Fenced) => {
+                results[from..to].iter_mut().for_each(|slot| *slot = Some(Err(error.clone())));
+            }
+            Err(_) => {
+                let middle = from + (to - from) / 2;
+                parts.extend([(middle, to), (from, middle)]);
+            }
+        }
+    }
+    results.into_iter().map(|result| result.unwrap_or(Err(JournalError::Stopped))).collect()
+}
+
+async fn commit_part(shared: &Shared, part: &[Append]) -> Result<Vec<AppendOutcome>, JournalError> {
+    let mut pause = RETRY_FIRST;
+    let mut unsure = false;
+    loop {
+        let started = std::time::Instant::now();
+        match persistence::commit(&shared.db, shared.fence, part).await {
+            Ok(outcomes) => {
+                telemetry::commit(part.len(), started.elapsed());
+                return Ok(outcomes);
+            }
+            Err(CommitError::Fenced) => {
+                shared.fenced.send_replace(true);
+                return Err(JournalError::Fenced);
+            }
+            // The connection may have been lost after the commit: then the rows that are in the way are our own.
+            Err(CommitError::Stale { run }) if unsure && part.len() == 1 => {
+                return match persistence::already_written(&shared.db, &part[0]).await {
+                    Ok(true) => Ok(vec![AppendOutcome::Durable]),
+                    _ => Err(JournalError::Stale(run)),
+                };
+            }
+            Err(CommitError::Stale { run }) => return Err(JournalError::Stale(run)),
+            Err(CommitError::Unavailable(cause)) => {
+                tracing::warn!(%cause, waiting = part.len(), "database is away, the journal waits");
+                unsure = true;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_LAST);
+            }
+            Err(CommitError::Rejected(cause)) => return Err(JournalError::Rejected(cause.to_string().into())),
+        }
+    }
+}

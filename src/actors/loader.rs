@@ -1,0 +1,171 @@
+//! Reading employees for the host: from rows to machines.
+
+use super::{
+    core::Core,
+    employee::{EmployeeError, EmployeeState, Woken, WokenRun},
+    versions::{Compiled, LoadedVersion},
+};
+use crate::{
+    domain::{ContentHash, EmployeeId, MemoryLayer, MemoryView, OrgId},
+    graph::{Fact, Run, RunState},
+    persistence::{
+        DbError, EmployeeBundle, EmployeeStatus, MemoryOwner, MemoryRow, OpenRun, RunStatus, activation_load, codec, memory_views,
+    },
+};
+use bytes::Bytes;
+use serde_json::Map;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// An employee that was asked for, and what there is of it.
+pub struct Loaded {
+    pub employee: EmployeeId,
+    pub result: Result<Box<Woken>, EmployeeError>,
+}
+
+/// Reads many employees in a constant number of queries.
+pub async fn load(core: &Core, wanted: Vec<(OrgId, EmployeeId)>) -> Vec<Loaded> {
+    let ids: Vec<EmployeeId> = wanted.iter().map(|(_, id)| *id).collect();
+    let (bundles, mut memories) = match read(core, &wanted, &ids).await {
+        Ok(read) => read,
+        Err(error) => {
+            tracing::warn!(%error, employees = ids.len(), "employees could not be read");
+            let error = EmployeeError::NotWoken(error.to_string().into());
+            return ids.into_iter().map(|employee| Loaded { employee, result: Err(error.clone()) }).collect();
+        }
+    };
+    let mut found: HashMap<EmployeeId, EmployeeBundle> = bundles.into_iter().map(|bundle| (bundle.employee.id, bundle)).collect();
+    ids.into_iter()
+        .map(|employee| {
+            let result = match found.remove(&employee) {
+                Some(bundle) => {
+                    let memory = memories.remove(&employee).unwrap_or_default();
+                    wake(core, bundle, memory).map(Box::new)
+                }
+                None => Err(EmployeeError::NotFound),
+            };
+            Loaded { employee, result }
+        })
+        .collect()
+}
+
+type Read = (Vec<EmployeeBundle>, HashMap<EmployeeId, MemoryView>);
+
+async fn read(core: &Core, wanted: &[(OrgId, EmployeeId)], ids: &[EmployeeId]) -> Result<Read, DbError> {
+    let mut tx = core.db.begin_system_read("wake employees").await?;
+    let bundles = activation_load(&mut tx, ids).await?;
+    let rows = memory_views(&mut tx, wanted).await?;
+    Ok((bundles, rows.into_iter().map(|(employee, rows)| (employee, memory_view(&rows))).collect()))
+}
+
+/// The three layers of one employee from their rows.
+pub fn memory_view(rows: &[MemoryRow]) -> MemoryView {
+    let (mut employee, mut org): (Map<_, _>, Map<_, _>) = Default::default();
+    let mut skills: BTreeMap<String, Map<String, serde_json::Value>> = BTreeMap::new();
+    for row in rows {
+        let Some(value) = row.value.as_deref().and_then(|text| serde_json::from_str(text).ok()) else { continue };
+        let layer = match row.layer {
+            MemoryLayer::Employee => &mut employee,
+            MemoryLayer::Org => &mut org,
+            MemoryLayer::Skill => skills.entry(MemoryOwner::skill_of(&row.owner).unwrap_or_default().to_string()).or_default(),
+        };
+        layer.insert(row.key.clone(), value);
+    }
+    MemoryView {
+        employee_memory: Arc::new(employee),
+        skill_contexts: skills.into_iter().map(|(skill, layer)| (skill, Arc::new(layer))).collect(),
+        org_knowledge: Arc::new(org),
+    }
+}
+
+fn wake(core: &Core, bundle: EmployeeBundle, memory: MemoryView) -> Result<Woken, EmployeeError> {
+    let EmployeeBundle { employee, specs, snapshot, open_runs } = bundle;
+    let mut versions: HashMap<i32, Arc<LoadedVersion>> = HashMap::new();
+    let mut version = |number: i32| -> Result<Arc<LoadedVersion>, EmployeeError> {
+        if let Some(known) = versions.get(&number) {
+            return Ok(known.clone());
+        }
+        let text = specs.get(&number).ok_or_else(|| not_woken(format!("version {number} is missing")))?;
+        let loaded = LoadedVersion::new(number, &compile(core, text)?);
+        versions.insert(number, loaded.clone());
+        Ok(loaded)
+    };
+    let current = version(employee.version)?;
+    let runs = open_runs.into_iter().map(|open| wake_run(open, &mut version)).collect::<Result<_, _>>()?;
+    let state = match snapshot {
+        Some(snapshot) => codec::decode::<EmployeeState>(&snapshot.body).map_err(|error| not_woken(error.to_string()))?.state,
+        None => EmployeeState::default(),
+    };
+    Ok(Woken {
+        org: employee.org_id,
+        employee: employee.id,
+        current,
+        held: employee.status == EmployeeStatus::Quarantined,
+        dismissed: employee.status == EmployeeStatus::Dismissed,
+        state,
+        memory,
+        runs,
+    })
+}
+
+fn compile(core: &Core, text: &Bytes) -> Result<Compiled, EmployeeError> {
+    core.versions.load(ContentHash::of(text), text).map_err(|error| not_woken(error.to_string()))
+}
+
+fn wake_run(
+    open: OpenRun,
+    version: &mut impl FnMut(i32) -> Result<Arc<LoadedVersion>, EmployeeError>,
+) -> Result<WokenRun, EmployeeError> {
+    let OpenRun { run, snapshot, first, facts, blobs } = open;
+    let version = version(run.version)?;
+    let execution = run.id;
+    let broken = |error: String| not_woken(format!("run {execution}: {error}"));
+    let parse = |json: &[u8]| serde_json::from_slice::<Fact>(json).map_err(|error| broken(error.to_string()));
+    let accepted = Arc::new(parse(&first.json)?);
+    let context = match &*accepted {
+        Fact::Accepted { context: Some(hash), .. } => {
+            let body = blobs.get(hash).ok_or_else(|| broken(format!("its memory {hash} is missing")))?;
+            serde_json::from_slice(body).map_err(|error| broken(error.to_string()))?
+        }
+        _ => MemoryView::default(),
+    };
+    let context = Arc::new(context);
+    let snapshot_seq = snapshot.as_ref().map_or(0, |snapshot| snapshot.seq as u32);
+    let count = facts.last().map_or(snapshot_seq.max(1), |fact| fact.seq + 1);
+    let begun = run.status != RunStatus::Accepted || count > 1;
+    let machine = match (snapshot, begun) {
+        (Some(snapshot), _) => {
+            let state = codec::decode::<RunState>(&snapshot.body).map_err(|error| broken(error.to_string()))?.state;
+            Some(Run::restore(version.plan.clone(), state, context.clone()).map_err(|error| broken(error.to_string()))?)
+        }
+        (None, true) => Some(version.begin(&accepted, execution, &context).0),
+        (None, false) => None,
+    };
+    let machine = match machine {
+        Some(mut machine) => {
+            for fact in facts.iter().filter(|fact| fact.seq > 0) {
+                machine.apply(&parse(&fact.json)?);
+            }
+            Some(machine)
+        }
+        None => None,
+    };
+    Ok(WokenRun {
+        execution,
+        version,
+        accepted,
+        conversation: run.conversation_key,
+        status: run.status,
+        context,
+        machine,
+        facts: count,
+        snapshot_seq,
+    })
+}
+
+fn not_woken(why: String) -> EmployeeError {
+    tracing::error!(why, "an employee could not be woken");
+    EmployeeError::NotWoken(why.into())
+}

@@ -1,0 +1,182 @@
+//! A micro-agent: does one small piece of work, one step at a time; what has to wait on the outside runs in a task of its own.
+//!
+//! Invariant: each job that it was given is answered once to the employee, or the actor dies with `doing` naming the culprit.
+//! Persists nothing; after a restart its employee gives it its unfinished jobs again.
+
+use super::{
+    core::Core,
+    effects,
+    employee::{EmployeeMailbox, Message as EmployeeMessage, StepAnswer, StepResult},
+    faults::FaultPoint,
+    mailbox::{Envelope, Mailbox, Named},
+    vitals::{Vitals, Waiting},
+};
+use crate::{
+    domain::{EmployeeId, ExecutionId, OrgId},
+    graph::{StepContext, StepError, StepId, Work},
+};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
+use std::{collections::HashMap, sync::Arc};
+use tokio::task::AbortHandle;
+
+/// Jobs that one micro-agent may have waiting; their number is bounded by the employee's `max_runs` and the width of its maps, this is
+/// only what the introspection shows as the bound.
+const MAILBOX: usize = 10_000;
+
+/// One activation of this micro-agent.
+#[derive(Clone)]
+pub struct Job {
+    pub org: OrgId,
+    pub employee: EmployeeId,
+    pub execution: ExecutionId,
+    pub step: StepId,
+    pub attempt: u32,
+    /// False if an earlier life may have begun it: then the effect ledger is asked first.
+    pub fresh: bool,
+    pub context: StepContext,
+}
+
+#[derive(Clone)]
+pub struct MicroAgentHandle(Mailbox<Message>);
+
+pub struct Args {
+    pub core: Arc<Core>,
+    pub org: OrgId,
+    pub path: String,
+    pub employee: EmployeeMailbox,
+}
+
+impl MicroAgentHandle {
+    pub async fn spawn(parent: ActorCell, args: Args) -> Result<Self, ractor::SpawnErr> {
+        let vitals = args.core.vitals.register(args.path.clone(), "micro_agent", Some(args.org), MAILBOX);
+        let (actor, _) = Actor::spawn_linked(None, MicroAgent { core: args.core, employee: args.employee }, vitals.clone(), parent).await?;
+        Ok(Self(Mailbox::new(actor, vitals)))
+    }
+
+    /// Gives it a job. False if it is gone; the job comes again after its restart.
+    pub fn start(&self, job: Job) -> bool {
+        self.0.tell(Message::Start(Box::new(job))).is_ok()
+    }
+
+    /// Closes what the step has open to the outside.
+    pub fn cancel(&self, execution: ExecutionId, step: StepId) {
+        let _ = self.0.tell(Message::Cancel { execution, step });
+    }
+
+    pub fn cell(&self) -> ActorCell {
+        self.0.cell()
+    }
+    pub fn vitals(&self) -> &Arc<Vitals> {
+        self.0.vitals()
+    }
+}
+
+enum Message {
+    Start(Box<Job>),
+    Cancel { execution: ExecutionId, step: StepId },
+    OutsideDone { execution: ExecutionId, step: StepId },
+}
+impl Named for Message {
+    fn name(&self) -> &'static str {
+        match self {
+            Message::Start(_) => "start",
+            Message::Cancel { .. } => "cancel",
+            Message::OutsideDone { .. } => "outside_done",
+        }
+    }
+}
+
+struct MicroAgent {
+    core: Arc<Core>,
+    employee: EmployeeMailbox,
+}
+
+struct State {
+    vitals: Arc<Vitals>,
+    outside: HashMap<(ExecutionId, StepId), AbortOnDrop>,
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(AbortHandle);
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Actor for MicroAgent {
+    type Msg = Envelope<Message>;
+    type State = State;
+    type Arguments = Arc<Vitals>;
+
+    async fn pre_start(&self, _: ActorRef<Self::Msg>, vitals: Arc<Vitals>) -> Result<State, ActorProcessingErr> {
+        Ok(State { vitals, outside: HashMap::new() })
+    }
+
+    async fn handle(&self, myself: ActorRef<Self::Msg>, message: Self::Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        let (message, _handling) = message.open(&state.vitals);
+        match message {
+            Message::Start(job) => self.start(*job, myself, state),
+            Message::Cancel { execution, step } => {
+                state.outside.remove(&(execution, step));
+                state.show_outside(&self.core);
+            }
+            Message::OutsideDone { execution, step } => {
+                state.outside.remove(&(execution, step));
+                state.show_outside(&self.core);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MicroAgent {
+    fn start(&self, job: Job, myself: ActorRef<Envelope<Message>>, state: &mut State) {
+        state.vitals.set_current(Some((job.execution, job.step)));
+        self.core.faults.reach(FaultPoint::MicroAgent { execution: job.execution });
+        match job.context.evaluate() {
+            Ok(Work::Output { output, remember }) => self.answer(&job, StepResult::Completed { output, remember }, Vec::new()),
+            Ok(Work::Call(call)) => {
+                let own = Mailbox::new(myself, state.vitals.clone());
+                let (core, employee, key) = (self.core.clone(), self.employee.clone(), (job.execution, job.step));
+                let task = tokio::spawn(async move {
+                    let (result, effects) = effects::perform(&core, &job, call).await;
+                    answer(&employee, &job, result, effects);
+                    let _ = own.tell(Message::OutsideDone { execution: job.execution, step: job.step });
+                });
+                state.outside.insert(key, AbortOnDrop(task.abort_handle()));
+                state.show_outside(&self.core);
+            }
+            Err(error) => self.answer(&job, StepResult::Failed(error), Vec::new()),
+        }
+        state.vitals.set_current(None);
+    }
+
+    fn answer(&self, job: &Job, result: StepResult, effects: Vec<crate::persistence::EffectChange>) {
+        answer(&self.employee, job, result, effects);
+    }
+}
+
+fn answer(employee: &EmployeeMailbox, job: &Job, result: StepResult, effects: Vec<crate::persistence::EffectChange>) {
+    let answer = StepAnswer { execution: job.execution, step: job.step, attempt: job.attempt, result, effects };
+    // A stopped employee has its unfinished steps in the journal.
+    let _ = employee.tell(EmployeeMessage::Answer(Box::new(answer)));
+}
+
+impl State {
+    fn show_outside(&self, core: &Core) {
+        let waiting = match self.outside.len() {
+            0 => None,
+            count => {
+                let since = self.vitals.waiting().map_or_else(|| core.clock.now(), |waiting| waiting.since);
+                Some(Waiting { on: format!("{count} call(s) to the outside"), since })
+            }
+        };
+        self.vitals.set_waiting(waiting);
+    }
+}
+
+/// Words for a panic, as far as it has any.
+pub fn panicked() -> StepError {
+    StepError::retryable("panicked", "the micro-agent broke down at this step")
+}

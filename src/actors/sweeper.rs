@@ -1,0 +1,124 @@
+//! The sweeper: proves that nothing is stuck, repairs what is, deletes what is too old, keeps the lease of this node.
+//!
+//! Invariant that it checks: every unfinished run has an owner at work, a durable timer or a named wait. What breaks it is counted.
+
+use super::{core::Core, vitals::Waiting};
+use crate::{
+    domain::Timestamp,
+    persistence::{self, DbError, Fence, PageRequest, org_list, recovery_list, retention_delete_batch, unfinished_audit, unfinished_count},
+    telemetry,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, interval};
+
+const PAGE: u32 = 1_000;
+/// Finished runs that one deletion takes.
+const RETENTION_BATCH: u32 = 500;
+/// How long finished runs are kept where the org says nothing.
+const RETENTION_DAYS: u64 = 30;
+
+/// Runs until the process ends.
+pub async fn run(core: Arc<Core>, fence: Fence) {
+    let vitals = core.vitals.register("node/sweeper", "sweeper", None, 1);
+    let mut heartbeat = interval(core.settings.heartbeat);
+    let mut sweep = interval(core.settings.sweep_every);
+    let mut retention = interval(core.settings.retention_every);
+    let mut renewed = Instant::now();
+    loop {
+        let result = tokio::select! {
+            _ = heartbeat.tick() => {
+                let result = renew(&core, fence).await;
+                if result.is_ok() {
+                    renewed = Instant::now();
+                }
+                result
+            }
+            _ = sweep.tick() => look(&core).await,
+            _ = retention.tick() => delete_old(&core).await,
+        };
+        match result {
+            Ok(()) => vitals.set_waiting(Some(Waiting { on: "the next round".into(), since: core.clock.now() })),
+            Err(error) => {
+                vitals.record_error(error.to_string(), core.clock.now());
+                tracing::warn!(%error, since_renewal_ms = renewed.elapsed().as_millis() as u64, "sweeper");
+            }
+        }
+    }
+}
+
+async fn renew(core: &Core, fence: Fence) -> Result<(), DbError> {
+    let mut tx = core.db.begin_system("renew the lease").await?;
+    let now = persistence::clock(&mut tx).await?;
+    persistence::node_heartbeat(&mut tx, fence, now.after(core.settings.lease)).await?;
+    tx.commit().await
+}
+
+/// Wakes every employee that has work at hand and is not awake.
+///
+/// # Errors
+/// If the database cannot be read.
+pub async fn recover(core: &Core) -> Result<usize, DbError> {
+    let (mut after, mut woken) = (None, 0);
+    loop {
+        let mut tx = core.db.begin_system_read("unfinished runs").await?;
+        let page = recovery_list(&mut tx, after, PAGE).await?;
+        drop(tx);
+        for employee in &page {
+            if !core.host().is_awake(employee.employee) {
+                core.host().wake(employee.org_id, employee.employee);
+                woken += 1;
+            }
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE as usize => after = Some(last.employee),
+            _ => return Ok(woken),
+        }
+    }
+}
+
+async fn look(core: &Core) -> Result<(), DbError> {
+    let mut tx = core.db.begin_system_read("audit of unfinished runs").await?;
+    let counts = unfinished_count(&mut tx).await?;
+    let stranded = unfinished_audit(&mut tx, PAGE).await?;
+    drop(tx);
+    telemetry::unfinished(counts, stranded.len());
+    for run in &stranded {
+        tracing::error!(run = %run.execution, employee = %run.employee, "run waits for nothing, its employee is woken");
+        core.host().wake(run.org_id, run.employee);
+    }
+    recover(core).await?;
+    core.interest.refresh(core).await?;
+    telemetry::actors(core.vitals.len(), core.host().awake(), core.vitals.pressure());
+    Ok(())
+}
+
+async fn delete_old(core: &Core) -> Result<(), DbError> {
+    let now = core.clock.now();
+    let mut request = PageRequest::new(Some(200), None)?;
+    loop {
+        let mut tx = core.db.begin_system_read("retention of all orgs").await?;
+        let orgs = org_list(&mut tx, &request).await?;
+        drop(tx);
+        for org in &orgs.items {
+            delete_of_org(core, org, now).await?;
+        }
+        match orgs.next {
+            Some(next) => request = PageRequest::new(Some(200), Some(&next))?,
+            None => return Ok(()),
+        }
+    }
+}
+
+async fn delete_of_org(core: &Core, org: &persistence::OrgRow, now: Timestamp) -> Result<(), DbError> {
+    let settings: serde_json::Value = serde_json::from_str(&org.settings).unwrap_or_default();
+    let days = settings["retention_days"].as_u64().unwrap_or(RETENTION_DAYS);
+    let before = Timestamp::from_micros(now.micros().saturating_sub((days * 86_400_000_000) as i64));
+    loop {
+        let mut tx = core.db.begin_system("retention").await?;
+        let batch = retention_delete_batch(&mut tx, org.id, before, now, RETENTION_BATCH).await?;
+        tx.commit().await?;
+        if batch.runs < RETENTION_BATCH as usize {
+            return Ok(());
+        }
+    }
+}

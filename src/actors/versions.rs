@@ -1,0 +1,95 @@
+//! Employee versions in the form in which they run: compiled once for all employees with the same text.
+
+use crate::{
+    connect::Catalog,
+    domain::{ContentHash, EmployeeSpec, ExecutionId, MemoryView},
+    graph::{self, Command, CompileErrors, Fact, Plan, Run},
+};
+use dashmap::DashMap;
+use std::sync::Arc;
+
+/// Compiled specs that are kept; a miss costs a compilation.
+const CACHE_MAX: usize = 10_000;
+
+/// A spec and its plan, without the number that it has at one employee.
+#[derive(Clone)]
+pub struct Compiled {
+    pub spec: Arc<EmployeeSpec>,
+    pub plan: Arc<Plan>,
+    pub hash: ContentHash,
+}
+
+/// A version of an employee, ready to run.
+pub struct LoadedVersion {
+    pub version: u32,
+    pub spec: Arc<EmployeeSpec>,
+    pub plan: Arc<Plan>,
+}
+
+impl LoadedVersion {
+    pub fn new(version: u32, compiled: &Compiled) -> Arc<Self> {
+        Arc::new(Self { version, spec: compiled.spec.clone(), plan: compiled.plan.clone() })
+    }
+
+    pub fn begin(&self, accepted: &Fact, execution: ExecutionId, context: &Arc<MemoryView>) -> (Run, Vec<Command>) {
+        Run::start(self.plan.clone(), accepted, execution, context.clone())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum VersionError {
+    #[error("stored spec {hash} cannot be read")]
+    Unreadable { hash: ContentHash, #[source] source: serde_json::Error },
+    #[error("stored spec {hash} does not compile any more: {errors}")]
+    NotCompiling { hash: ContentHash, errors: CompileErrors },
+}
+
+/// Compiled specs by the hash of their text.
+#[derive(Clone)]
+pub struct Versions {
+    cache: Arc<DashMap<ContentHash, Compiled>>,
+    catalog: Arc<Catalog>,
+}
+
+impl Versions {
+    pub fn new(catalog: Arc<Catalog>) -> Self {
+        Self { cache: Arc::default(), catalog }
+    }
+
+    /// Compiles a spec that somebody wants to hire with.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, by node and field.
+    pub fn compile(&self, spec: EmployeeSpec) -> Result<(Compiled, Vec<u8>), CompileErrors> {
+        let plan = graph::compile(&spec.graph, &spec.skill_graphs, &*self.catalog)?;
+        let text = serde_json::to_vec(&spec).expect("a spec holds JSON values with string keys");
+        let hash = ContentHash::of(&text);
+        Ok((self.keep(Compiled { spec: Arc::new(spec), plan: Arc::new(plan), hash }), text))
+    }
+
+    /// The compiled form of a stored spec.
+    ///
+    /// # Errors
+    /// If what is stored cannot be read or compiled, which means that it was written by a newer or a broken program.
+    pub fn load(&self, hash: ContentHash, text: &[u8]) -> Result<Compiled, VersionError> {
+        if let Some(known) = self.get(hash) {
+            return Ok(known);
+        }
+        let spec: EmployeeSpec = serde_json::from_slice(text).map_err(|source| VersionError::Unreadable { hash, source })?;
+        let plan = graph::compile(&spec.graph, &spec.skill_graphs, &*self.catalog)
+            .map_err(|errors| VersionError::NotCompiling { hash, errors })?;
+        Ok(self.keep(Compiled { spec: Arc::new(spec), plan: Arc::new(plan), hash }))
+    }
+
+    pub fn get(&self, hash: ContentHash) -> Option<Compiled> {
+        self.cache.get(&hash).map(|entry| entry.clone())
+    }
+
+    fn keep(&self, compiled: Compiled) -> Compiled {
+        if self.cache.len() >= CACHE_MAX {
+            self.cache.clear();
+        }
+        self.cache.insert(compiled.hash, compiled.clone());
+        compiled
+    }
+}

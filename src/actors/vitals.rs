@@ -1,0 +1,338 @@
+//! What can be seen of every actor without asking it, so that a stuck one is visible too.
+
+use crate::{
+    domain::{ExecutionId, OrgId, Timestamp},
+    graph::StepId,
+};
+use dashmap::DashMap;
+use serde::Serialize;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Upper bounds of the handler time classes in microseconds: powers of two from 1 µs to about 16 s, and the rest.
+const TIME_CLASSES: usize = 26;
+
+/// The path of an actor in the tree, for example `employee:emp_…/skill:skill_invoices/micro_agent:n1`.
+pub type ActorPath = Arc<str>;
+
+/// Counters of one actor, written by its mailbox, read by anybody.
+pub struct Vitals {
+    path: ActorPath,
+    kind: &'static str,
+    /// `None`: belongs to the node and is shown to administrators of any org without what it works on.
+    org: Option<OrgId>,
+    /// Most messages that the mailbox takes before it answers `Overloaded`.
+    bound: usize,
+    epoch: Instant,
+    handled: AtomicU64,
+    failed: AtomicU64,
+    restarts: AtomicU32,
+    /// Microseconds since `epoch` at which the message in work was taken; 0: idle.
+    busy_since: AtomicU64,
+    times: [AtomicU32; TIME_CLASSES],
+    queue: Mutex<VecDeque<u64>>,
+    words: Mutex<Words>,
+}
+
+#[derive(Default)]
+struct Words {
+    last_message: &'static str,
+    /// The step in work: if the actor dies now, it was this one's fault.
+    current: Option<(ExecutionId, StepId)>,
+    doing: Option<String>,
+    waiting: Option<Waiting>,
+    last_error: Option<LastError>,
+}
+
+/// What an actor waits for.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct Waiting {
+    pub on: String,
+    pub since: Timestamp,
+}
+
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct LastError {
+    pub message: String,
+    pub at: Timestamp,
+}
+
+/// One actor as the introspection endpoint shows it. Times in microseconds where the name says so.
+#[derive(Clone, Debug, Serialize)]
+pub struct ActorView {
+    pub id: String,
+    pub kind: &'static str,
+    pub parent: Option<String>,
+    /// `idle`, `busy` or `waiting`.
+    pub status: &'static str,
+    pub doing: Option<String>,
+    pub waiting_on: Option<Waiting>,
+    pub mailbox: MailboxView,
+    pub handled: u64,
+    pub failed: u64,
+    pub restarts: u32,
+    pub last_error: Option<LastError>,
+    pub last_message: &'static str,
+    /// How long the message in work has been in work.
+    pub busy_us: Option<u64>,
+    pub handler_p50_us: Option<u64>,
+    pub handler_p99_us: Option<u64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct MailboxView {
+    pub depth: usize,
+    pub bound: usize,
+    pub oldest_age_us: Option<u64>,
+}
+
+impl Vitals {
+    fn new(path: ActorPath, kind: &'static str, org: Option<OrgId>, bound: usize) -> Self {
+        Self {
+            path,
+            kind,
+            org,
+            bound,
+            epoch: Instant::now(),
+            handled: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            restarts: AtomicU32::new(0),
+            busy_since: AtomicU64::new(0),
+            times: std::array::from_fn(|_| AtomicU32::new(0)),
+            queue: Mutex::default(),
+            words: Mutex::default(),
+        }
+    }
+
+    pub fn path(&self) -> &ActorPath {
+        &self.path
+    }
+    pub fn org(&self) -> Option<OrgId> {
+        self.org
+    }
+    pub fn depth(&self) -> usize {
+        lock(&self.queue).len()
+    }
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+    pub fn restarts(&self) -> u32 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+    pub fn doing(&self) -> Option<String> {
+        lock(&self.words).doing.clone()
+    }
+    pub fn set_doing(&self, doing: Option<String>) {
+        lock(&self.words).doing = doing;
+    }
+    pub fn set_waiting(&self, waiting: Option<Waiting>) {
+        lock(&self.words).waiting = waiting;
+    }
+    pub fn waiting(&self) -> Option<Waiting> {
+        lock(&self.words).waiting.clone()
+    }
+    pub fn set_current(&self, step: Option<(ExecutionId, StepId)>) {
+        lock(&self.words).current = step;
+    }
+    pub fn take_current(&self) -> Option<(ExecutionId, StepId)> {
+        lock(&self.words).current.take()
+    }
+    pub fn record_error(&self, message: String, at: Timestamp) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        lock(&self.words).last_error = Some(LastError { message, at });
+    }
+    pub fn record_restart(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a message in, unless the mailbox is full.
+    pub(super) fn enqueue(&self, bounded: bool) -> bool {
+        let now = self.micros();
+        let mut queue = lock(&self.queue);
+        if bounded && queue.len() >= self.bound {
+            return false;
+        }
+        queue.push_back(now);
+        true
+    }
+
+    /// Takes back the last [`Vitals::enqueue`]: the actor was gone.
+    pub(super) fn unqueue(&self) {
+        lock(&self.queue).pop_back();
+    }
+
+    pub(super) fn begin(&self, message: &'static str) {
+        lock(&self.queue).pop_front();
+        lock(&self.words).last_message = message;
+        self.busy_since.store(self.micros().max(1), Ordering::Relaxed);
+    }
+
+    pub(super) fn end(&self) {
+        let began = self.busy_since.swap(0, Ordering::Relaxed);
+        let took = self.micros().saturating_sub(began);
+        let class = (64 - took.leading_zeros() as usize).min(TIME_CLASSES - 1);
+        self.times[class].fetch_add(1, Ordering::Relaxed);
+        self.handled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Messages that were in the mailbox when the actor died are not there any more.
+    pub(super) fn forget_queue(&self) {
+        lock(&self.queue).clear();
+        self.busy_since.store(0, Ordering::Relaxed);
+    }
+
+    fn micros(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Upper bound of the class in which `quantile` of the handled messages lie.
+    fn handler_time(&self, quantile: f64) -> Option<u64> {
+        let counts: Vec<u64> = self.times.iter().map(|count| count.load(Ordering::Relaxed).into()).collect();
+        let total: u64 = counts.iter().sum();
+        let wanted = (total as f64 * quantile).ceil() as u64;
+        let mut seen = 0;
+        counts.iter().position(|count| {
+            seen += count;
+            total > 0 && seen >= wanted
+        })
+        .map(|class| 1u64 << class)
+    }
+
+    pub fn view(&self) -> ActorView {
+        let now = self.micros();
+        let (depth, oldest) = {
+            let queue = lock(&self.queue);
+            (queue.len(), queue.front().copied())
+        };
+        let busy = Some(self.busy_since.load(Ordering::Relaxed)).filter(|since| *since > 0);
+        let words = lock(&self.words);
+        let status = match (busy, &words.doing, &words.waiting) {
+            (Some(_), _, _) => "busy",
+            (None, _, Some(_)) => "waiting",
+            (None, Some(_), None) => "busy",
+            (None, None, None) => "idle",
+        };
+        ActorView {
+            id: self.path.to_string(),
+            kind: self.kind,
+            parent: self.path.rsplit_once('/').map(|(parent, _)| parent.to_string()),
+            status,
+            doing: words.doing.clone().or_else(|| words.current.map(|(run, step)| format!("step {step} of run {run}"))),
+            waiting_on: words.waiting.clone(),
+            mailbox: MailboxView { depth, bound: self.bound, oldest_age_us: oldest.map(|at| now.saturating_sub(at)) },
+            handled: self.handled.load(Ordering::Relaxed),
+            failed: self.failed(),
+            restarts: self.restarts(),
+            last_error: words.last_error.clone(),
+            last_message: words.last_message,
+            busy_us: busy.map(|since| now.saturating_sub(since)),
+            handler_p50_us: self.handler_time(0.50),
+            handler_p99_us: self.handler_time(0.99),
+        }
+    }
+}
+
+/// The live actors of this process by path.
+#[derive(Clone, Default)]
+pub struct VitalsRegistry(Arc<DashMap<ActorPath, Arc<Vitals>>>);
+
+impl VitalsRegistry {
+    /// Registers an actor. One that comes back under its path keeps its counters, so that restarts can be counted.
+    pub fn register(&self, path: impl Into<ActorPath>, kind: &'static str, org: Option<OrgId>, bound: usize) -> Arc<Vitals> {
+        let path = path.into();
+        let vitals = self.0.entry(path.clone()).or_insert_with(|| Arc::new(Vitals::new(path, kind, org, bound))).clone();
+        vitals.forget_queue();
+        vitals
+    }
+
+    pub fn remove(&self, path: &str) {
+        self.0.remove(path);
+    }
+
+    /// Removes an actor and everything below it.
+    pub fn remove_tree(&self, path: &str) {
+        self.0.retain(|known, _| !(known.starts_with(path) && matches!(known.as_bytes().get(path.len()), None | Some(b'/'))));
+    }
+
+    /// Removes exactly these paths: what a leaving parent knows to be its own, without a walk over all actors.
+    pub fn remove_all<'a>(&self, paths: impl IntoIterator<Item = &'a ActorPath>) {
+        for path in paths {
+            self.0.remove(path);
+        }
+    }
+
+    pub fn get(&self, path: &str) -> Option<Arc<Vitals>> {
+        self.0.get(path).map(|entry| entry.value().clone())
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All actors that `org` may see, sorted by path: its own, and the node's.
+    pub fn visible_to(&self, org: OrgId) -> Vec<Arc<Vitals>> {
+        let mut all: Vec<_> = self.0.iter().map(|entry| entry.value().clone()).filter(|v| v.org.is_none_or(|owner| owner == org)).collect();
+        all.sort_by(|a, b| a.path.cmp(&b.path));
+        all
+    }
+
+    /// Deepest mailbox and oldest message of the process, for the metrics.
+    pub fn pressure(&self) -> (usize, Duration) {
+        self.0.iter().fold((0, Duration::ZERO), |(depth, age), entry| {
+            let view = entry.value().view();
+            (depth.max(view.mailbox.depth), age.max(Duration::from_micros(view.mailbox.oldest_age_us.unwrap_or(0))))
+        })
+    }
+}
+
+/// A poisoned lock guards plain numbers and words here: they are still right.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_mailbox_takes_no_more_until_one_is_handled() {
+        let vitals = VitalsRegistry::default().register("a", "test", None, 2);
+        assert!(vitals.enqueue(true) && vitals.enqueue(true));
+        assert!(!vitals.enqueue(true));
+        vitals.begin("work");
+        assert_eq!(vitals.view().status, "busy");
+        vitals.end();
+        assert!(vitals.enqueue(true));
+        assert_eq!((vitals.view().handled, vitals.view().mailbox.depth), (1, 2));
+    }
+
+    #[test]
+    fn a_tree_is_removed_without_its_neighbours() {
+        let registry = VitalsRegistry::default();
+        for path in ["e:1", "e:1/skill:a", "e:10", "e:2"] {
+            registry.register(path, "test", None, 1);
+        }
+        registry.remove_tree("e:1");
+        assert!(registry.get("e:1").is_none() && registry.get("e:1/skill:a").is_none());
+        assert!(registry.get("e:10").is_some() && registry.get("e:2").is_some());
+    }
+
+    #[test]
+    fn another_org_sees_only_the_nodes_actors() {
+        let (mine, other) = (OrgId::from_uuid(uuid::Uuid::from_u128(1)), OrgId::from_uuid(uuid::Uuid::from_u128(2)));
+        let registry = VitalsRegistry::default();
+        registry.register("journal", "journal", None, 1);
+        registry.register("employee:x", "employee", Some(mine), 1);
+        assert_eq!(registry.visible_to(mine).len(), 2);
+        assert_eq!(registry.visible_to(other).len(), 1);
+    }
+}

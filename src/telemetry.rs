@@ -1,0 +1,62 @@
+//! Every metric and event name in one place, and how logging is set up.
+
+use crate::domain::Timestamp;
+use std::time::Duration;
+
+/// Committed batches of the journal: how many appends, how long it took.
+pub fn commit(appends: usize, took: Duration) {
+    metrics::counter!("tenure_journal_commits_total").increment(1);
+    metrics::counter!("tenure_journal_appends_total").increment(appends as u64);
+    metrics::histogram!("tenure_journal_commit_seconds").record(took.as_secs_f64());
+}
+
+/// A run ended; `status` as the API says it.
+pub fn run_finished(status: &'static str) {
+    metrics::counter!("tenure_runs_finished_total", "status" => status).increment(1);
+}
+
+pub fn ambiguous() {
+    metrics::counter!("tenure_effects_ambiguous_total").increment(1);
+}
+
+pub fn quarantined() {
+    metrics::counter!("tenure_employees_quarantined_total").increment(1);
+}
+
+/// Unfinished runs that are accepted, running, waiting; and those that nothing will wake, of which there should be none.
+pub fn unfinished(by_status: [i64; 3], stranded: usize) {
+    for (status, count) in ["accepted", "running", "waiting"].into_iter().zip(by_status) {
+        metrics::gauge!("tenure_runs_unfinished", "status" => status).set(count as f64);
+    }
+    metrics::gauge!("tenure_runs_stranded").set(stranded as f64);
+    if stranded > 0 {
+        metrics::counter!("tenure_runs_repaired_total").increment(stranded as u64);
+    }
+}
+
+/// Live actors, awake employees, deepest mailbox and the age of the oldest message in any.
+pub fn actors(live: usize, awake: usize, (depth, age): (usize, Duration)) {
+    metrics::gauge!("tenure_actors").set(live as f64);
+    metrics::gauge!("tenure_employees_awake").set(awake as f64);
+    metrics::gauge!("tenure_mailbox_depth_max").set(depth as f64);
+    metrics::gauge!("tenure_mailbox_age_seconds_max").set(age.as_secs_f64());
+}
+
+/// A request was answered. `route` is the pattern, never the path: ids would make a series each.
+pub fn request(method: &'static str, route: String, status: u16, took: Duration) {
+    metrics::counter!("tenure_http_requests_total", "method" => method, "route" => route.clone(), "status" => status.to_string()).increment(1);
+    metrics::histogram!("tenure_http_request_seconds", "method" => method, "route" => route).record(took.as_secs_f64());
+}
+
+/// Starts logging to stderr; `filter` as in `RUST_LOG`, which wins.
+pub fn init_logging(filter: &str, json: bool) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(filter));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second start in one process (tests) keeps the first.
+    let _ = if json { builder.json().try_init() } else { builder.try_init() };
+}
+
+/// When this process began, for `/healthz`.
+pub fn started(at: Timestamp) {
+    metrics::gauge!("tenure_start_time_seconds").set(at.micros() as f64 / 1e6);
+}
