@@ -1,3 +1,18 @@
 //! Graphs and runs: specs, validation, compilation to a plan, expressions, and the run machine. Pure: no io, no clock, no tokio.
 
+pub mod compile;
+pub mod error;
+pub mod expr;
 pub mod fact;
+pub mod plan;
+pub mod run;
+pub mod scope;
+pub mod spec;
+pub mod template;
+pub mod text;
+
+pub use compile::{CapabilityInfo, CapabilityLookup, compile};
+pub use error::{CompileError, CompileErrors};
+pub use plan::{Plan, SKILL_NODE};
+pub use run::{Run, RunState, RunStatus, SkillView, StepContext, StepStatus, StepView, Waiting, Work};
+pub use spec::{Durability, GraphSpec, yaml_to_value};

@@ -1,0 +1,147 @@
+//! Expressions: CEL as `cel` parses it, compiled to a small tree of our own and evaluated over borrowed JSON.
+//!
+//! Why not the interpreter of the crate: it wants every value converted first, iterates maps in random order (a replayed run must
+//! see the same order), and has no bound on the work of an expression. Here `steps.n1.output.got + 1` walks the JSON that is there, a
+//! comprehension over an object goes in key order, and every evaluation has a budget.
+//!
+//! The language is CEL with these differences: no `timestamp` and `duration` types (times are RFC 3339 text, see `date_add_days` and
+//! `days_between`), no protobuf messages, no optional syntax, and the functions of [`functions`].
+
+mod arithmetic;
+mod dates;
+mod eval;
+pub mod functions;
+mod lower;
+mod value;
+
+use super::scope::{Data, Names, Place};
+use serde_json::Value;
+use std::borrow::Cow;
+use thiserror::Error;
+
+/// Longest expression, in bytes.
+pub const MAX_SOURCE: usize = 8 * 1024;
+/// How deep operators and calls may nest, and with them the stack of an evaluation.
+pub const MAX_DEPTH: usize = 96;
+/// How deep comprehensions (`map`, `filter`, `all`, `exists`, `exists_one`) may nest.
+pub const MAX_FOLDS: usize = 3;
+/// Budget of one evaluation: about one unit an operation, an element, or 32 bytes of text made.
+pub const FUEL: u64 = 1_000_000;
+
+/// Why an evaluation gave no value.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum EvalError {
+    /// A field or element that is not there; what `has()` and `default()` ask about.
+    #[error("{0} is not there")]
+    Missing(String),
+    #[error("{0}")]
+    Wrong(String),
+    #[error("the expression does too much work (more than {FUEL} operations)")]
+    OutOfFuel,
+}
+
+impl EvalError {
+    pub(crate) fn wrong(message: impl Into<String>) -> Self {
+        EvalError::Wrong(message.into())
+    }
+}
+
+/// A checked expression. Cheap to evaluate: a literal or a plain path costs a lookup and a clone of what it names.
+#[derive(Clone, Debug)]
+pub struct Expr {
+    source: Box<str>,
+    ir: Ir,
+}
+
+/// What an expression is compiled to. Names are resolved: a path starts at a known place, a loop variable is a slot.
+#[derive(Clone, Debug)]
+pub(crate) enum Ir {
+    Literal(Value),
+    Path { place: Place, segments: Box<[Box<str>]> },
+    Local(usize),
+    Select(Box<Ir>, Box<str>),
+    Has(Box<Ir>, Box<str>),
+    Index(Box<Ir>, Box<Ir>),
+    Not(Box<Ir>),
+    Negate(Box<Ir>),
+    And(Box<Ir>, Box<Ir>),
+    Or(Box<Ir>, Box<Ir>),
+    Cond(Box<[Ir; 3]>),
+    Binary(arithmetic::Operator, Box<Ir>, Box<Ir>),
+    List(Vec<Ir>),
+    Map(Vec<(Ir, Ir)>),
+    Call(functions::Function, Vec<Ir>),
+    /// `value`, or `fallback` if the value is missing or null.
+    Default(Box<Ir>, Box<Ir>),
+    Fold(Box<Fold>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Fold {
+    pub kind: FoldKind,
+    pub range: Ir,
+    /// Position of the loop variable among the locals.
+    pub slot: usize,
+    pub guard: Option<Ir>,
+    pub body: Ir,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FoldKind {
+    All,
+    Exists,
+    ExistsOne,
+    Map,
+    Filter,
+}
+
+impl Expr {
+    /// Checks that `source` parses and that its variables and functions are known.
+    ///
+    /// # Errors
+    /// One sentence that says what is wrong and what would be right.
+    pub fn compile(source: &str, names: &Names<'_>) -> Result<Expr, String> {
+        Ok(Expr { source: source.into(), ir: lower::compile(source, names)? })
+    }
+
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// # Errors
+    /// A missing field, a wrong type, an overflow, a number that JSON cannot hold, or too much work.
+    pub fn evaluate(&self, data: &Data<'_>) -> Result<Value, EvalError> {
+        match &self.ir {
+            Ir::Literal(value) => Ok(value.clone()),
+            Ir::Path { place, segments } => data.lookup(*place, segments).map(Cow::into_owned),
+            ir => eval::evaluate(ir, data),
+        }
+    }
+
+    /// The value of a condition.
+    ///
+    /// # Errors
+    /// As [`Expr::evaluate`], and if the value is not a boolean.
+    pub fn test(&self, data: &Data<'_>) -> Result<bool, EvalError> {
+        match self.evaluate(data)? {
+            Value::Bool(yes) => Ok(yes),
+            other => Err(EvalError::wrong(format!("`{}` is {}, not a boolean", self.source, kind_of(&other)))),
+        }
+    }
+}
+
+/// The name of a JSON value's type, with its article.
+pub(crate) fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(number) if number.is_f64() => "a double",
+        Value::Number(_) => "an integer",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! Days between RFC 3339 times and `YYYY-MM-DD` dates. There is no `now()`: a run must see the same when it is replayed.
+
+use super::EvalError;
+use chrono::{DateTime, Days, FixedOffset, NaiveDate, SecondsFormat};
+
+enum Moment {
+    Day(NaiveDate),
+    Time(DateTime<FixedOffset>),
+}
+
+fn parse(text: &str) -> Result<Moment, EvalError> {
+    NaiveDate::parse_from_str(text, "%Y-%m-%d")
+        .map(Moment::Day)
+        .or_else(|_| DateTime::parse_from_rfc3339(text).map(Moment::Time))
+        .map_err(|_| EvalError::wrong(format!("`{text}` is neither a date (2025-06-09) nor an RFC 3339 time (2025-06-09T18:00:00Z)")))
+}
+
+/// The form that was given is the form that comes back.
+pub(super) fn add_days(text: &str, days: i64) -> Result<String, EvalError> {
+    let far = || EvalError::wrong(format!("{days} days from {text} is outside of the calendar"));
+    let span = Days::new(days.unsigned_abs());
+    match parse(text)? {
+        Moment::Day(day) => {
+            let moved = if days < 0 { day.checked_sub_days(span) } else { day.checked_add_days(span) };
+            moved.map(|day| day.to_string()).ok_or_else(far)
+        }
+        Moment::Time(time) => {
+            let moved = if days < 0 { time.checked_sub_days(span) } else { time.checked_add_days(span) };
+            moved.map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true)).ok_or_else(far)
+        }
+    }
+}
+
+/// Whole calendar days from `from` to `to`, each in its own offset; negative if `to` is earlier.
+pub(super) fn days_between(from: &str, to: &str) -> Result<i64, EvalError> {
+    Ok((day_of(to)? - day_of(from)?).num_days())
+}
+
+/// The day of a time, in its own offset.
+pub(super) fn day_of(text: &str) -> Result<NaiveDate, EvalError> {
+    Ok(match parse(text)? {
+        Moment::Day(day) => day,
+        Moment::Time(time) => time.date_naive(),
+    })
+}

@@ -1,0 +1,181 @@
+//! A compiled employee: what runs work from. Immutable, shared as `Arc<Plan>`.
+
+use super::{
+    compile::CapabilityInfo,
+    expr::Expr,
+    fact::StepId,
+    spec::{Durability, Join, OnItemError, RetryPolicy},
+    template::Template,
+    text::Text,
+};
+use crate::domain::MemoryLayer;
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The `node` of a step that stands for a whole skill.
+pub const SKILL_NODE: u16 = u16::MAX;
+
+#[derive(Debug)]
+pub struct Plan {
+    pub(super) employee: GraphPlan,
+    /// By position of the skill node in the employee graph. Skill nodes of the same skill graph share it.
+    pub(super) skills: Vec<Arc<GraphPlan>>,
+    pub(super) durability: Durability,
+    pub(super) capabilities: BTreeMap<String, CapabilityInfo>,
+}
+
+#[derive(Debug)]
+pub(super) struct GraphPlan {
+    pub graph_id: Box<str>,
+    pub ids: Box<[Box<str>]>,
+    pub nodes: Box<[NodePlan]>,
+    pub edges: Box<[EdgePlan]>,
+    pub entry: Box<[u16]>,
+}
+
+#[derive(Debug)]
+pub(super) struct NodePlan {
+    pub input: Option<Template>,
+    pub limits: Limits,
+    pub on_error: Option<u16>,
+    pub join: Join,
+    pub max_visits: u16,
+    /// Positions of edges, in the order of the graph.
+    pub edges_in: Box<[u16]>,
+    pub edges_out: Box<[u16]>,
+    /// Nodes that it can start: by edges and as a handler. Without doubles.
+    pub successors: Box<[u16]>,
+    pub work: WorkPlan,
+}
+
+/// How long one attempt of a step may take and how often it is tried.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Limits {
+    pub retry: Option<RetryPolicy>,
+    pub timeout_ms: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct EdgePlan {
+    pub from: u16,
+    pub to: u16,
+    pub when: Option<Expr>,
+}
+
+#[derive(Debug)]
+pub(super) enum WorkPlan {
+    Skill,
+    Transform { output: Template, remember: Box<[(MemoryLayer, Box<str>, Template)]> },
+    Decide { cases: Box<[(Expr, Value)]>, otherwise: Option<Value> },
+    Action { capability: Box<str>, connection: Option<Box<str>>, arguments: Template },
+    Approval { title: Option<Text>, arguments: Option<Template>, expires_ms: Option<u64>, on_denied: Option<u16>, on_expired: Option<u16> },
+    Wait(WaitPlan),
+    Map(Box<MapPlan>),
+}
+
+#[derive(Debug)]
+pub(super) enum WaitPlan {
+    Duration(u64),
+    Until(Expr),
+    Event { event: Box<str>, source: Option<Box<str>>, matches: Box<[(Box<str>, Template)]>, timeout_ms: Option<u64>, on_timeout: Option<u16> },
+}
+
+#[derive(Debug)]
+pub(super) struct MapPlan {
+    pub items: Expr,
+    pub name: Box<str>,
+    pub width: u32,
+    pub max_items: u32,
+    pub on_item_error: OnItemError,
+    pub body: WorkPlan,
+    pub limits: Limits,
+}
+
+impl WorkPlan {
+    fn name(&self) -> &'static str {
+        match self {
+            WorkPlan::Skill => "skill",
+            WorkPlan::Transform { .. } => "transform",
+            WorkPlan::Decide { .. } => "decide",
+            WorkPlan::Action { .. } => "action",
+            WorkPlan::Approval { .. } => "approval",
+            WorkPlan::Wait(_) => "wait",
+            WorkPlan::Map(_) => "map",
+        }
+    }
+}
+
+impl Plan {
+    /// Whether every step has to be durable before the next one starts.
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// The `graph_id` of the employee graph.
+    pub fn graph_id(&self) -> &str {
+        &self.employee.graph_id
+    }
+
+    /// Node ids of the skills, by position.
+    pub fn skill_names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.employee.ids.iter().map(AsRef::as_ref)
+    }
+
+    /// Position of a skill node, as in [`StepId::skill`].
+    pub fn skill_position(&self, id: &str) -> Option<u16> {
+        self.employee.ids.iter().position(|known| &**known == id).and_then(|place| u16::try_from(place).ok())
+    }
+
+    /// Id of the skill node that a step belongs to; empty for a step of another plan.
+    pub fn skill_name(&self, step: StepId) -> &str {
+        self.employee.ids.get(usize::from(step.skill)).map_or("", AsRef::as_ref)
+    }
+
+    /// Id of the micro-agent; empty for a step that stands for a whole skill, and for a step of another plan.
+    pub fn node_name(&self, step: StepId) -> &str {
+        let graph = self.skills.get(usize::from(step.skill));
+        graph.and_then(|graph| graph.ids.get(usize::from(step.node))).map_or("", AsRef::as_ref)
+    }
+
+    /// `transform`, `decide`, …; of an element of a `map` the type of its body; `skill` for a whole skill.
+    pub fn node_type(&self, step: StepId) -> &'static str {
+        match self.work(step) {
+            Some(work) => work.name(),
+            None => "skill",
+        }
+    }
+
+    /// The capability that an `action` step calls.
+    pub fn capability(&self, step: StepId) -> Option<&str> {
+        match self.work(step) {
+            Some(WorkPlan::Action { capability, .. }) => Some(capability),
+            _ => None,
+        }
+    }
+
+    /// What the employee can use, by id of the capability.
+    pub fn capabilities(&self) -> &BTreeMap<String, CapabilityInfo> {
+        &self.capabilities
+    }
+
+    pub(super) fn node(&self, step: StepId) -> Option<&NodePlan> {
+        self.skills.get(usize::from(step.skill))?.nodes.get(usize::from(step.node))
+    }
+
+    /// The work of a micro-agent, or of the body of a `map` if the step is an element.
+    pub(super) fn work(&self, step: StepId) -> Option<&WorkPlan> {
+        let work = &self.node(step)?.work;
+        match (step.item, work) {
+            (None, work) => Some(work),
+            (Some(_), WorkPlan::Map(map)) => Some(&map.body),
+            (Some(_), _) => None,
+        }
+    }
+
+    pub(super) fn map(&self, step: StepId) -> Option<&MapPlan> {
+        match &self.node(step)?.work {
+            WorkPlan::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+}
