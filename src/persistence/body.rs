@@ -40,9 +40,17 @@ pub(super) fn decode(stored: &[u8]) -> Result<Vec<u8>> {
         Some((&RAW, body)) => Ok(body.to_vec()),
         Some((&ZSTD, packed)) => {
             let mut body = Vec::new();
-            let decoder = zstd::Decoder::new(packed).map_err(|error| DbError::corrupt("body", error))?;
-            decoder.take(LARGEST + 1).read_to_end(&mut body).map_err(|error| DbError::corrupt("body", error))?;
-            if body.len() as u64 > LARGEST { Err(DbError::corrupt("body", "larger than 64 MiB")) } else { Ok(body) }
+            let decoder =
+                zstd::Decoder::new(packed).map_err(|error| DbError::corrupt("body", error))?;
+            decoder
+                .take(LARGEST + 1)
+                .read_to_end(&mut body)
+                .map_err(|error| DbError::corrupt("body", error))?;
+            if body.len() as u64 > LARGEST {
+                Err(DbError::corrupt("body", "larger than 64 MiB"))
+            } else {
+                Ok(body)
+            }
         }
         Some((form, _)) => Err(DbError::corrupt("body", format!("unknown form {form}"))),
         None => Err(DbError::corrupt("body", "empty")),
@@ -68,9 +76,13 @@ pub(super) fn encode_facts<'a>(facts: impl Iterator<Item = &'a [u8]>) -> Vec<u8>
 /// `Corrupt` if it is no array of `count` elements.
 pub(super) fn decode_facts(stored: &[u8], count: i32) -> Result<Vec<Box<str>>> {
     let array = decode(stored)?;
-    let facts: Vec<Box<RawValue>> = serde_json::from_slice(&array).map_err(|error| DbError::corrupt("journal row", error))?;
+    let facts: Vec<Box<RawValue>> =
+        serde_json::from_slice(&array).map_err(|error| DbError::corrupt("journal row", error))?;
     if usize::try_from(count) != Ok(facts.len()) {
-        return Err(DbError::corrupt("journal row", format!("{} facts where {count} were written", facts.len())));
+        return Err(DbError::corrupt(
+            "journal row",
+            format!("{} facts where {count} were written", facts.len()),
+        ));
     }
     Ok(facts.into_iter().map(Into::into).collect())
 }
@@ -93,15 +105,29 @@ mod tests {
         let facts: [&[u8]; 2] = [br#"{"f":"a","x":[1,{"y":"]"}]}"#, br#"{"f":"b"}"#];
         let stored = encode_facts(facts.into_iter());
         let back = decode_facts(&stored, 2).unwrap();
-        assert_eq!(back.iter().map(|fact| fact.as_bytes()).collect::<Vec<_>>(), facts);
-        assert!(matches!(decode_facts(&stored, 3), Err(DbError::Corrupt { .. })));
+        assert_eq!(
+            back.iter().map(|fact| fact.as_bytes()).collect::<Vec<_>>(),
+            facts
+        );
+        assert!(matches!(
+            decode_facts(&stored, 3),
+            Err(DbError::Corrupt { .. })
+        ));
     }
 
     #[test]
     fn damaged_bodies_are_refused() {
         let packed = encode("an invoice and ".repeat(100).as_bytes());
-        for stored in [&[][..], &[9, 1], &[ZSTD, 1, 2, 3], &packed[..packed.len() / 2]] {
-            assert!(matches!(decode(stored), Err(DbError::Corrupt { .. })), "{stored:?}");
+        for stored in [
+            &[][..],
+            &[9, 1],
+            &[ZSTD, 1, 2, 3],
+            &packed[..packed.len() / 2],
+        ] {
+            assert!(
+                matches!(decode(stored), Err(DbError::Corrupt { .. })),
+                "{stored:?}"
+            );
         }
     }
 }

@@ -39,7 +39,10 @@ impl DbConfig {
 impl fmt::Debug for DbConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DbConfig")
-            .field("url", &format_args!("{}:…", self.url.split(':').next().unwrap_or_default()))
+            .field(
+                "url",
+                &format_args!("{}:…", self.url.split(':').next().unwrap_or_default()),
+            )
             .field("app_connections", &self.app_connections)
             .field("engine_connections", &self.engine_connections)
             .field("acquire_timeout", &self.acquire_timeout)
@@ -62,7 +65,9 @@ impl Backend {
         match url.split(':').next() {
             Some("sqlite") => Ok(Self::Sqlite),
             Some("postgres" | "postgresql") => Ok(Self::Postgres),
-            _ => Err(DbError::Setup("database address must begin with sqlite: or postgres://".into())),
+            _ => Err(DbError::Setup(
+                "database address must begin with sqlite: or postgres://".into(),
+            )),
         }
     }
 }
@@ -105,8 +110,12 @@ impl Db {
     /// A transaction that writes rows of `org`.
     pub async fn begin(&self, org: OrgId) -> Result<Tx> {
         let inner = match &self.0 {
-            Pools::Sqlite { write, .. } => Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
-            Pools::Postgres { app, .. } => Inner::Postgres(app.begin_with(org_begin("BEGIN", org)).await?),
+            Pools::Sqlite { write, .. } => {
+                Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?)
+            }
+            Pools::Postgres { app, .. } => {
+                Inner::Postgres(app.begin_with(org_begin("BEGIN", org)).await?)
+            }
         };
         Ok(Tx { org, inner })
     }
@@ -115,7 +124,9 @@ impl Db {
     pub async fn begin_read(&self, org: OrgId) -> Result<Tx> {
         let inner = match &self.0 {
             Pools::Sqlite { read, .. } => Inner::Sqlite(read.begin().await?),
-            Pools::Postgres { app, .. } => Inner::Postgres(app.begin_with(org_begin(READ, org)).await?),
+            Pools::Postgres { app, .. } => {
+                Inner::Postgres(app.begin_with(org_begin(READ, org)).await?)
+            }
         };
         Ok(Tx { org, inner })
     }
@@ -123,7 +134,9 @@ impl Db {
     /// A transaction of the runtime over all orgs; `reason` says what for, in logs.
     pub async fn begin_system(&self, reason: &'static str) -> Result<SystemTx> {
         let inner = match &self.0 {
-            Pools::Sqlite { write, .. } => Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Pools::Sqlite { write, .. } => {
+                Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?)
+            }
             Pools::Postgres { engine, .. } => Inner::Postgres(engine.begin().await?),
         };
         Ok(SystemTx { reason, inner })

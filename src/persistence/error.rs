@@ -37,7 +37,10 @@ pub type Result<T, E = DbError> = std::result::Result<T, E>;
 
 impl DbError {
     pub(super) fn corrupt(what: &'static str, detail: impl ToString) -> Self {
-        Self::Corrupt { what, detail: detail.to_string() }
+        Self::Corrupt {
+            what,
+            detail: detail.to_string(),
+        }
     }
     /// Whether the same call may succeed later without anything being changed.
     pub fn is_transient(&self) -> bool {
@@ -49,13 +52,21 @@ impl From<sqlx::Error> for DbError {
     fn from(error: sqlx::Error) -> Self {
         use sqlx::Error as E;
         match &error {
-            E::Database(known) if known.is_unique_violation() => {
-                Self::Duplicate(known.constraint().map_or_else(|| known.message().to_owned(), str::to_owned))
-            }
-            E::Database(known) if known.code().is_some_and(|code| is_transient_code(&code)) => Self::Unavailable(error),
-            E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::Io(_) | E::Tls(_) | E::BeginFailed | E::Protocol(_) => {
+            E::Database(known) if known.is_unique_violation() => Self::Duplicate(
+                known
+                    .constraint()
+                    .map_or_else(|| known.message().to_owned(), str::to_owned),
+            ),
+            E::Database(known) if known.code().is_some_and(|code| is_transient_code(&code)) => {
                 Self::Unavailable(error)
             }
+            E::PoolTimedOut
+            | E::PoolClosed
+            | E::WorkerCrashed
+            | E::Io(_)
+            | E::Tls(_)
+            | E::BeginFailed
+            | E::Protocol(_) => Self::Unavailable(error),
             _ => Self::Sql(error),
         }
     }
@@ -66,15 +77,19 @@ impl From<sqlx::Error> for DbError {
 fn is_transient_code(code: &str) -> bool {
     matches!(code.get(..2), Some("08" | "53")) && code.len() == 5
         || code.starts_with("57P")
-        || matches!(code, "57014" | "40001" | "40P01" | "55P03" | "5" | "6" | "261" | "262" | "517" | "518")
+        || matches!(
+            code,
+            "57014" | "40001" | "40P01" | "55P03" | "5" | "6" | "261" | "262" | "517" | "518"
+        )
 }
 
 /// Why a batch of the journal writer was not committed; none of it is durable.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// The run has facts that the writer does not know of; `None` if it could not be found out which run.
-    #[error("stale append: the journal of run {} is further on", run.map_or("unknown".to_owned(), |run| run.to_string()))]
-    Stale { run: Option<ExecutionId> },
+    /// These runs are not where the writer believes: they exist already, they have facts that it does not know of or lack some, or they
+    /// are finished. Without them the batch can be tried again. Empty if it could not be found out which.
+    #[error("stale append: runs {runs:?} are not where their writer believes")]
+    Stale { runs: Vec<ExecutionId> },
     #[error(transparent)]
     Db(#[from] DbError),
 }

@@ -6,7 +6,9 @@ use super::{
     postgres::{self, APP_ROLE, ENGINE_ROLE},
     sqlite,
 };
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection, migrate::Migrator};
+use sqlx::{
+    AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection, migrate::Migrator,
+};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -21,14 +23,19 @@ static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 pub async fn migrate(url: &str) -> Result<()> {
     match Backend::of(url)? {
         Backend::Sqlite => {
-            let mut connection = SqliteConnection::connect_with(&sqlite::options(url)?.create_if_missing(true)).await?;
+            let mut connection =
+                SqliteConnection::connect_with(&sqlite::options(url)?.create_if_missing(true))
+                    .await?;
             sqlite_run(&mut connection).await?;
             connection.close().await?;
         }
         Backend::Postgres => {
             let mut connection = PgConnection::connect_with(&postgres::options(url)?).await?;
             roles_ensure(&mut connection).await?;
-            POSTGRES.run_direct(None, &mut connection, false).await.map_err(failed)?;
+            POSTGRES
+                .run_direct(None, &mut connection, false)
+                .await
+                .map_err(failed)?;
             grants_ensure(&mut connection).await?;
             connection.close().await?;
         }
@@ -69,12 +76,19 @@ async fn roles_ensure(connection: &mut PgConnection) -> Result<()> {
                     END IF;
                  END $$"
             );
-            match connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await {
+            match connection
+                .execute(sqlx::raw_sql(AssertSqlSafe(statement)))
+                .await
+            {
                 Ok(_) => break,
                 Err(error) if attempt == ATTEMPTS => {
-                    return Err(DbError::Setup(format!("cannot make database role {role}: {error}")));
+                    return Err(DbError::Setup(format!(
+                        "cannot make database role {role}: {error}"
+                    )));
                 }
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20 * attempt as u64)).await,
+                Err(_) => {
+                    tokio::time::sleep(std::time::Duration::from_millis(20 * attempt as u64)).await
+                }
             }
         }
     }
@@ -96,8 +110,14 @@ async fn grants_ensure(connection: &mut PgConnection) -> Result<()> {
          END $$"
     );
     // Two processes that grant the same at once: one of them is told that the row changed under it, and finds it done when it looks again.
-    if connection.execute(sqlx::raw_sql(AssertSqlSafe(statement.clone()))).await.is_err() {
-        connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await?;
+    if connection
+        .execute(sqlx::raw_sql(AssertSqlSafe(statement.clone())))
+        .await
+        .is_err()
+    {
+        connection
+            .execute(sqlx::raw_sql(AssertSqlSafe(statement)))
+            .await?;
     }
     Ok(())
 }
@@ -106,23 +126,37 @@ async fn grants_ensure(connection: &mut PgConnection) -> Result<()> {
 pub(super) async fn verify(db: &Db) -> Result<()> {
     const APPLIED: &str = "SELECT max(version) FROM _sqlx_migrations WHERE success";
     let (applied, wanted) = match &db.0 {
-        Pools::Sqlite { read, .. } => (sqlx::query_scalar::<_, Option<i64>>(APPLIED).fetch_one(read).await, newest(&SQLITE)),
-        Pools::Postgres { engine, .. } => (sqlx::query_scalar(APPLIED).fetch_one(engine).await, newest(&POSTGRES)),
+        Pools::Sqlite { read, .. } => (
+            sqlx::query_scalar::<_, Option<i64>>(APPLIED)
+                .fetch_one(read)
+                .await,
+            newest(&SQLITE),
+        ),
+        Pools::Postgres { engine, .. } => (
+            sqlx::query_scalar(APPLIED).fetch_one(engine).await,
+            newest(&POSTGRES),
+        ),
     };
     match applied {
         Ok(Some(applied)) if applied == wanted => Ok(()),
-        Ok(Some(applied)) if applied > wanted => {
-            Err(DbError::Setup(format!("database has migration {applied}, this binary knows {wanted}: use a newer binary")))
-        }
+        Ok(Some(applied)) if applied > wanted => Err(DbError::Setup(format!(
+            "database has migration {applied}, this binary knows {wanted}: use a newer binary"
+        ))),
         Ok(applied) => Err(DbError::Setup(format!(
             "database has migration {}, this binary needs {wanted}: run `tenure migrate`",
             applied.unwrap_or(0)
         ))),
-        Err(sqlx::Error::Database(error)) => Err(DbError::Setup(format!("database is not migrated ({error}): run `tenure migrate`"))),
+        Err(sqlx::Error::Database(error)) => Err(DbError::Setup(format!(
+            "database is not migrated ({error}): run `tenure migrate`"
+        ))),
         Err(error) => Err(error.into()),
     }
 }
 
 fn newest(migrator: &Migrator) -> i64 {
-    migrator.iter().map(|migration| migration.version).max().unwrap_or(0)
+    migrator
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0)
 }

@@ -1,14 +1,49 @@
-//! Persistence.
-pub mod error;
+//! The journal, the tables beside it and the two databases that hold them. Only this room names sqlx.
+//!
+//! A `Tx` is of one org, a `SystemTx` is the runtime's own and has a stated reason; there is no third way to a row. Every function takes
+//! one of the two first, and its type says which. What must be durable of a running employee goes through `commit`, in batches. Time,
+//! ids and randomness are parameters.
+
+mod approvals;
+mod blobs;
 mod body;
 mod db;
+mod effects;
+mod error;
+mod events;
+mod memory;
 mod migrate;
+mod nodes;
 mod orgs;
 mod page;
 mod postgres;
 mod rows;
+mod runs;
+mod schedules;
+mod snapshots;
 mod sqlite;
 mod tx;
+mod waits;
 mod words;
-pub use db::*;
-pub use error::*;
+mod writer;
+
+pub use approvals::*;
+pub use blobs::blob_get;
+pub use db::{Backend, Db, DbConfig};
+pub use effects::*;
+pub use error::{CommitError, DbError, Result};
+pub use events::{OrgEventRow, org_event_insert};
+pub use memory::{
+    MemoryChange, MemoryOwner, MemoryRow, memory_history, memory_list, memory_put, memory_undo_run,
+    memory_view,
+};
+pub use migrate::migrate;
+pub use nodes::*;
+pub use orgs::*;
+pub use page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageRequest};
+pub use runs::*;
+pub use schedules::*;
+pub use snapshots::{SnapshotRow, kind as snapshot_kind, snapshot_get};
+pub use tx::{SystemTx, Tx};
+pub use waits::*;
+pub use writer::*;

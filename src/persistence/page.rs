@@ -18,7 +18,10 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
-        Page { items: self.items.into_iter().map(change).collect(), next: self.next }
+        Page {
+            items: self.items.into_iter().map(change).collect(),
+            next: self.next,
+        }
     }
 }
 
@@ -35,7 +38,9 @@ impl PageRequest {
     /// # Errors
     /// `Cursor` for a text that is none.
     pub fn new(limit: Option<u32>, after: Option<&str>) -> Result<Self> {
-        let after = after.map(|text| URL_SAFE_NO_PAD.decode(text).map_err(|_| DbError::Cursor)).transpose()?;
+        let after = after
+            .map(|text| URL_SAFE_NO_PAD.decode(text).map_err(|_| DbError::Cursor))
+            .transpose()?;
         Ok(Self { limit, after })
     }
     pub fn limit(&self) -> u32 {
@@ -46,20 +51,32 @@ impl PageRequest {
         i64::from(self.limit()) + 1
     }
     pub(super) fn after_uuid(&self) -> Result<Option<Uuid>> {
-        self.after.as_deref().map(|bytes| Uuid::from_slice(bytes).map_err(|_| DbError::Cursor)).transpose()
+        self.after
+            .as_deref()
+            .map(|bytes| Uuid::from_slice(bytes).map_err(|_| DbError::Cursor))
+            .transpose()
     }
     /// The parts of a key that was made by `text_key`.
     pub(super) fn after_texts(&self, parts: usize) -> Result<Option<Vec<String>>> {
-        let Some(bytes) = &self.after else { return Ok(None) };
+        let Some(bytes) = &self.after else {
+            return Ok(None);
+        };
         let texts: Vec<String> = serde_json::from_slice(bytes).map_err(|_| DbError::Cursor)?;
-        if texts.len() == parts { Ok(Some(texts)) } else { Err(DbError::Cursor) }
+        if texts.len() == parts {
+            Ok(Some(texts))
+        } else {
+            Err(DbError::Cursor)
+        }
     }
     /// Cuts what `fetch` found to a page; `key` gives the bytes of the cursor after an item.
     pub(super) fn page<T>(&self, mut items: Vec<T>, key: impl Fn(&T) -> Vec<u8>) -> Page<T> {
         let limit = self.limit() as usize;
         let more = items.len() > limit;
         items.truncate(limit);
-        let next = items.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(key(last)));
+        let next = items
+            .last()
+            .filter(|_| more)
+            .map(|last| URL_SAFE_NO_PAD.encode(key(last)));
         Page { items, next }
     }
 }
@@ -83,12 +100,19 @@ mod tests {
         assert_eq!(page.items, [1, 2]);
         let next = PageRequest::new(Some(2), page.next.as_deref()).unwrap();
         assert_eq!(next.after_uuid().unwrap(), Some(Uuid::from_u128(2)));
-        assert_eq!(next.page(vec![3u128], |item| uuid_key(Uuid::from_u128(*item))).next, None);
+        assert_eq!(
+            next.page(vec![3u128], |item| uuid_key(Uuid::from_u128(*item)))
+                .next,
+            None
+        );
     }
 
     #[test]
     fn foreign_cursors_are_refused() {
-        assert!(matches!(PageRequest::new(None, Some("%%")), Err(DbError::Cursor)));
+        assert!(matches!(
+            PageRequest::new(None, Some("%%")),
+            Err(DbError::Cursor)
+        ));
         let request = PageRequest::new(Some(100_000), Some("AAAA")).unwrap();
         assert!(matches!(request.after_uuid(), Err(DbError::Cursor)));
         assert!(matches!(request.after_texts(2), Err(DbError::Cursor)));

@@ -20,8 +20,11 @@ pub(super) async fn connect(config: &DbConfig) -> Result<Pools> {
 }
 
 pub(super) fn options(url: &str) -> Result<PgConnectOptions> {
-    let options = PgConnectOptions::from_str(url).map_err(|error| DbError::Setup(format!("not a postgres address: {error}")))?;
-    Ok(options.application_name("tenure").statement_cache_capacity(256))
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|error| DbError::Setup(format!("not a postgres address: {error}")))?;
+    Ok(options
+        .application_name("tenure")
+        .statement_cache_capacity(256))
 }
 
 async fn pool(config: &DbConfig, role: &'static str, connections: u32) -> Result<PgPool> {
@@ -41,13 +44,19 @@ async fn pool(config: &DbConfig, role: &'static str, connections: u32) -> Result
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
             Box::pin(async move {
-                if meta.idle_for > Duration::from_secs(30) { Ok(connection.ping().await.is_ok()) } else { Ok(true) }
+                if meta.idle_for > Duration::from_secs(30) {
+                    Ok(connection.ping().await.is_ok())
+                } else {
+                    Ok(true)
+                }
             })
         })
         .after_connect(move |connection, _| {
             let settings = settings.clone();
             Box::pin(async move {
-                connection.execute(sqlx::raw_sql(AssertSqlSafe(settings))).await?;
+                connection
+                    .execute(sqlx::raw_sql(AssertSqlSafe(settings)))
+                    .await?;
                 Ok(())
             })
         });
@@ -68,9 +77,15 @@ async fn verify_role(connection: &mut PgConnection, role: &'static str) -> Resul
     )
     .fetch_one(connection)
     .await?;
-    let surplus = [(is_super, "is a superuser"), (bypasses, "bypasses row-level security"), (owns, "owns the tables")];
+    let surplus = [
+        (is_super, "is a superuser"),
+        (bypasses, "bypasses row-level security"),
+        (owns, "owns the tables"),
+    ];
     match surplus.into_iter().find(|(held, _)| *held) {
-        Some((_, what)) => Err(DbError::Setup(format!("database role {role} {what}: tenure refuses to work with it"))),
+        Some((_, what)) => Err(DbError::Setup(format!(
+            "database role {role} {what}: tenure refuses to work with it"
+        ))),
         None => Ok(()),
     }
 }

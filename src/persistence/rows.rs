@@ -57,7 +57,12 @@ const CHUNKS: [usize; 4] = [128, 32, 8, 1];
 
 impl<'a> Rows<'a> {
     pub fn new(columns: Vec<(&'static str, Column<'a>)>) -> Self {
-        debug_assert!(columns.windows(2).all(|pair| pair[0].1.len() == pair[1].1.len()), "columns differ in length");
+        debug_assert!(
+            columns
+                .windows(2)
+                .all(|pair| pair[0].1.len() == pair[1].1.len()),
+            "columns differ in length"
+        );
         Self { columns }
     }
 
@@ -73,13 +78,21 @@ impl<'a> Rows<'a> {
         match inner {
             Inner::Postgres(tx) => {
                 let sql = self.postgres_sql(statement);
-                Ok(self.bind_postgres(sqlx::query(AssertSqlSafe(sql))).execute(&mut **tx).await?.rows_affected())
+                Ok(self
+                    .bind_postgres(sqlx::query(AssertSqlSafe(sql)))
+                    .execute(&mut **tx)
+                    .await?
+                    .rows_affected())
             }
             Inner::Sqlite(tx) => {
                 let mut touched = 0;
                 for (start, size) in chunks(self.len()) {
                     let sql = self.sqlite_sql(statement, size);
-                    touched += self.bind_sqlite(sqlx::query(AssertSqlSafe(sql)), start, size).execute(&mut **tx).await?.rows_affected();
+                    touched += self
+                        .bind_sqlite(sqlx::query(AssertSqlSafe(sql)), start, size)
+                        .execute(&mut **tx)
+                        .await?
+                        .rows_affected();
                 }
                 Ok(touched)
             }
@@ -97,14 +110,20 @@ impl<'a> Rows<'a> {
         match inner {
             Inner::Postgres(tx) => {
                 let sql = self.postgres_sql(statement);
-                let rows = self.bind_postgres(sqlx::query(AssertSqlSafe(sql))).fetch_all(&mut **tx).await?;
+                let rows = self
+                    .bind_postgres(sqlx::query(AssertSqlSafe(sql)))
+                    .fetch_all(&mut **tx)
+                    .await?;
                 Ok(rows.iter().map(T::from_row).collect::<sqlx::Result<_>>()?)
             }
             Inner::Sqlite(tx) => {
                 let mut found = Vec::new();
                 for (start, size) in chunks(self.len()) {
                     let sql = self.sqlite_sql(statement, size);
-                    let rows = self.bind_sqlite(sqlx::query(AssertSqlSafe(sql)), start, size).fetch_all(&mut **tx).await?;
+                    let rows = self
+                        .bind_sqlite(sqlx::query(AssertSqlSafe(sql)), start, size)
+                        .fetch_all(&mut **tx)
+                        .await?;
                     for row in &rows {
                         found.push(T::from_row(row)?);
                     }
@@ -115,7 +134,11 @@ impl<'a> Rows<'a> {
     }
 
     fn names(&self) -> String {
-        self.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+        self.columns
+            .iter()
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     fn postgres_sql(&self, statement: &str) -> String {
@@ -129,25 +152,37 @@ impl<'a> Rows<'a> {
 
     fn sqlite_sql(&self, statement: &str, rows: usize) -> String {
         let row = format!("({})", vec!["?"; self.columns.len()].join(", "));
-        format!("WITH t ({}) AS (VALUES {}) {statement}", self.names(), vec![row; rows].join(", "))
+        format!(
+            "WITH t ({}) AS (VALUES {}) {statement}",
+            self.names(),
+            vec![row; rows].join(", ")
+        )
     }
 
     fn bind_postgres<'q>(&'q self, query: PgQuery<'q>) -> PgQuery<'q> {
-        self.columns.iter().fold(query, |query, (_, column)| match column {
-            Column::Uuid(rows) => query.bind(rows),
-            Column::MaybeUuid(rows) => query.bind(rows),
-            Column::Short(rows) => query.bind(rows),
-            Column::Int(rows) => query.bind(rows),
-            Column::Long(rows) => query.bind(rows),
-            Column::MaybeLong(rows) => query.bind(rows),
-            Column::Text(rows) => query.bind(rows),
-            Column::MaybeText(rows) => query.bind(rows),
-            Column::Bytes(rows) => query.bind(rows),
-        })
+        self.columns
+            .iter()
+            .fold(query, |query, (_, column)| match column {
+                Column::Uuid(rows) => query.bind(rows),
+                Column::MaybeUuid(rows) => query.bind(rows),
+                Column::Short(rows) => query.bind(rows),
+                Column::Int(rows) => query.bind(rows),
+                Column::Long(rows) => query.bind(rows),
+                Column::MaybeLong(rows) => query.bind(rows),
+                Column::Text(rows) => query.bind(rows),
+                Column::MaybeText(rows) => query.bind(rows),
+                Column::Bytes(rows) => query.bind(rows),
+            })
     }
 
-    fn bind_sqlite<'q>(&'q self, query: SqliteQuery<'q>, start: usize, size: usize) -> SqliteQuery<'q> {
-        let cells = (start..start + size).flat_map(|row| self.columns.iter().map(move |(_, column)| (row, column)));
+    fn bind_sqlite<'q>(
+        &'q self,
+        query: SqliteQuery<'q>,
+        start: usize,
+        size: usize,
+    ) -> SqliteQuery<'q> {
+        let cells = (start..start + size)
+            .flat_map(|row| self.columns.iter().map(move |(_, column)| (row, column)));
         cells.fold(query, |query, (row, column)| match column {
             Column::Uuid(rows) => query.bind(rows[row]),
             Column::MaybeUuid(rows) => query.bind(rows[row]),

@@ -10,7 +10,10 @@ use std::{path::Path, str::FromStr};
 pub(super) async fn connect(config: &DbConfig) -> Result<Pools> {
     let options = options(&config.url)?.busy_timeout(config.statement_timeout);
     if !Path::new(options.get_filename()).exists() {
-        return Err(DbError::Setup(format!("{} does not exist: run `tenure migrate`", options.get_filename().display())));
+        return Err(DbError::Setup(format!(
+            "{} does not exist: run `tenure migrate`",
+            options.get_filename().display()
+        )));
     }
     // A second writer would only wait for the first; here it waits in the pool, fairly and with a timeout.
     let write = SqlitePoolOptions::new()
@@ -33,7 +36,9 @@ pub(super) async fn connect(config: &DbConfig) -> Result<Pools> {
 /// How every connection to the file is opened, that of the migrations too.
 pub(super) fn options(url: &str) -> Result<SqliteConnectOptions> {
     if url.contains(":memory:") || url.contains("mode=memory") {
-        return Err(DbError::Setup("a database in memory cannot keep what it accepted: name a file".into()));
+        return Err(DbError::Setup(
+            "a database in memory cannot keep what it accepted: name a file".into(),
+        ));
     }
     Ok(SqliteConnectOptions::from_str(url)
         .map_err(|error| DbError::Setup(format!("not a sqlite address: {error}")))?

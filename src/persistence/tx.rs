@@ -105,7 +105,10 @@ impl Dialect for Postgres {
 impl Dialect for Sqlite {
     type UuidList = String;
     fn uuid_list(ids: &[Uuid]) -> String {
-        let quoted: Vec<String> = ids.iter().map(|id| format!("\"{}\"", id.simple())).collect();
+        let quoted: Vec<String> = ids
+            .iter()
+            .map(|id| format!("\"{}\"", id.simple()))
+            .collect();
         format!("[{}]", quoted.join(","))
     }
     fn pick(sqlite: &'static str, _: &'static str) -> &'static str {
@@ -129,7 +132,11 @@ impl Dialect for Sqlite {
 
 /// The answer to an update that must have hit exactly one row.
 pub(super) fn one_row(affected: u64, what: &'static str) -> Result<()> {
-    if affected == 0 { Err(DbError::NotFound(what)) } else { Ok(()) }
+    if affected == 0 {
+        Err(DbError::NotFound(what))
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +147,9 @@ mod tests {
     #[test]
     fn lists_of_ids_are_rewritten_for_sqlite() {
         let sql = Sqlite::adapt("DELETE FROM a WHERE b = ANY($2) AND c = $1").into_sql_str();
-        assert_eq!(sql.as_str(), "DELETE FROM a WHERE b IN (SELECT unhex(value) FROM json_each($2)) AND c = $1");
+        assert_eq!(
+            sql.as_str(),
+            "DELETE FROM a WHERE b IN (SELECT unhex(value) FROM json_each($2)) AND c = $1"
+        );
     }
 }

@@ -1,41 +1,45 @@
 //! How the domain's types stand in columns: ids as 16 bytes, times as microseconds, hashes as 32 bytes, words as text or small numbers.
 
 use crate::domain::{
-    ApprovalId, ConnectionId, ContentHash, EffectId, EmployeeId, ExecutionId, HookId, KeyId, MemoryLayer, Misfire, OrgId, Overlap, Role,
-    ScheduleId, Timestamp, TriggerType,
+    ApprovalId, ConnectionId, ContentHash, EffectId, EmployeeId, ExecutionId, HookId, KeyId,
+    MemoryLayer, Misfire, OrgId, Overlap, Role, ScheduleId, Timestamp, TriggerType,
 };
-use sqlx::{Database, Decode, Encode, Type, encode::IsNull, error::BoxDynError};
 use uuid::Uuid;
 
 /// Lets `$type` stand in a column of the type `$column`.
 macro_rules! column_type {
     ($type:ty => $column:ty, |$out:ident| $to:expr, |$in:ident| $from:expr) => {
-        impl<DB: Database> Type<DB> for $type
+        impl<DB: sqlx::Database> sqlx::Type<DB> for $type
         where
-            $column: Type<DB>,
+            $column: sqlx::Type<DB>,
         {
             fn type_info() -> DB::TypeInfo {
-                <$column as Type<DB>>::type_info()
+                <$column as sqlx::Type<DB>>::type_info()
             }
             fn compatible(ty: &DB::TypeInfo) -> bool {
-                <$column as Type<DB>>::compatible(ty)
+                <$column as sqlx::Type<DB>>::compatible(ty)
             }
         }
-        impl<'q, DB: Database> Encode<'q, DB> for $type
+        impl<'q, DB: sqlx::Database> sqlx::Encode<'q, DB> for $type
         where
-            $column: Encode<'q, DB>,
+            $column: sqlx::Encode<'q, DB>,
         {
-            fn encode_by_ref(&self, buffer: &mut <DB as Database>::ArgumentBuffer) -> Result<IsNull, BoxDynError> {
+            fn encode_by_ref(
+                &self,
+                buffer: &mut <DB as sqlx::Database>::ArgumentBuffer,
+            ) -> Result<sqlx::encode::IsNull, sqlx::error::BoxDynError> {
                 let $out = self;
-                <$column as Encode<'q, DB>>::encode($to, buffer)
+                <$column as sqlx::Encode<'q, DB>>::encode($to, buffer)
             }
         }
-        impl<'r, DB: Database> Decode<'r, DB> for $type
+        impl<'r, DB: sqlx::Database> sqlx::Decode<'r, DB> for $type
         where
-            $column: Decode<'r, DB>,
+            $column: sqlx::Decode<'r, DB>,
         {
-            fn decode(value: <DB as Database>::ValueRef<'r>) -> Result<Self, BoxDynError> {
-                let $in = <$column as Decode<'r, DB>>::decode(value)?;
+            fn decode(
+                value: <DB as sqlx::Database>::ValueRef<'r>,
+            ) -> Result<Self, sqlx::error::BoxDynError> {
+                let $in = <$column as sqlx::Decode<'r, DB>>::decode(value)?;
                 $from
             }
         }
@@ -46,7 +50,17 @@ pub(super) use column_type;
 macro_rules! id_columns {
     ($($type:ty),*) => { $(column_type!($type => Uuid, |id| id.uuid(), |id| Ok(<$type>::from_uuid(id)));)* };
 }
-id_columns!(OrgId, EmployeeId, ConnectionId, ApprovalId, EffectId, ScheduleId, HookId, KeyId, ExecutionId);
+id_columns!(
+    OrgId,
+    EmployeeId,
+    ConnectionId,
+    ApprovalId,
+    EffectId,
+    ScheduleId,
+    HookId,
+    KeyId,
+    ExecutionId
+);
 
 column_type!(Timestamp => i64, |time| time.micros(), |micros| Ok(Timestamp::from_micros(micros)));
 column_type!(ContentHash => Vec<u8>, |hash| hash.bytes().to_vec(), |bytes| {
@@ -75,8 +89,12 @@ column_type!(Misfire => String, |misfire| match misfire { Misfire::RunOnce => "r
     }
 });
 
-const TRIGGER_TYPES: [TriggerType; 4] =
-    [TriggerType::DirectCommand, TriggerType::Schedule, TriggerType::ExternalEvent, TriggerType::InternalEvent];
+const TRIGGER_TYPES: [TriggerType; 4] = [
+    TriggerType::DirectCommand,
+    TriggerType::Schedule,
+    TriggerType::ExternalEvent,
+    TriggerType::InternalEvent,
+];
 
 /// The number of a trigger type in the `run` table; never reuse one.
 pub(super) fn trigger_number(kind: TriggerType) -> i16 {
