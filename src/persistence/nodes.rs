@@ -43,9 +43,8 @@ pub struct Fence {
 /// `Fenced`.
 pub(super) async fn fence(inner: &mut Inner, fence: Fence) -> Result<()> {
     let mut on = Borrowed { inner };
-    let alive: Option<i32> =
-        on_tx!(on, |conn| {
-            sqlx::query_scalar(DB::pick(
+    let alive: Option<i32> = on_tx!(on, |conn| {
+        sqlx::query_scalar(DB::pick(
         "SELECT 1 FROM node WHERE id = $1 AND incarnation = $2 AND state = 'alive'",
         "SELECT 1 FROM node WHERE id = $1 AND incarnation = $2 AND state = 'alive' FOR KEY SHARE",
     ))
@@ -53,7 +52,7 @@ pub(super) async fn fence(inner: &mut Inner, fence: Fence) -> Result<()> {
     .bind(fence.incarnation)
     .fetch_optional(conn)
     .await
-        })?;
+    })?;
     alive.map(drop).ok_or(DbError::Fenced)
 }
 
@@ -91,9 +90,8 @@ pub async fn node_register(
 /// # Errors
 /// `Fenced` if the node was declared dead or replaced.
 pub async fn node_heartbeat(tx: &mut SystemTx, node: Fence, lease_until: Timestamp) -> Result<()> {
-    let renewed =
-        on_tx!(tx, |conn| {
-            sqlx::query(
+    let renewed = on_tx!(tx, |conn| {
+        sqlx::query(
         "UPDATE node SET lease_until_us = $3 WHERE id = $1 AND incarnation = $2 AND state = 'alive'"
     )
     .bind(node.node_id)
@@ -102,7 +100,7 @@ pub async fn node_heartbeat(tx: &mut SystemTx, node: Fence, lease_until: Timesta
     .execute(conn)
     .await
     .map(|done| done.rows_affected())
-        })?;
+    })?;
     if renewed == 0 {
         Err(DbError::Fenced)
     } else {

@@ -150,9 +150,8 @@ pub async fn key_list(tx: &mut Tx, request: &PageRequest) -> Result<Page<KeyRow>
 /// `NotFound` if there is no such key or it was revoked before.
 pub async fn key_revoke(tx: &mut Tx, key: KeyId, at: Timestamp) -> Result<()> {
     let org = tx.org();
-    let changed =
-        on_tx!(tx, |conn| {
-            sqlx::query(
+    let changed = on_tx!(tx, |conn| {
+        sqlx::query(
         "UPDATE api_key SET revoked_us = $3 WHERE org_id = $1 AND id = $2 AND revoked_us IS NULL"
     )
     .bind(org)
@@ -161,6 +160,6 @@ pub async fn key_revoke(tx: &mut Tx, key: KeyId, at: Timestamp) -> Result<()> {
     .execute(conn)
     .await
     .map(|done| done.rows_affected())
-        })?;
+    })?;
     one_row(changed, "key")
 }

@@ -3,6 +3,7 @@
 use super::{
     error::Result,
     page::{Page, PageRequest, uuid_key},
+    rows::{Column, Rows},
     tx::{SystemTx, Tx, on_tx, one_row},
     words::words,
 };
@@ -68,31 +69,92 @@ macro_rules! schedule_columns {
     };
 }
 
-/// # Errors
-/// `Duplicate` if the employee has a schedule of that name.
-pub async fn schedule_insert(tx: &mut Tx, schedule: &ScheduleRow) -> Result<()> {
+/// Makes these the schedules of the employee. One whose name is known keeps its id and what it did; the others go.
+pub(super) async fn schedules_replace(
+    tx: &mut Tx,
+    employee: EmployeeId,
+    schedules: &[ScheduleRow],
+) -> Result<()> {
     let org = tx.org();
-    on_tx!(tx, |conn| {
-        sqlx::query(
-        "INSERT INTO schedule (org_id, id, employee_id, name, cron, time_zone, overlap, misfire, payload, status, next_due_us)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-    )
-    .bind(org)
-    .bind(schedule.id)
-    .bind(schedule.employee_id)
-    .bind(&schedule.name)
-    .bind(&schedule.cron)
-    .bind(&schedule.time_zone)
-    .bind(schedule.overlap)
-    .bind(schedule.misfire)
-    .bind(&schedule.payload)
-    .bind(schedule.status)
-    .bind(schedule.next_due)
-    .execute(conn)
-    .await
-    .map(drop)
+    let all = || schedules.iter();
+    let overlap = |one: &ScheduleRow| {
+        if one.overlap == Overlap::Skip {
+            "skip"
+        } else {
+            "enqueue"
+        }
+    };
+    let misfire = |one: &ScheduleRow| {
+        if one.misfire == Misfire::RunOnce {
+            "run_once"
+        } else {
+            "skip"
+        }
+    };
+    let stale: Vec<ScheduleId> = on_tx!(tx, |conn| {
+        let mut query = sqlx::QueryBuilder::<DB>::new("DELETE FROM schedule WHERE org_id = ");
+        query
+            .push_bind(org)
+            .push(" AND employee_id = ")
+            .push_bind(employee);
+        for schedule in schedules {
+            query.push(" AND name <> ").push_bind(&schedule.name);
+        }
+        query
+            .push(" RETURNING id")
+            .build_query_scalar()
+            .fetch_all(conn)
+            .await
     })?;
-    Ok(())
+    tracing::debug!(%employee, gone = stale.len(), kept = schedules.len(), "schedules replaced");
+    let columns = vec![
+        ("org_id", Column::Uuid(vec![org.uuid(); schedules.len()])),
+        ("id", Column::Uuid(all().map(|one| one.id.uuid()).collect())),
+        (
+            "employee_id",
+            Column::Uuid(vec![employee.uuid(); schedules.len()]),
+        ),
+        (
+            "name",
+            Column::Text(all().map(|one| one.name.as_str()).collect()),
+        ),
+        (
+            "cron",
+            Column::Text(all().map(|one| one.cron.as_str()).collect()),
+        ),
+        (
+            "time_zone",
+            Column::Text(all().map(|one| one.time_zone.as_str()).collect()),
+        ),
+        ("overlap", Column::Text(all().map(overlap).collect())),
+        ("misfire", Column::Text(all().map(misfire).collect())),
+        (
+            "payload",
+            Column::Text(all().map(|one| one.payload.as_str()).collect()),
+        ),
+        (
+            "status",
+            Column::Text(all().map(|one| one.status.name()).collect()),
+        ),
+        (
+            "next_due_us",
+            Column::MaybeLong(
+                all()
+                    .map(|one| one.next_due.map(Timestamp::micros))
+                    .collect(),
+            ),
+        ),
+    ];
+    const NAMES: &str = "org_id, id, employee_id, name, cron, time_zone, overlap, misfire, payload, status, next_due_us";
+    let statement = format!(
+        "INSERT INTO schedule ({NAMES}) SELECT {NAMES} FROM t WHERE true
+         ON CONFLICT (employee_id, name) DO UPDATE SET cron = excluded.cron, time_zone = excluded.time_zone, overlap = excluded.overlap,
+             misfire = excluded.misfire, payload = excluded.payload, next_due_us = excluded.next_due_us"
+    );
+    Rows::new(columns)
+        .execute(&mut tx.inner, &statement)
+        .await
+        .map(drop)
 }
 
 pub async fn schedule_get(tx: &mut Tx, schedule: ScheduleId) -> Result<Option<ScheduleRow>> {
