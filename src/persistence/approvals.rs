@@ -1,0 +1,110 @@
+//! Questions to people.
+
+use super::{
+    error::Result,
+    page::{Page, PageRequest, uuid_key},
+    tx::{Tx, on_tx},
+    words::words,
+};
+use crate::domain::{ApprovalId, ContentHash, EmployeeId, ExecutionId, OrgId, Timestamp};
+use sqlx::{FromRow, QueryBuilder};
+
+words! {
+    ApprovalStatus {
+        Pending = "pending",
+        Approved = "approved",
+        Denied = "denied",
+        Expired = "expired",
+        /// The run stopped or took another way.
+        Withdrawn = "withdrawn",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct ApprovalRow {
+    pub org_id: OrgId,
+    pub id: ApprovalId,
+    pub run_id: ExecutionId,
+    pub employee_id: EmployeeId,
+    /// The step that waits, as `StepId` prints.
+    pub step: String,
+    pub title: String,
+    /// JSON: exactly what is asked for.
+    pub arguments: String,
+    /// What a decision has to name.
+    pub arguments_hash: ContentHash,
+    pub status: ApprovalStatus,
+    #[sqlx(rename = "asked_us")]
+    pub asked: Timestamp,
+    #[sqlx(rename = "expires_us")]
+    pub expires: Option<Timestamp>,
+    #[sqlx(rename = "decided_us")]
+    pub decided: Option<Timestamp>,
+    pub decided_by: Option<String>,
+    pub comment: Option<String>,
+}
+
+macro_rules! approval_columns {
+    () => {
+        "org_id, id, run_id, employee_id, step, title, arguments, arguments_hash, status, asked_us, expires_us, decided_us, decided_by, comment"
+    };
+}
+
+pub async fn approval_get(tx: &mut Tx, approval: ApprovalId) -> Result<Option<ApprovalRow>> {
+    let org = tx.org();
+    Ok(on_tx!(tx, |conn| sqlx::query_as(concat!(
+        "SELECT ",
+        approval_columns!(),
+        " FROM approval WHERE org_id = $1 AND id = $2"
+    ))
+    .bind(org)
+    .bind(approval)
+    .fetch_optional(conn)
+    .await)?)
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ApprovalFilter {
+    pub run: Option<ExecutionId>,
+    pub employee: Option<EmployeeId>,
+    pub status: Option<ApprovalStatus>,
+}
+
+/// In the order of their ids.
+pub async fn approval_list(
+    tx: &mut Tx,
+    filter: &ApprovalFilter,
+    request: &PageRequest,
+) -> Result<Page<ApprovalRow>> {
+    let (org, after) = (tx.org(), request.after_uuid()?);
+    let rows = on_tx!(tx, |conn| {
+        let mut query = QueryBuilder::<DB>::new(concat!(
+            "SELECT ",
+            approval_columns!(),
+            " FROM approval WHERE org_id = "
+        ));
+        query.push_bind(org);
+        if let Some(run) = filter.run {
+            query.push(" AND run_id = ").push_bind(run);
+        }
+        if let Some(employee) = filter.employee {
+            query.push(" AND employee_id = ").push_bind(employee);
+        }
+        match filter.status {
+            // As text, so that the index over the pending ones can serve.
+            Some(ApprovalStatus::Pending) => {
+                query.push(" AND status = 'pending'");
+            }
+            Some(status) => {
+                query.push(" AND status = ").push_bind(status);
+            }
+            None => {}
+        }
+        if let Some(after) = after {
+            query.push(" AND id > ").push_bind(after);
+        }
+        query.push(" ORDER BY id LIMIT ").push_bind(request.fetch());
+        query.build_query_as().fetch_all(conn).await
+    })?;
+    Ok(request.page(rows, |approval: &ApprovalRow| uuid_key(approval.id.uuid())))
+}

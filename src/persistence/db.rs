@@ -1,0 +1,175 @@
+//! The handle on the database and its doors: `begin` for one org, `begin_system` for the runtime itself.
+
+use super::{
+    error::{DbError, Result},
+    migrate, postgres, sqlite,
+    tx::{Inner, SystemTx, Tx},
+};
+use crate::domain::OrgId;
+use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+use std::{fmt, time::Duration};
+
+/// Where the database is and how much of it may be used.
+#[derive(Clone)]
+pub struct DbConfig {
+    /// `sqlite:PATH` or `postgres://…`. It may hold a password: `Debug` shows its scheme only.
+    pub url: String,
+    /// Connections for requests (PostgreSQL) or for reading (SQLite).
+    pub app_connections: u32,
+    /// Connections for the runtime itself, PostgreSQL only: two for the journal writer, the rest for timers, activation and sweeps.
+    pub engine_connections: u32,
+    /// How long to wait for a free connection before `Unavailable`.
+    pub acquire_timeout: Duration,
+    /// How long one statement may take in PostgreSQL; SQLite: how long to wait for a lock of another process.
+    pub statement_timeout: Duration,
+}
+
+impl DbConfig {
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            app_connections: 16,
+            engine_connections: 8,
+            acquire_timeout: Duration::from_secs(10),
+            statement_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl fmt::Debug for DbConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DbConfig")
+            .field(
+                "url",
+                &format_args!("{}:…", self.url.split(':').next().unwrap_or_default()),
+            )
+            .field("app_connections", &self.app_connections)
+            .field("engine_connections", &self.engine_connections)
+            .field("acquire_timeout", &self.acquire_timeout)
+            .field("statement_timeout", &self.statement_timeout)
+            .finish()
+    }
+}
+
+/// Which of the two databases an address names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+impl Backend {
+    /// # Errors
+    /// `Setup` for an address of another kind.
+    pub fn of(url: &str) -> Result<Self> {
+        match url.split(':').next() {
+            Some("sqlite") => Ok(Self::Sqlite),
+            Some("postgres" | "postgresql") => Ok(Self::Postgres),
+            _ => Err(DbError::Setup(
+                "database address must begin with sqlite: or postgres://".into(),
+            )),
+        }
+    }
+}
+
+/// Pools of connections to one database; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Db(pub(super) Pools);
+
+#[derive(Clone, Debug)]
+pub(super) enum Pools {
+    /// One connection writes; the others cannot.
+    Sqlite { read: SqlitePool, write: SqlitePool },
+    /// Connections as `tenure_app` and as `tenure_engine`.
+    Postgres { app: PgPool, engine: PgPool },
+}
+
+impl Db {
+    /// Opens the pools and checks that the migrations of this binary are applied and that its roles have no more rights than they
+    /// should.
+    ///
+    /// # Errors
+    /// `Setup` if an operator has to act, `Unavailable` if the database cannot be reached.
+    pub async fn connect(config: &DbConfig) -> Result<Db> {
+        let pools = match Backend::of(&config.url)? {
+            Backend::Sqlite => sqlite::connect(config).await?,
+            Backend::Postgres => postgres::connect(config).await?,
+        };
+        let db = Db(pools);
+        migrate::verify(&db).await?;
+        Ok(db)
+    }
+
+    pub fn backend(&self) -> Backend {
+        match self.0 {
+            Pools::Sqlite { .. } => Backend::Sqlite,
+            Pools::Postgres { .. } => Backend::Postgres,
+        }
+    }
+
+    /// A transaction that writes rows of `org`.
+    pub async fn begin(&self, org: OrgId) -> Result<Tx> {
+        let inner = match &self.0 {
+            Pools::Sqlite { write, .. } => {
+                Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?)
+            }
+            Pools::Postgres { app, .. } => {
+                Inner::Postgres(app.begin_with(org_begin("BEGIN", org)).await?)
+            }
+        };
+        Ok(Tx { org, inner })
+    }
+
+    /// A transaction that reads rows of `org` as they were at its first statement.
+    pub async fn begin_read(&self, org: OrgId) -> Result<Tx> {
+        let inner = match &self.0 {
+            Pools::Sqlite { read, .. } => Inner::Sqlite(read.begin().await?),
+            Pools::Postgres { app, .. } => {
+                Inner::Postgres(app.begin_with(org_begin(READ, org)).await?)
+            }
+        };
+        Ok(Tx { org, inner })
+    }
+
+    /// A transaction of the runtime over all orgs; `reason` says what for, in logs.
+    pub async fn begin_system(&self, reason: &'static str) -> Result<SystemTx> {
+        let inner = match &self.0 {
+            Pools::Sqlite { write, .. } => {
+                Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?)
+            }
+            Pools::Postgres { engine, .. } => Inner::Postgres(engine.begin().await?),
+        };
+        Ok(SystemTx { reason, inner })
+    }
+
+    /// Like `begin_system`, reading only, everything as it was at the first statement.
+    pub async fn begin_system_read(&self, reason: &'static str) -> Result<SystemTx> {
+        let inner = match &self.0 {
+            Pools::Sqlite { read, .. } => Inner::Sqlite(read.begin().await?),
+            Pools::Postgres { engine, .. } => Inner::Postgres(engine.begin_with(READ).await?),
+        };
+        Ok(SystemTx { reason, inner })
+    }
+
+    /// Closes all connections; what is in use is waited for.
+    pub async fn close(&self) {
+        match &self.0 {
+            Pools::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+            Pools::Postgres { app, engine } => {
+                app.close().await;
+                engine.close().await;
+            }
+        }
+    }
+}
+
+/// One snapshot for all statements, so that rows of several queries fit together.
+const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// Begins and puts the org in force in one round trip. An id prints as hexadecimal digits and hyphens, so nothing can be injected.
+fn org_begin(begin: &str, org: OrgId) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!("{begin}; SET LOCAL app.org_id = '{}'", org.uuid()))
+}

@@ -1,0 +1,101 @@
+//! What can go wrong between the runtime and its database, in the terms that a caller can act on.
+
+use crate::domain::ExecutionId;
+
+/// Why a persistence function gave no answer. Nothing of its transaction was kept.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// Somebody else changed the row first; read it again.
+    #[error("stale write: {0} was changed by somebody else")]
+    Stale(&'static str),
+    /// A row with the same unique name or key exists; `0` is the constraint or the column list, as the database says it.
+    #[error("already exists: {0}")]
+    Duplicate(String),
+    /// The row that was to be changed does not exist in this org.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// The node's row is not alive with this incarnation: it must stop and give up all that it owned.
+    #[error("this node was declared dead or replaced by a newer incarnation")]
+    Fenced,
+    /// No connection in time, connection lost, database busy or shutting down; may be tried again.
+    #[error("database unavailable: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// Stored bytes that cannot be what this program wrote.
+    #[error("corrupt {what}: {detail}")]
+    Corrupt { what: &'static str, detail: String },
+    /// A page cursor that this list did not hand out.
+    #[error("not a cursor of this list")]
+    Cursor,
+    /// The database is not what this binary needs: address, migrations, roles, rights. An operator has to act.
+    #[error("{0}")]
+    Setup(String),
+    #[error("database error: {0}")]
+    Sql(#[source] sqlx::Error),
+}
+
+pub type Result<T, E = DbError> = std::result::Result<T, E>;
+
+impl DbError {
+    pub(super) fn corrupt(what: &'static str, detail: impl ToString) -> Self {
+        Self::Corrupt {
+            what,
+            detail: detail.to_string(),
+        }
+    }
+    /// Whether the same call may succeed later without anything being changed.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+impl From<sqlx::Error> for DbError {
+    fn from(error: sqlx::Error) -> Self {
+        use sqlx::Error as E;
+        match &error {
+            E::Database(known) if known.is_unique_violation() => Self::Duplicate(
+                known
+                    .constraint()
+                    .map_or_else(|| known.message().to_owned(), str::to_owned),
+            ),
+            E::Database(known) if known.code().is_some_and(|code| is_transient_code(&code)) => {
+                Self::Unavailable(error)
+            }
+            E::PoolTimedOut
+            | E::PoolClosed
+            | E::WorkerCrashed
+            | E::Io(_)
+            | E::Tls(_)
+            | E::BeginFailed
+            | E::Protocol(_) => Self::Unavailable(error),
+            _ => Self::Sql(error),
+        }
+    }
+}
+
+/// PostgreSQL: connection lost (08), shutdown (57P), out of resources (53), cancelled by a timeout, serialization failure, deadlock,
+/// lock not available. SQLite: busy (5) and locked (6) with their extended codes.
+fn is_transient_code(code: &str) -> bool {
+    matches!(code.get(..2), Some("08" | "53")) && code.len() == 5
+        || code.starts_with("57P")
+        || matches!(
+            code,
+            "57014" | "40001" | "40P01" | "55P03" | "5" | "6" | "261" | "262" | "517" | "518"
+        )
+}
+
+/// Why a batch of the journal writer was not committed; none of it is durable.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// These runs are not where the writer believes: they exist already, they have facts that it does not know of or lack some, or they
+    /// are finished. Without them the batch can be tried again. Empty if it could not be found out which.
+    #[error("stale append: runs {runs:?} are not where their writer believes")]
+    Stale { runs: Vec<ExecutionId> },
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<sqlx::Error> for CommitError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Db(error.into())
+    }
+}

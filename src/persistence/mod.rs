@@ -1,0 +1,61 @@
+//! The journal, the tables beside it and the two databases that hold them. Only this room names sqlx.
+//!
+//! A `Tx` is of one org, a `SystemTx` is the runtime's own and has a stated reason; there is no third way to a row. Every function takes
+//! one of the two first, and its type says which. What must be durable of a running employee goes through `commit`, in batches. Time,
+//! ids and randomness are parameters.
+
+mod activation;
+mod approvals;
+mod blobs;
+mod body;
+mod connections;
+mod db;
+mod effects;
+mod employees;
+mod error;
+mod events;
+mod memory;
+mod migrate;
+mod nodes;
+mod orgs;
+mod page;
+mod postgres;
+mod recovery;
+mod retention;
+mod rows;
+mod runs;
+mod schedules;
+mod snapshots;
+mod sqlite;
+mod stream;
+mod tx;
+mod waits;
+mod words;
+mod writer;
+
+pub use activation::*;
+pub use approvals::*;
+pub use blobs::blob_get;
+pub use connections::*;
+pub use db::{Backend, Db, DbConfig};
+pub use effects::*;
+pub use employees::*;
+pub use error::{CommitError, DbError, Result};
+pub use events::{OrgEventRow, org_event_insert};
+pub use memory::{
+    MemoryChange, MemoryOwner, MemoryRow, memory_history, memory_list, memory_put, memory_undo_run,
+    memory_view,
+};
+pub use migrate::migrate;
+pub use nodes::*;
+pub use orgs::*;
+pub use page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageRequest};
+pub use recovery::*;
+pub use retention::*;
+pub use runs::*;
+pub use schedules::*;
+pub use snapshots::{SnapshotRow, kind as snapshot_kind, snapshot_get};
+pub use stream::*;
+pub use tx::{SystemTx, Tx};
+pub use waits::*;
+pub use writer::*;

@@ -1,0 +1,91 @@
+//! PostgreSQL: two pools, each dropped to an unprivileged role before its first statement.
+
+use super::{
+    db::{DbConfig, Pools},
+    error::{DbError, Result},
+};
+use sqlx::{
+    AssertSqlSafe, Connection, Executor, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use std::{str::FromStr, time::Duration};
+
+pub(super) const APP_ROLE: &str = "tenure_app";
+pub(super) const ENGINE_ROLE: &str = "tenure_engine";
+
+pub(super) async fn connect(config: &DbConfig) -> Result<Pools> {
+    let app = pool(config, APP_ROLE, config.app_connections).await?;
+    let engine = pool(config, ENGINE_ROLE, config.engine_connections.max(2)).await?;
+    Ok(Pools::Postgres { app, engine })
+}
+
+pub(super) fn options(url: &str) -> Result<PgConnectOptions> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|error| DbError::Setup(format!("not a postgres address: {error}")))?;
+    Ok(options
+        .application_name("tenure")
+        .statement_cache_capacity(256))
+}
+
+async fn pool(config: &DbConfig, role: &'static str, connections: u32) -> Result<PgPool> {
+    let options = options(&config.url)?;
+    let mut probe = PgConnection::connect_with(&options).await?;
+    verify_role(&mut probe, role).await?;
+    probe.close().await?;
+    // The plans of this program are index look-ups: compiling them takes longer than running them.
+    let settings = format!(
+        "SET ROLE {role}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = 60000; SET jit = off",
+        config.statement_timeout.as_millis(),
+    );
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(config.acquire_timeout)
+        // A ping before each use would cost a round trip a transaction; one that sat idle may have been cut off by a firewall.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > Duration::from_secs(30) {
+                    Ok(connection.ping().await.is_ok())
+                } else {
+                    Ok(true)
+                }
+            })
+        })
+        .after_connect(move |connection, _| {
+            let settings = settings.clone();
+            Box::pin(async move {
+                connection
+                    .execute(sqlx::raw_sql(AssertSqlSafe(settings)))
+                    .await?;
+                Ok(())
+            })
+        });
+    Ok(pool.connect_with(options).await?)
+}
+
+/// Takes the role and refuses it if row-level security would not hold it.
+async fn verify_role(connection: &mut PgConnection, role: &'static str) -> Result<()> {
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(format!("SET ROLE {role}")))).await.map_err(|error| {
+        DbError::Setup(format!(
+            "cannot work as database role {role}: {error}; run `tenure migrate` as the owner, then GRANT {APP_ROLE}, {ENGINE_ROLE} to this role"
+        ))
+    })?;
+    let (is_super, bypasses, owns): (bool, bool, bool) = sqlx::query_as(
+        "SELECT r.rolsuper, r.rolbypassrls, EXISTS (SELECT 1 FROM pg_class c
+             WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND pg_has_role(r.oid, c.relowner, 'USAGE'))
+         FROM pg_roles r WHERE r.rolname = current_user",
+    )
+    .fetch_one(connection)
+    .await?;
+    let surplus = [
+        (is_super, "is a superuser"),
+        (bypasses, "bypasses row-level security"),
+        (owns, "owns the tables"),
+    ];
+    match surplus.into_iter().find(|(held, _)| *held) {
+        Some((_, what)) => Err(DbError::Setup(format!(
+            "database role {role} {what}: tenure refuses to work with it"
+        ))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,222 @@
+//! What the journal writer is given: everything that one actor wants durable together.
+
+use crate::{
+    domain::{
+        ApprovalId, ContentHash, EffectId, EmployeeId, ExecutionId, OrgId, ScheduleId, Timestamp,
+        TriggerType,
+    },
+    persistence::{
+        ApprovalRow, ApprovalStatus, EffectRow, EffectStatus, MemoryChange, OrgEventRow, RunStatus,
+        ScheduleFireRow, SnapshotRow, WaitRow,
+    },
+};
+use bytes::Bytes;
+use uuid::Uuid;
+
+/// Durable as a whole or not at all, together with the other appends of its batch.
+#[derive(Clone, Debug)]
+pub struct Append {
+    pub org: OrgId,
+    pub run: Option<RunAppend>,
+    pub blobs: Vec<BlobPut>,
+    pub approvals: Vec<ApprovalChange>,
+    pub timers: Vec<TimerChange>,
+    pub waits: Vec<WaitChange>,
+    pub effects: Vec<EffectChange>,
+    pub memory: Vec<MemoryChange>,
+    pub snapshots: Vec<SnapshotChange>,
+    pub fires: Vec<ScheduleFireRow>,
+    pub schedules: Vec<ScheduleAdvance>,
+    pub events: Vec<OrgEventRow>,
+}
+
+impl Append {
+    /// Nothing yet; fill in what there is.
+    pub fn new(org: OrgId) -> Self {
+        Self {
+            org,
+            run: None,
+            blobs: Vec::new(),
+            approvals: Vec::new(),
+            timers: Vec::new(),
+            waits: Vec::new(),
+            effects: Vec::new(),
+            memory: Vec::new(),
+            snapshots: Vec::new(),
+            fires: Vec::new(),
+            schedules: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+    pub fn of_run(org: OrgId, run: RunAppend) -> Self {
+        Self {
+            run: Some(run),
+            ..Self::new(org)
+        }
+    }
+}
+
+/// What happened to one run.
+#[derive(Clone, Debug)]
+pub struct RunAppend {
+    pub execution: ExecutionId,
+    pub employee: EmployeeId,
+    /// Of the append that accepts it.
+    pub insert: Option<RunInsert>,
+    /// Place of the first of `facts` in the run's journal; of no meaning without facts.
+    pub first_seq: u32,
+    /// The JSON of each.
+    pub facts: Vec<Bytes>,
+    pub status: Option<RunStatusChange>,
+}
+
+#[derive(Clone, Debug)]
+pub struct RunInsert {
+    pub version: i32,
+    pub trigger_type: TriggerType,
+    pub source: String,
+    pub conversation_key: Option<String>,
+    pub accepted: Timestamp,
+    /// A second trigger with the same source and key is no new run.
+    pub dedupe: Option<DedupeKey>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DedupeKey {
+    pub source: String,
+    pub key: String,
+}
+
+/// The whole of the run's visible state: what is `None` becomes empty.
+#[derive(Clone, Debug)]
+pub struct RunStatusChange {
+    pub status: RunStatus,
+    pub at: Timestamp,
+    /// JSON.
+    pub waiting_on: Option<String>,
+    /// JSON.
+    pub error: Option<String>,
+}
+
+/// A body that `owner` (a run, an employee) refers to.
+#[derive(Clone, Debug)]
+pub struct BlobPut {
+    pub owner: Uuid,
+    pub hash: ContentHash,
+    pub body: Bytes,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+pub enum ApprovalChange {
+    Ask(Box<ApprovalRow>),
+    /// Of a pending one; nothing happens to one that is closed.
+    Close {
+        id: ApprovalId,
+        status: ApprovalStatus,
+        at: Timestamp,
+        by: Option<String>,
+        comment: Option<String>,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub enum TimerChange {
+    /// Sets it, or moves it.
+    Set {
+        owner: Uuid,
+        key: String,
+        employee: EmployeeId,
+        due: Timestamp,
+    },
+    Clear {
+        owner: Uuid,
+        key: String,
+    },
+    /// All of this owner.
+    ClearAll {
+        owner: Uuid,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub enum WaitChange {
+    Set(Box<WaitRow>),
+    Clear {
+        run: ExecutionId,
+        step: String,
+    },
+    /// All of this run.
+    ClearAll {
+        run: ExecutionId,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub enum EffectChange {
+    /// Nothing happens if the org has one with this key.
+    Intend(Box<EffectRow>),
+    /// Of one that is neither done nor reconciled.
+    Update(Box<EffectUpdate>),
+}
+
+/// What is `None` stays as it is.
+#[derive(Clone, Debug)]
+pub struct EffectUpdate {
+    pub id: EffectId,
+    pub status: EffectStatus,
+    pub attempts: Option<i32>,
+    pub epoch: Option<i64>,
+    pub sent: Option<Timestamp>,
+    pub settled: Option<Timestamp>,
+    /// JSON, as the next two.
+    pub response: Option<String>,
+    pub error: Option<String>,
+    pub note: Option<String>,
+}
+
+impl EffectUpdate {
+    pub fn new(id: EffectId, status: EffectStatus) -> Self {
+        Self {
+            id,
+            status,
+            attempts: None,
+            epoch: None,
+            sent: None,
+            settled: None,
+            response: None,
+            error: None,
+            note: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum SnapshotChange {
+    /// Takes the place of the one before, unless that is of a later epoch or covers more.
+    Put(SnapshotRow),
+    Delete {
+        kind: &'static str,
+        entity: Uuid,
+    },
+}
+
+/// A schedule was due.
+#[derive(Clone, Debug)]
+pub struct ScheduleAdvance {
+    pub id: ScheduleId,
+    pub next_due: Option<Timestamp>,
+    pub last_due: Timestamp,
+    /// `None` leaves the last one.
+    pub last_run: Option<ExecutionId>,
+}
+
+/// What became of an append in a batch that was committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendOutcome {
+    Durable,
+    /// Its trigger was accepted before as `execution`; nothing of this append was written.
+    Duplicate {
+        execution: ExecutionId,
+    },
+}
