@@ -1,4 +1,5 @@
 //! Tenure: the runtime that employs digital employees. `ARCHITECTURE.md` is the map.
 
+pub mod connect;
 pub mod domain;
 pub mod graph;
