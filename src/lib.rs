@@ -1,5 +1,6 @@
 //! Tenure: the runtime that employs digital employees. `ARCHITECTURE.md` is the map.
 
+pub mod connect;
 pub mod domain;
 pub mod graph;
 pub mod persistence;

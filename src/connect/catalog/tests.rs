@@ -1,0 +1,136 @@
+use super::*;
+
+const SMALL: &str = r#"
+id: small
+name: Small
+base_url: https://small.example
+auth: { type: bearer }
+quota: { requests: 1, per_seconds: 1, burst: 1 }
+capabilities:
+  - id: small.thing.get
+    title: Get
+    description: Gets a thing.
+    permission: small.read
+    risk: low
+    write: false
+    input: { type: object, properties: { id: { type: string } } }
+    output: { type: object }
+    request: { method: GET, path: "/things/{input.id}" }
+"#;
+
+#[test]
+fn the_embedded_catalog_has_no_mistake() {
+    let catalog = Catalog::embedded().unwrap();
+    let ids: Vec<_> = catalog
+        .capabilities()
+        .map(|capability| capability.id.as_str())
+        .collect();
+    let expected = [
+        "gmail.search",
+        "gmail.send",
+        "quickbooks.customer.get",
+        "quickbooks.invoice.query",
+        "slack.chat.post",
+        "slack.conversations.history",
+        "slack.users.lookupByEmail",
+    ];
+    assert_eq!(ids, expected);
+    for capability in catalog.capabilities() {
+        assert!(catalog.integration(&capability.integration).is_some());
+        assert!(
+            !capability.write || capability.idempotency != Idempotency::None,
+            "{} cannot be resolved",
+            capability.id
+        );
+        jsonschema::validator_for(&capability.output).unwrap();
+    }
+}
+
+#[test]
+fn permissions_cover_by_every_name_and_by_no_other() {
+    let catalog = Catalog::embedded().unwrap();
+    let query = catalog.capability("quickbooks.invoice.query").unwrap();
+    for (granted, covers) in [
+        ("quickbooks.read", true),
+        ("invoice.read", true),
+        ("quickbooks.invoice.query", true),
+        ("quickbooks.write", false),
+        ("slack.read", false),
+        ("", false),
+        ("quickbooks", false),
+    ] {
+        assert_eq!(query.is_covered_by(granted), covers, "{granted}");
+    }
+    assert_eq!(query.permissions().next(), Some("quickbooks.read"));
+    let facts = catalog.facts("gmail.send").unwrap();
+    assert!(facts.write && facts.risk == Risk::High && facts.integration == "gmail");
+}
+
+#[test]
+fn a_misspelled_id_finds_what_was_meant() {
+    let catalog = Catalog::embedded().unwrap();
+    for (id, expected) in [
+        ("slack.chat.pots", Some("slack.chat.post")),
+        (
+            "slack.users.lookupbyemail",
+            Some("slack.users.lookupByEmail"),
+        ),
+        ("gmail.sent", Some("gmail.send")),
+        ("banana", None),
+    ] {
+        assert_eq!(catalog.nearest(id), expected, "{id}");
+    }
+    assert_eq!(catalog.nearest(&"x".repeat(1_000_000)), None);
+}
+
+#[test]
+fn mistakes_in_a_file_are_named() {
+    let cases = [
+        (
+            "id: small.thing.get",
+            "id: other.thing.get",
+            "the id does not start with `small.`",
+        ),
+        (
+            "{input.id}",
+            "{input.ident}",
+            "`{input.ident}` names no field",
+        ),
+        (
+            "{input.id}",
+            "{account.realm}",
+            "`{account.realm}` names no field",
+        ),
+        ("{input.id}", "{input.id", "a brace without its partner"),
+        (
+            "write: false",
+            "write: false\n    idempotency: by_probe",
+            "go together",
+        ),
+        ("risk: low", "risk: little", "\"little\" is not one of"),
+        (
+            "risk: low",
+            "risk: low\n    colour: red",
+            "'colour' was unexpected",
+        ),
+        ("risk: low", "risk: low\n    cost: 2", "costs 2"),
+        ("type: string", "type: strong", "input"),
+        ("method: GET", "method: FETCH", "\"FETCH\" is not one of"),
+        ("auth: { type: bearer }", "auth: [", "did not find"),
+    ];
+    Catalog::from_yaml([("small.yaml", SMALL)]).unwrap();
+    for (from, to, expected) in cases {
+        let error = Catalog::from_yaml([("small.yaml", SMALL.replacen(from, to, 1))])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(expected) && error.contains("small.yaml"),
+            "{to}: {error}"
+        );
+    }
+    let twice = Catalog::from_yaml([("a.yaml", SMALL), ("b.yaml", SMALL)]).unwrap_err();
+    assert_eq!(
+        (twice.file.as_str(), twice.message.as_str()),
+        ("b.yaml", "the id is taken")
+    );
+}

@@ -1,0 +1,33 @@
+//! ConnectHub: the catalog of integrations, the requests that their capabilities become, and the wire side of effects.
+//!
+//! Everything here but [`client`] is pure; nothing here knows actors, databases or the server's routes. The connector actor
+//! owns a connection and puts these pieces together: [`limiter`] and [`breaker`] say when, [`request`] says what,
+//! [`client`] sends, [`answer`] says what the answer means, [`resolve`] says what to do where there was none.
+
+pub mod answer;
+pub mod backoff;
+pub mod breaker;
+pub mod catalog;
+pub mod client;
+pub mod effect;
+pub mod limiter;
+pub mod quickbooks;
+pub mod request;
+pub mod resolve;
+pub mod rfc822;
+pub mod seal;
+pub mod template;
+pub mod token;
+pub mod webhook;
+
+pub use answer::{CallOutcome, RateHints};
+pub use backoff::Backoff;
+pub use breaker::{Breaker, BreakerPolicy};
+pub use catalog::{Capability, CapabilityFacts, Catalog, CatalogError, Integration, Quota, Risk};
+pub use client::{CallerConfig, HttpCaller};
+pub use effect::effect_key;
+pub use limiter::Gcra;
+pub use request::{Account, BadParams, ShapedRequest, shape};
+pub use resolve::{ProbeReading, Resolution, ShapedProbe, resolution};
+pub use seal::{SealError, Sealer, SecretName};
+pub use token::{TokenError, TokenSource};

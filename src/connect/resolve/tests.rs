@@ -1,0 +1,157 @@
+use super::*;
+use crate::connect::Catalog;
+use serde_json::json;
+
+fn account() -> Account {
+    Account {
+        base_url: "http://127.0.0.1:9".into(),
+        ..Account::default()
+    }
+}
+
+fn probe(id: &str, arguments: Value) -> Box<ShapedProbe> {
+    let catalog = Catalog::embedded().unwrap();
+    let sent = Timestamp::from_millis(1_000_000_500);
+    match resolution(
+        catalog.capability(id).unwrap(),
+        &arguments,
+        &account(),
+        "tnr_key",
+        sent,
+    )
+    .unwrap()
+    {
+        Resolution::Probe(probe) => probe,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn next(reading: ProbeReading) -> Box<ShapedProbe> {
+    match reading {
+        ProbeReading::Next(next) => next,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn message(key: &str) -> Value {
+    json!({"ts": "7.1", "metadata": {"event_payload": {"tenure_effect": key}}})
+}
+
+#[test]
+fn reads_are_just_repeated() {
+    let catalog = Catalog::embedded().unwrap();
+    let search = catalog.capability("gmail.search").unwrap();
+    let found = resolution(
+        search,
+        &json!({"query": "x"}),
+        &account(),
+        "k",
+        Timestamp::default(),
+    )
+    .unwrap();
+    assert!(matches!(found, Resolution::Resend));
+}
+
+#[test]
+fn a_message_is_looked_for_in_the_channels_history() {
+    let probe = probe("slack.chat.post", json!({"channel": "C123", "text": "t"}));
+    assert_eq!(probe.not_before, Timestamp::from_millis(1_000_002_500));
+    assert_eq!(
+        probe.request.url.as_str(),
+        "http://127.0.0.1:9/api/conversations.history?channel=C123&include_all_metadata=true&limit=200&oldest=999880.500000"
+    );
+    assert!(!probe.request.write);
+    assert!(matches!(
+        probe.read(&json!({"messages": []})),
+        ProbeReading::DidNotHappen
+    ));
+    assert!(matches!(
+        probe.read(&json!({"messages": [message("tnr_other"), {"ts": "1"}]})),
+        ProbeReading::DidNotHappen
+    ));
+    assert!(matches!(
+        probe.read(&json!({"messages": "none"})),
+        ProbeReading::Unclear(_)
+    ));
+    match probe.read(&json!({"messages": [message("tnr_other"), message("tnr_key")]})) {
+        ProbeReading::Happened(output) => assert_eq!(output["ts"], "7.1"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_channels_name_is_looked_up_first_over_all_pages() {
+    let first = probe(
+        "slack.chat.post",
+        json!({"channel": "#finance", "text": "t"}),
+    );
+    assert_eq!(first.request.url.path(), "/api/conversations.list");
+    let page = json!({"channels": [{"id": "C1", "name": "#finance"}], "response_metadata": {"next_cursor": "more"}});
+    let second = next(first.read(&page));
+    assert!(second.request.url.query().unwrap().contains("cursor=more"));
+    assert!(
+        matches!(
+            second.read(&json!({"channels": []})),
+            ProbeReading::Unclear(_)
+        ),
+        "no such channel"
+    );
+    let third = next(second.read(&json!({"channels": [{"id": "C2", "name": "finance"}]})));
+    assert!(
+        third
+            .request
+            .url
+            .as_str()
+            .contains("/api/conversations.history?channel=C2&"),
+        "{}",
+        third.request.url
+    );
+    let fourth =
+        next(third.read(&json!({"messages": [], "response_metadata": {"next_cursor": "p2"}})));
+    assert!(fourth.request.url.query().unwrap().contains("cursor=p2"));
+    assert!(matches!(
+        fourth.read(&json!({"messages": [], "response_metadata": {"next_cursor": ""}})),
+        ProbeReading::DidNotHappen
+    ));
+    assert!(matches!(
+        fourth.read(&json!({"messages": [message("tnr_key")]})),
+        ProbeReading::Happened(_)
+    ));
+}
+
+#[test]
+fn endless_pages_end() {
+    let mut probe = probe("slack.chat.post", json!({"channel": "C123", "text": "t"}));
+    for _ in 0..1_000 {
+        match probe.read(&json!({"messages": [], "response_metadata": {"next_cursor": "again"}})) {
+            ProbeReading::Next(next) => probe = next,
+            ProbeReading::Unclear(_) => return,
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("it never ended");
+}
+
+#[test]
+fn a_mail_is_looked_for_by_its_message_id() {
+    let probe = probe(
+        "gmail.send",
+        json!({"to": "a@b.example", "subject": "s", "body": "b"}),
+    );
+    assert!(
+        probe
+            .request
+            .url
+            .query()
+            .unwrap()
+            .contains("q=rfc822msgid%3A%3Ctnr_key%40tenure%3E")
+    );
+    assert!(matches!(
+        probe.read(&json!({"resultSizeEstimate": 0})),
+        ProbeReading::DidNotHappen
+    ));
+    match probe.read(&json!({"messages": [{"id": "m1", "threadId": "t1"}]})) {
+        ProbeReading::Happened(output) => assert_eq!(output, json!({"id": "m1", "threadId": "t1"})),
+        other => panic!("{other:?}"),
+    }
+}
