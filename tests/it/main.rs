@@ -1,1 +1,3 @@
+//! The integration tests: one binary, so that the crate is linked once.
 
+mod imports;
