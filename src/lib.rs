@@ -1,6 +1,8 @@
 //! Tenure: the runtime that employs digital employees. `ARCHITECTURE.md` is the map.
 
+pub mod actors;
 pub mod connect;
 pub mod domain;
 pub mod graph;
 pub mod persistence;
+pub mod telemetry;

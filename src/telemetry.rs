@@ -25,7 +25,10 @@ pub fn quarantined() {
 
 /// Unfinished runs that are accepted, running, waiting; and those that nothing will wake, of which there should be none.
 pub fn unfinished(by_status: [i64; 3], stranded: usize) {
-    for (status, count) in ["accepted", "running", "waiting"].into_iter().zip(by_status) {
+    for (status, count) in ["accepted", "running", "waiting"]
+        .into_iter()
+        .zip(by_status)
+    {
         metrics::gauge!("tenure_runs_unfinished", "status" => status).set(count as f64);
     }
     metrics::gauge!("tenure_runs_stranded").set(stranded as f64);
@@ -45,15 +48,23 @@ pub fn actors(live: usize, awake: usize, (depth, age): (usize, Duration)) {
 /// A request was answered. `route` is the pattern, never the path: ids would make a series each.
 pub fn request(method: &'static str, route: String, status: u16, took: Duration) {
     metrics::counter!("tenure_http_requests_total", "method" => method, "route" => route.clone(), "status" => status.to_string()).increment(1);
-    metrics::histogram!("tenure_http_request_seconds", "method" => method, "route" => route).record(took.as_secs_f64());
+    metrics::histogram!("tenure_http_request_seconds", "method" => method, "route" => route)
+        .record(took.as_secs_f64());
 }
 
 /// Starts logging to stderr; `filter` as in `RUST_LOG`, which wins.
 pub fn init_logging(filter: &str, json: bool) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(filter));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(filter));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A second start in one process (tests) keeps the first.
-    let _ = if json { builder.json().try_init() } else { builder.try_init() };
+    let _ = if json {
+        builder.json().try_init()
+    } else {
+        builder.try_init()
+    };
 }
 
 /// When this process began, for `/healthz`.

@@ -20,6 +20,7 @@ CREATE TABLE connection (
     name              TEXT   NOT NULL,
     sealed_credential BYTEA  NOT NULL,
     base_url          TEXT,
+    account           TEXT NOT NULL,
     status            TEXT   NOT NULL,
     created_us        BIGINT NOT NULL,
     updated_us        BIGINT NOT NULL,

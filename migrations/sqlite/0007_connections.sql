@@ -19,6 +19,7 @@ CREATE TABLE connection (
     name              TEXT NOT NULL,
     sealed_credential BLOB NOT NULL,
     base_url          TEXT,
+    account           TEXT NOT NULL,
     status            TEXT NOT NULL,
     created_us        INTEGER NOT NULL,
     updated_us        INTEGER NOT NULL,

@@ -14,7 +14,11 @@ pub fn merge(earlier: &mut Append, later: Append) {
     debug_assert_eq!(earlier.org, later.org);
     match (&mut earlier.run, later.run) {
         (Some(run), Some(next)) => {
-            debug_assert!(next.facts.is_empty() || run.facts.is_empty() || next.first_seq == run.first_seq + run.facts.len() as u32);
+            debug_assert!(
+                next.facts.is_empty()
+                    || run.facts.is_empty()
+                    || next.first_seq == run.first_seq + run.facts.len() as u32
+            );
             if run.facts.is_empty() {
                 run.first_seq = next.first_seq;
             }
@@ -31,6 +35,9 @@ pub fn merge(earlier: &mut Append, later: Append) {
     earlier.waits.extend(later.waits);
     earlier.effects.extend(later.effects);
     earlier.memory.extend(later.memory);
+    earlier.undo.extend(later.undo);
     earlier.snapshots.extend(later.snapshots);
     earlier.fires.extend(later.fires);
+    earlier.schedules.extend(later.schedules);
+    earlier.events.extend(later.events);
 }

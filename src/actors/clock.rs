@@ -22,7 +22,10 @@ struct Inner {
 
 impl Clock {
     pub fn system() -> Self {
-        Self(Arc::new(Inner { simulated: AtomicI64::new(-1), ids: Mutex::new(ContextV7::new()) }))
+        Self(Arc::new(Inner {
+            simulated: AtomicI64::new(-1),
+            ids: Mutex::new(ContextV7::new()),
+        }))
     }
 
     /// Stands still at `start` until [`Clock::advance`].
@@ -36,7 +39,9 @@ impl Clock {
         match self.0.simulated.load(Ordering::SeqCst) {
             micros if micros >= 0 => Timestamp::from_micros(micros),
             _ => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+                let since = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or(Duration::ZERO);
                 Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
             }
         }
@@ -45,14 +50,21 @@ impl Clock {
     /// Moves a simulated clock on. Has no effect on the system's clock.
     pub fn advance(&self, by: Duration) {
         if self.0.simulated.load(Ordering::SeqCst) >= 0 {
-            self.0.simulated.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+            self.0.simulated.fetch_add(
+                i64::try_from(by.as_micros()).unwrap_or(i64::MAX),
+                Ordering::SeqCst,
+            );
         }
     }
 
     /// A UUID v7 of this time; ids of one process grow strictly, so that their order is the order of acceptance.
     pub fn uuid(&self) -> Uuid {
         let micros = u64::try_from(self.now().micros()).unwrap_or(0);
-        let context = self.0.ids.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let context = self
+            .0
+            .ids
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         let (seconds, nanos) = (micros / 1_000_000, (micros % 1_000_000) as u32 * 1_000);
         Uuid::new_v7(uuid::Timestamp::from_unix(&*context, seconds, nanos))
     }

@@ -19,15 +19,14 @@ use super::{
 use crate::{
     connect::{CallOutcome, HttpCaller, SecretName, ShapedRequest},
     domain::{ConnectionId, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
-    persistence::{EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec, snapshot_kind},
+    persistence::{
+        EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec, snapshot_kind,
+    },
 };
 use connections::Connection;
 use queue::{LimiterState, Next, Queue, Retry};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 
 /// Calls that may wait; with a usual quota of one a second this is already more than a quarter of an hour.
@@ -94,14 +93,23 @@ struct ConnectorHandle(Mailbox<Message>);
 
 impl ConnectorHandle {
     async fn spawn(parent: ActorCell, args: Args) -> Result<Self, ractor::SpawnErr> {
-        let vitals = args.core.vitals.register(path(args.connection.id), "connector", Some(args.connection.org), MAILBOX);
+        let vitals = args.core.vitals.register(
+            path(args.connection.id),
+            "connector",
+            Some(args.connection.org),
+            MAILBOX,
+        );
         let (actor, _) = Actor::spawn_linked(None, Connector(args), vitals.clone(), parent).await?;
         Ok(Self(Mailbox::new(actor, vitals)))
     }
 
     async fn call(&self, request: CallRequest) -> Answer {
         let (reply, answer) = oneshot::channel();
-        let call = Call { request: Arc::new(request), reply, attempts: 0 };
+        let call = Call {
+            request: Arc::new(request),
+            reply,
+            attempts: 0,
+        };
         match self.0.offer(Message::Call(Box::new(call))) {
             Ok(()) => answer.await.unwrap_or(Err(ConnectorError::Stopped)),
             Err((super::mailbox::SendError::Full, _)) => Err(ConnectorError::Overloaded),
@@ -156,16 +164,30 @@ impl Actor for Connector {
     type State = State;
     type Arguments = Arc<Vitals>;
 
-    async fn pre_start(&self, _: ActorRef<Self::Msg>, vitals: Arc<Vitals>) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        _: ActorRef<Self::Msg>,
+        vitals: Arc<Vitals>,
+    ) -> Result<State, ActorProcessingErr> {
         let quota = self.0.connection.quota;
         let queue = match restore(&self.0.core, self.0.connection.id).await {
             Some(state) => Queue::restored(quota, QUEUE_MAX, state),
             None => Queue::new(quota, QUEUE_MAX),
         };
-        Ok(State { vitals, queue, wake_at: None, saved_at: Instant::now() })
+        Ok(State {
+            vitals,
+            queue,
+            wake_at: None,
+            saved_at: Instant::now(),
+        })
     }
 
-    async fn handle(&self, myself: ActorRef<Self::Msg>, message: Self::Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         let (message, _handling) = message.open(&state.vitals);
         match message {
             Message::Call(call) => {
@@ -192,7 +214,10 @@ impl Connector {
         // Who does not wait any more takes nobody's turn.
         state.queue.drop_where(|call| call.reply.is_closed());
         let (now, instant) = (self.now(), Instant::now());
-        for call in state.queue.take_where(|call| call.request.deadline <= instant) {
+        for call in state
+            .queue
+            .take_where(|call| call.request.deadline <= instant)
+        {
             let reason = state.queue.reason_in_words(now);
             let _ = call.reply.send(Err(ConnectorError::Deadline(reason)));
         }
@@ -203,8 +228,17 @@ impl Connector {
             }
         };
         let earliest = state.queue.iter().map(|call| call.request.deadline).min();
-        let at = wait.map(|wait| instant + wait).into_iter().chain(earliest).min();
-        state.vitals.set_waiting(wait.filter(|_| !state.queue.is_empty()).map(|_| Waiting { on: state.queue.reason_in_words(now), since: now }));
+        let at = wait
+            .map(|wait| instant + wait)
+            .into_iter()
+            .chain(earliest)
+            .min();
+        state
+            .vitals
+            .set_waiting(wait.filter(|_| !state.queue.is_empty()).map(|_| Waiting {
+                on: state.queue.reason_in_words(now),
+                since: now,
+            }));
         if let Some(at) = at
             && state.wake_at.is_none_or(|known| at < known)
         {
@@ -220,7 +254,11 @@ impl Connector {
     fn send(&self, mut call: Box<Call>, myself: &ActorRef<Envelope<Message>>, state: &State) {
         call.attempts += 1;
         let own = Mailbox::new(myself.clone(), state.vitals.clone());
-        let (core, http, connection) = (self.0.core.clone(), self.0.http.clone(), self.0.connection.clone());
+        let (core, http, connection) = (
+            self.0.core.clone(),
+            self.0.http.clone(),
+            self.0.connection.clone(),
+        );
         tokio::spawn(async move {
             let request = call.request.clone();
             let answer = tokio::select! {
@@ -238,7 +276,9 @@ impl Connector {
         let seed = call.request.employee.uuid().as_u64_pair().1 ^ u64::from(call.attempts);
         match state.queue.settle(&answer, write, call.attempts, seed, now) {
             Retry::At(_) if call.reply.is_closed() => {}
-            Retry::At(wait) if Instant::now() + wait < call.request.deadline => state.queue.push_again(Box::new(call), now.after(wait)),
+            Retry::At(wait) if Instant::now() + wait < call.request.deadline => {
+                state.queue.push_again(Box::new(call), now.after(wait))
+            }
             _ => drop(call.reply.send(answer)),
         }
     }
@@ -251,7 +291,15 @@ impl Connector {
         state.saved_at = Instant::now();
         let (epoch, at) = (self.0.core.epoch(), self.now());
         let (org, id) = (self.0.connection.org, self.0.connection.id);
-        let Ok(body) = codec::encode(&state.queue.limiter_state(), epoch, at.micros() as u64) else { return };
+        let Ok(body) = codec::encode(
+            &state.queue.limiter_state(),
+            codec::Mark {
+                epoch,
+                seq: at.micros().unsigned_abs(),
+            },
+        ) else {
+            return;
+        };
         let mut append = new_append(org);
         append.snapshots.push(SnapshotChange::Put(SnapshotRow {
             org_id: org,
@@ -267,9 +315,21 @@ impl Connector {
 }
 
 /// One try: token, the durable note that it leaves, the request.
-async fn exchange(core: &Core, http: &HttpCaller, connection: &Connection, call: &CallRequest) -> Answer {
-    let name = SecretName { org: connection.org, kind: "connection", id: connection.id.uuid() };
-    let token = core.sealer.open_text(&connection.sealed, name).map_err(|error| ConnectorError::Token(error.to_string()))?;
+async fn exchange(
+    core: &Core,
+    http: &HttpCaller,
+    connection: &Connection,
+    call: &CallRequest,
+) -> Answer {
+    let name = SecretName {
+        org: connection.org,
+        kind: "connection",
+        id: connection.id.uuid(),
+    };
+    let token = core
+        .sealer
+        .open_text(&connection.sealed, name)
+        .map_err(|error| ConnectorError::Token(error.to_string()))?;
     if let Some(ticket) = call.effect {
         let mut update = EffectUpdate::new(ticket.effect, EffectStatus::Sent);
         update.attempts = Some(ticket.attempts);
@@ -277,18 +337,36 @@ async fn exchange(core: &Core, http: &HttpCaller, connection: &Connection, call:
         update.sent = Some(core.clock.now());
         let mut append = new_append(ticket.org);
         append.effects.push(EffectChange::Update(Box::new(update)));
-        core.journal.write(Some(ticket.execution), append).await.map_err(|_| ConnectorError::NotDurable)?;
+        core.journal
+            .write(Some(ticket.execution), append)
+            .await
+            .map_err(|_| ConnectorError::NotDurable)?;
     }
     // Looked at last: a node that lost its lease sends nothing more.
     if !core.placement.may_act() {
         return Err(ConnectorError::Stopped);
     }
     let left = call.deadline.saturating_duration_since(Instant::now());
-    Ok(http.call(&call.request, &token, left.min(core.settings.request_timeout)).await)
+    Ok(http
+        .call(
+            &call.request,
+            &token,
+            left.min(core.settings.request_timeout),
+        )
+        .await)
 }
 
 async fn restore(core: &Core, id: ConnectionId) -> Option<LimiterState> {
-    let mut tx = core.db.begin_system_read("limiter of a connector").await.ok()?;
-    let row = crate::persistence::snapshot_get(&mut tx, snapshot_kind::CONNECTOR, id.uuid()).await.ok()??;
-    codec::decode(&row.body).inspect_err(|error| tracing::warn!(connection = %id, %error, "limiter starts anew")).ok().map(|snapshot| snapshot.state)
+    let mut tx = core
+        .db
+        .begin_system_read("limiter of a connector")
+        .await
+        .ok()?;
+    let row = crate::persistence::snapshot_get(&mut tx, snapshot_kind::CONNECTOR, id.uuid())
+        .await
+        .ok()??;
+    codec::decode(&row.body)
+        .inspect_err(|error| tracing::warn!(connection = %id, %error, "limiter starts anew"))
+        .ok()
+        .map(|(state, _)| state)
 }

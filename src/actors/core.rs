@@ -1,12 +1,12 @@
 //! What every actor of a node shares.
 
 use super::{
-    clock::Clock, connectors::ConnectorPool, employee::FinishedRun, faults::Faults, host::HostHandle, journal::JournalHandle,
-    timers::TimersHandle, versions::Versions, vitals::VitalsRegistry,
+    clock::Clock, connector::ConnectorPool, faults::Faults,
+    host::HostHandle, interest::Interest, journal::JournalHandle, timers::TimersHandle, versions::Versions,
+    vitals::VitalsRegistry,
 };
 use crate::{
     connect::{Catalog, Sealer},
-    domain::{EmployeeId, OrgId},
     persistence::Db,
 };
 use std::{
@@ -14,7 +14,6 @@ use std::{
     time::Duration,
 };
 use tenure_cluster::{NodeIdentity, Placement};
-use tokio::sync::broadcast;
 
 /// Numbers that an operator may set.
 #[derive(Clone, Debug)]
@@ -51,17 +50,6 @@ impl Default for Settings {
     }
 }
 
-/// Somebody's run ended, for triggers on other employees' results.
-#[derive(Clone, Debug)]
-pub struct RunEnded {
-    pub org: OrgId,
-    pub employee: EmployeeId,
-    pub run: FinishedRun,
-}
-
-/// Ends of runs that the relay of internal events may lag behind before it reads them from the journal instead.
-const ENDED_MAX: usize = 10_000;
-
 pub struct Core {
     pub clock: Clock,
     pub db: Db,
@@ -73,7 +61,7 @@ pub struct Core {
     pub settings: Settings,
     pub sealer: Arc<Sealer>,
     pub faults: Faults,
-    pub(super) ended: broadcast::Sender<RunEnded>,
+    pub(super) interest: Interest,
     /// Set once at the start of the node; these know the core and it knows them.
     pub(super) host: OnceLock<HostHandle>,
     pub(super) timers: OnceLock<TimersHandle>,
@@ -81,18 +69,20 @@ pub struct Core {
 }
 
 impl Core {
-    pub(super) fn ended_channel() -> broadcast::Sender<RunEnded> {
-        broadcast::channel(ENDED_MAX).0
-    }
-
     pub fn host(&self) -> &HostHandle {
-        self.host.get().expect("set before the first employee is woken")
+        self.host
+            .get()
+            .expect("set before the first employee is woken")
     }
     pub fn timers(&self) -> &TimersHandle {
-        self.timers.get().expect("set before the first employee is woken")
+        self.timers
+            .get()
+            .expect("set before the first employee is woken")
     }
     pub fn connectors(&self) -> &ConnectorPool {
-        self.connectors.get().expect("set before the first employee is woken")
+        self.connectors
+            .get()
+            .expect("set before the first employee is woken")
     }
     pub fn identity(&self) -> NodeIdentity {
         self.placement.identity()
@@ -100,12 +90,5 @@ impl Core {
     /// Under which epoch this node acts.
     pub fn epoch(&self) -> u64 {
         self.placement.identity().incarnation
-    }
-
-    pub(super) fn run_finished(&self, org: OrgId, employee: EmployeeId, run: &FinishedRun) {
-        crate::telemetry::run_finished(&run.outcome);
-        if self.ended.receiver_count() > 0 {
-            let _ = self.ended.send(RunEnded { org, employee, run: run.clone() });
-        }
     }
 }

@@ -11,10 +11,15 @@ use super::{
     micro_agent::Job,
 };
 use crate::{
-    connect::{BadParams, CallOutcome, Capability, ProbeReading, Resolution, ShapedProbe, effect_key, resolution, shape},
+    connect::{
+        BadParams, CallOutcome, Capability, ProbeReading, Resolution, ShapedProbe, effect_key,
+        resolution, shape,
+    },
     domain::{ContentHash, EffectId, Timestamp},
-    graph::{Call, NamedWait, StepError},
-    persistence::{DbError, EffectChange, EffectRow, EffectStatus, EffectUpdate, effect_find_by_key},
+    graph::{NamedWait, StepError},
+    persistence::{
+        DbError, EffectChange, EffectRow, EffectStatus, EffectUpdate, effect_find_by_key,
+    },
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -24,6 +29,13 @@ use uuid::Uuid;
 /// Times that an unclear write is looked up or sent again before a person is asked.
 const RESOLVE_ATTEMPTS: u32 = 6;
 const RESOLVE_PAUSE: Duration = Duration::from_millis(500);
+
+/// What a step wants of the outside, with its arguments resolved.
+pub struct Call {
+    pub capability: String,
+    pub connection: Option<String>,
+    pub arguments: Value,
+}
 
 /// What the employee notes for a step, and the ledger's changes that become durable with it.
 pub type Performed = (StepResult, Vec<EffectChange>);
@@ -46,22 +58,41 @@ struct Prepared {
 
 async fn prepare(core: &Core, job: &Job, call: Call) -> Result<Prepared, StepResult> {
     let Some(capability) = core.catalog.capability(&call.capability).cloned() else {
-        return Err(StepResult::Failed(StepError::new("unknown_capability", format!("{} is not in the catalog", call.capability))));
+        return Err(StepResult::Failed(StepError::new(
+            "unknown_capability",
+            format!("{} is not in the catalog", call.capability),
+        )));
     };
     let integration = capability.integration.clone();
-    let found = core.connectors().find(job.org, &integration, call.connection.as_deref()).await;
+    let found = core
+        .connectors()
+        .find(job.org, &integration, call.connection.as_deref())
+        .await;
     let connection = match found {
         Ok(Some(connection)) => connection,
         Ok(None) => {
             let detail = match &call.connection {
-                Some(name) => format!("needs the connection {name} to {integration}, which this org does not have"),
-                None => format!("needs a connection to {integration}, which this org does not have"),
+                Some(name) => format!(
+                    "needs the connection {name} to {integration}, which this org does not have"
+                ),
+                None => {
+                    format!("needs a connection to {integration}, which this org does not have")
+                }
             };
-            return Err(StepResult::Parked(NamedWait { kind: "connection".into(), on: integration, detail }));
+            return Err(StepResult::Parked(NamedWait {
+                kind: "connection".into(),
+                on: integration,
+                detail,
+            }));
         }
         Err(error) => return Err(unavailable(&error)),
     };
-    Ok(Prepared { capability, connection, arguments: call.arguments, deadline: Instant::now() + core.settings.action_deadline })
+    Ok(Prepared {
+        capability,
+        connection,
+        arguments: call.arguments,
+        deadline: Instant::now() + core.settings.action_deadline,
+    })
 }
 
 fn unavailable(error: &DbError) -> StepResult {
@@ -73,11 +104,22 @@ fn bad_params(error: &BadParams) -> StepError {
 }
 
 async fn read(core: &Core, job: &Job, call: &Prepared) -> StepResult {
-    let request = match shape(&call.capability, &call.arguments, &call.connection.account, None) {
+    let request = match shape(
+        &call.capability,
+        &call.arguments,
+        &call.connection.account,
+        None,
+    ) {
         Ok(request) => request,
         Err(error) => return StepResult::Failed(bad_params(&error)),
     };
-    let request = CallRequest { request, cost: call.capability.cost, deadline: call.deadline, employee: job.employee, effect: None };
+    let request = CallRequest {
+        request,
+        cost: call.capability.cost,
+        deadline: call.deadline,
+        employee: job.employee,
+        effect: None,
+    };
     match core.connectors().call(&call.connection, request).await {
         Ok(CallOutcome::Ok { output, .. }) => completed(output),
         Ok(outcome) => StepResult::Failed(failure(&outcome)),
@@ -86,7 +128,10 @@ async fn read(core: &Core, job: &Job, call: &Prepared) -> StepResult {
 }
 
 fn completed(output: Value) -> StepResult {
-    StepResult::Completed { output: Arc::new(output), remember: Vec::new() }
+    StepResult::Completed {
+        output: Arc::new(output),
+        remember: Vec::new(),
+    }
 }
 
 /// An effect and where it stands.
@@ -105,8 +150,20 @@ async fn write(core: &Core, job: &Job, call: Prepared) -> Performed {
     let args_hash = ContentHash::of_json(&call.arguments);
     let key = effect_key(job.execution, &job.step.to_string(), args_hash);
     let id = EffectId::from_uuid(Uuid::new_v5(&job.execution.uuid(), key.as_bytes()));
-    let mut ledger = Ledger { core, job, call, id, key, attempts: 0, sent: None };
-    let known = if job.fresh { Ok(None) } else { ledger.look_up().await };
+    let mut ledger = Ledger {
+        core,
+        job,
+        call,
+        id,
+        key,
+        attempts: 0,
+        sent: None,
+    };
+    let known = if job.fresh {
+        Ok(None)
+    } else {
+        ledger.look_up().await
+    };
     match known {
         Ok(None) => match ledger.intend(args_hash).await {
             Ok(()) => ledger.send().await,
@@ -149,9 +206,17 @@ impl Ledger<'_> {
         };
         let mut append = new_append(self.job.org);
         append.effects.push(EffectChange::Intend(Box::new(row)));
-        match self.core.journal.write(Some(self.job.execution), append).await {
+        match self
+            .core
+            .journal
+            .write(Some(self.job.execution), append)
+            .await
+        {
             Ok(_) => Ok(()),
-            Err(error) => Err(StepResult::Failed(StepError::retryable("not_durable", error.to_string()))),
+            Err(error) => Err(StepResult::Failed(StepError::retryable(
+                "not_durable",
+                error.to_string(),
+            ))),
         }
     }
 
@@ -161,9 +226,15 @@ impl Ledger<'_> {
         self.sent = row.sent;
         match row.status {
             EffectStatus::Intended | EffectStatus::Failed => self.send().await,
-            EffectStatus::Sent => self.resolve("the process ended before the answer came").await,
+            EffectStatus::Sent => {
+                self.resolve("the process ended before the answer came")
+                    .await
+            }
             EffectStatus::Done => (completed(stored_response(&row)), Vec::new()),
-            EffectStatus::Ambiguous => (self.parked("it is still not known whether this happened"), Vec::new()),
+            EffectStatus::Ambiguous => (
+                self.parked("it is still not known whether this happened"),
+                Vec::new(),
+            ),
             EffectStatus::Reconciled => match reconciled_as_done(&row) {
                 true => (completed(stored_response(&row)), Vec::new()),
                 false => self.send().await,
@@ -172,12 +243,22 @@ impl Ledger<'_> {
     }
 
     async fn send(&mut self) -> Performed {
-        let request = match shape(&self.call.capability, &self.call.arguments, &self.call.connection.account, Some(&self.key)) {
+        let request = match shape(
+            &self.call.capability,
+            &self.call.arguments,
+            &self.call.connection.account,
+            Some(&self.key),
+        ) {
             Ok(request) => request,
             Err(error) => return self.failed(bad_params(&error)),
         };
         self.attempts += 1;
-        let ticket = EffectTicket { org: self.job.org, execution: self.job.execution, effect: self.id, attempts: self.attempts };
+        let ticket = EffectTicket {
+            org: self.job.org,
+            execution: self.job.execution,
+            effect: self.id,
+            attempts: self.attempts,
+        };
         let request = CallRequest {
             request,
             cost: self.call.capability.cost,
@@ -186,7 +267,12 @@ impl Ledger<'_> {
             effect: Some(ticket),
         };
         let began = self.core.clock.now();
-        match self.core.connectors().call(&self.call.connection, request).await {
+        match self
+            .core
+            .connectors()
+            .call(&self.call.connection, request)
+            .await
+        {
             Ok(CallOutcome::Ok { output, .. }) => self.done(output, EffectStatus::Done, None),
             Ok(CallOutcome::Unknown { reason, .. }) => {
                 self.sent.get_or_insert(began);
@@ -200,13 +286,22 @@ impl Ledger<'_> {
     /// A sending whose answer nobody knows.
     async fn resolve(&mut self, why: &str) -> Performed {
         let sent = self.sent.unwrap_or_else(|| self.core.clock.now());
-        let way = resolution(&self.call.capability, &self.call.arguments, &self.call.connection.account, &self.key, sent);
+        let way = resolution(
+            &self.call.capability,
+            &self.call.arguments,
+            &self.call.connection.account,
+            &self.key,
+            sent,
+        );
         match way {
             Ok(Resolution::Resend) if self.attempts < RESOLVE_ATTEMPTS as i32 => {
                 tokio::time::sleep(RESOLVE_PAUSE).await;
                 Box::pin(self.send()).await
             }
-            Ok(Resolution::Resend) => self.ambiguous(why, "sending it again gave no answer either").await,
+            Ok(Resolution::Resend) => {
+                self.ambiguous(why, "sending it again gave no answer either")
+                    .await
+            }
             Ok(Resolution::Probe(probe)) => self.probe(*probe, why).await,
             Ok(Resolution::AskPerson(reason)) => self.ambiguous(why, &reason).await,
             Err(error) => self.ambiguous(why, &error.to_string()).await,
@@ -217,10 +312,17 @@ impl Ledger<'_> {
     async fn probe(&mut self, probe: ShapedProbe, why: &str) -> Performed {
         let mut doubt = String::from("the provider could not be asked");
         for attempt in 0..RESOLVE_ATTEMPTS {
-            tokio::time::sleep(probe.not_before.since(self.core.clock.now()) + RESOLVE_PAUSE * attempt).await;
+            tokio::time::sleep(
+                probe.not_before.since(self.core.clock.now()) + RESOLVE_PAUSE * attempt,
+            )
+            .await;
             match self.read_probe(probe.clone()).await {
                 Ok(ProbeReading::Happened(output)) => {
-                    return self.done(output, EffectStatus::Reconciled, Some(json!({"outcome": "done", "by": "probe", "why": why})));
+                    return self.done(
+                        output,
+                        EffectStatus::Reconciled,
+                        Some(json!({"outcome": "done", "by": "probe", "why": why})),
+                    );
                 }
                 Ok(ProbeReading::DidNotHappen) => return Box::pin(self.send()).await,
                 Ok(ProbeReading::Unclear(reason)) => doubt = reason,
@@ -241,7 +343,12 @@ impl Ledger<'_> {
                 employee: self.job.employee,
                 effect: None,
             };
-            match self.core.connectors().call(&self.call.connection, request).await {
+            match self
+                .core
+                .connectors()
+                .call(&self.call.connection, request)
+                .await
+            {
                 Ok(CallOutcome::Ok { output, .. }) => match probe.read(&output) {
                     ProbeReading::Next(next) => probe = *next,
                     reading => return Ok(reading),
@@ -264,7 +371,10 @@ impl Ledger<'_> {
         update.settled = Some(self.core.clock.now());
         update.response = Some(output.to_string());
         update.note = note.map(|note| note.to_string());
-        (completed(output), vec![EffectChange::Update(Box::new(update))])
+        (
+            completed(output),
+            vec![EffectChange::Update(Box::new(update))],
+        )
     }
 
     /// It surely did not happen.
@@ -272,40 +382,76 @@ impl Ledger<'_> {
         let mut update = self.update(EffectStatus::Failed);
         update.settled = Some(self.core.clock.now());
         update.error = serde_json::to_string(&error).ok();
-        (StepResult::Failed(error), vec![EffectChange::Update(Box::new(update))])
+        (
+            StepResult::Failed(error),
+            vec![EffectChange::Update(Box::new(update))],
+        )
     }
 
     async fn ambiguous(&self, why: &str, doubt: &str) -> Performed {
         crate::telemetry::ambiguous();
         let mut update = self.update(EffectStatus::Ambiguous);
         update.note = Some(json!({"why": why, "doubt": doubt}).to_string());
-        (self.parked(&format!("{why}; {doubt}")), vec![EffectChange::Update(Box::new(update))])
+        (
+            self.parked(&format!("{why}; {doubt}")),
+            vec![EffectChange::Update(Box::new(update))],
+        )
     }
 
     fn parked(&self, why: &str) -> StepResult {
-        let detail = format!("a person has to say whether {} happened: {why}", self.call.capability.id);
-        StepResult::Parked(NamedWait { kind: "effect".into(), on: self.id.to_string(), detail })
+        let detail = format!(
+            "a person has to say whether {} happened: {why}",
+            self.call.capability.id
+        );
+        StepResult::Parked(NamedWait {
+            kind: "effect".into(),
+            on: self.id.to_string(),
+            detail,
+        })
     }
 }
 
 fn stored_response(row: &EffectRow) -> Value {
-    row.response.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null)
+    row.response
+        .as_deref()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or(Value::Null)
 }
 
 /// Whether the person who settled it said that it had happened.
 fn reconciled_as_done(row: &EffectRow) -> bool {
-    let note: Value = row.note.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let note: Value = row
+        .note
+        .as_deref()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
     note["outcome"] == "done"
 }
 
 /// How a call that gave no result is told to the run.
 fn failure(outcome: &CallOutcome) -> StepError {
     match outcome {
-        CallOutcome::RateLimited { .. } => StepError::retryable("rate_limited", "the provider asks to come back later"),
-        CallOutcome::Rejected { status, code, message } => StepError::new("provider_error", format!("{code} (HTTP {status}): {message}")),
-        CallOutcome::Auth { code, message, .. } => StepError::new("auth_error", format!("the account is not accepted: {code} {message}")),
-        CallOutcome::Unsent { reason } => StepError::retryable("provider_unreachable", reason.clone()),
-        CallOutcome::Unknown { reason, .. } => StepError::retryable("provider_error", reason.clone()),
+        CallOutcome::RateLimited { .. } => {
+            StepError::retryable("rate_limited", "the provider asks to come back later")
+        }
+        CallOutcome::Rejected {
+            status,
+            code,
+            message,
+        } => StepError::new(
+            "provider_error",
+            format!("{code} (HTTP {status}): {message}"),
+        ),
+        CallOutcome::Auth { code, message, .. } => StepError::new(
+            "auth_error",
+            format!("the account is not accepted: {code} {message}"),
+        ),
+        CallOutcome::Unsent { reason } => {
+            StepError::retryable("provider_unreachable", reason.clone())
+        }
+        CallOutcome::Unknown { reason, .. } => {
+            StepError::retryable("provider_error", reason.clone())
+        }
         CallOutcome::Ok { .. } => StepError::new("provider_error", "unexpected answer"),
     }
 }

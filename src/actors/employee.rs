@@ -15,10 +15,12 @@ mod message;
 mod runs;
 
 pub use handle::{EmployeeHandle, EmployeeMailbox};
-pub use lifecycle::{EmployeeState, Woken};
+pub use lifecycle::{EmployeeState, Woken, WokenRun};
+pub use runs::named_wait_event;
 pub use live_run::FinishedRun;
 pub use message::{
-    Accepted, DecideMessage, EmployeeError, EventMessage, Message, Reply, StepAnswer, StepResult, StopMessage, TriggerMessage,
+    Accepted, DecideMessage, EmployeeError, EventMessage, Message, Reply, StepAnswer, StepResult,
+    StopMessage, TriggerMessage,
 };
 
 use super::{
@@ -85,7 +87,11 @@ impl Actor for Employee {
     type State = State;
     type Arguments = (Woken, Arc<Vitals>);
 
-    async fn pre_start(&self, myself: ActorRef<Self::Msg>, (woken, vitals): (Woken, Arc<Vitals>)) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        (woken, vitals): (Woken, Arc<Vitals>),
+    ) -> Result<State, ActorProcessingErr> {
         let own = Mailbox::new(myself, vitals.clone());
         let state = State::new(self.core.clone(), self.org, self.id, own, woken, vitals);
         // The first message: comes before whatever the host has queued, and after the actor is linked.
@@ -93,9 +99,16 @@ impl Actor for Employee {
         Ok(state)
     }
 
-    async fn handle(&self, myself: ActorRef<Self::Msg>, message: Self::Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         let (message, _handling) = message.open(&state.vitals);
-        self.core.faults.reach(FaultPoint::Employee { employee: self.id });
+        self.core
+            .faults
+            .reach(FaultPoint::Employee { employee: self.id });
         if !matches!(message, Message::Idle | Message::Durable { .. }) {
             state.last_work = Instant::now();
         }
@@ -106,13 +119,26 @@ impl Actor for Employee {
             Message::Timer { execution, timer } => state.timer(execution, timer),
             Message::Decide(message) => state.decide(*message),
             Message::Event(message) => state.event(*message),
-            Message::Resume { execution, step, reply } => state.resume(execution, step, reply),
+            Message::Resume {
+                execution,
+                step,
+                reply,
+            } => state.resume(execution, step, reply),
             Message::Stop(message) => state.stop(*message),
             Message::Watch { execution, watcher } => state.watch(execution, watcher),
-            Message::MicroAgentFailed { skill, node, culprit } => state.micro_agent_failed(skill, node, culprit),
-            Message::Durable { execution, facts, result } => state.durable(execution, facts, result)?,
+            Message::MicroAgentFailed {
+                skill,
+                node,
+                culprit,
+            } => state.micro_agent_failed(skill, node, culprit),
+            Message::Durable {
+                execution,
+                facts,
+                result,
+            } => state.durable(execution, facts, result)?,
             Message::NewVersion(version) => state.current = version,
             Message::Remember(writes, skill) => state.memory.apply(&writes, skill.as_deref()),
+            Message::Reread(what) => state.reread(what),
             Message::Idle => {
                 if state.try_to_leave(&myself) {
                     return Ok(());
@@ -141,7 +167,11 @@ impl Actor for Employee {
         Ok(())
     }
 
-    async fn post_stop(&self, _: ActorRef<Self::Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn post_stop(
+        &self,
+        _: ActorRef<Self::Msg>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         state.forget_vitals();
         Ok(())
     }
@@ -155,7 +185,9 @@ impl State {
     /// Words for the stop of a run whose conversation goes on with a newer trigger.
     fn replacement_reason(kind: StopKind) -> Option<String> {
         Some(match kind {
-            StopKind::RolledBack => "a newer trigger of the conversation took its place and undid it".into(),
+            StopKind::RolledBack => {
+                "a newer trigger of the conversation took its place and undid it".into()
+            }
             _ => "a newer trigger of the conversation took its place".into(),
         })
     }

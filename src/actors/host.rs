@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{EmployeeId, OrgId, Timestamp},
-    persistence::{EmployeeStatus, employees},
+    persistence::{EmployeeStatus, employee_set_status},
 };
 use dashmap::DashMap;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -45,11 +45,19 @@ pub struct HostHandle {
 
 impl HostHandle {
     pub async fn spawn(parent: ActorCell, core: Arc<Core>) -> Result<Self, ractor::SpawnErr> {
-        let vitals = core.vitals.register("node/employee_host", "employee_host", None, MAILBOX);
+        let vitals = core
+            .vitals
+            .register("node/employee_host", "employee_host", None, MAILBOX);
         let directory = Arc::new(Directory::new());
-        let host = Host { core, directory: directory.clone() };
+        let host = Host {
+            core,
+            directory: directory.clone(),
+        };
         let (actor, _) = Actor::spawn_linked(None, host, vitals.clone(), parent).await?;
-        Ok(Self { directory, mailbox: Mailbox::new(actor, vitals) })
+        Ok(Self {
+            directory,
+            mailbox: Mailbox::new(actor, vitals),
+        })
     }
 
     /// Hands a message to an employee of `org`, which is woken if it sleeps. Whoever waits for an answer is answered in any case.
@@ -58,22 +66,40 @@ impl HostHandle {
             Some(handle) if handle.org != org => return message.refuse(EmployeeError::NotFound),
             Some(handle) => match handle.offer(message) {
                 Ok(()) => return,
-                Err((SendError::Full, message)) => return message.refuse(EmployeeError::Overloaded),
+                Err((SendError::Full, message)) => {
+                    return message.refuse(EmployeeError::Overloaded);
+                }
                 Err((SendError::Stopped, message)) => message,
             },
             None => message,
         };
-        if let Err((error, Message::Wake { message: Some(message), .. })) =
-            self.mailbox.offer(Message::Wake { org, employee, message: Some(message) })
-        {
-            message.refuse(if error == SendError::Full { EmployeeError::Overloaded } else { EmployeeError::Stopped });
+        if let Err((
+            error,
+            Message::Wake {
+                message: Some(message),
+                ..
+            },
+        )) = self.mailbox.offer(Message::Wake {
+            org,
+            employee,
+            message: Some(message),
+        }) {
+            message.refuse(if error == SendError::Full {
+                EmployeeError::Overloaded
+            } else {
+                EmployeeError::Stopped
+            });
         }
     }
 
     /// Wakes an employee that has unfinished work.
     pub fn wake(&self, org: OrgId, employee: EmployeeId) {
         if !self.directory.contains_key(&employee) {
-            let _ = self.mailbox.tell(Message::Wake { org, employee, message: None });
+            let _ = self.mailbox.tell(Message::Wake {
+                org,
+                employee,
+                message: None,
+            });
         }
     }
 
@@ -87,7 +113,11 @@ impl HostHandle {
     /// For the employee alone: takes it out of the directory if nothing is in its mailbox. Senders hold the entry while they send, so
     /// that after this nobody can reach it.
     pub(super) fn let_go(&self, employee: EmployeeId, actor: ActorId) -> bool {
-        self.directory.remove_if(&employee, |_, handle| handle.actor_id() == actor && handle.depth() == 0).is_some()
+        self.directory
+            .remove_if(&employee, |_, handle| {
+                handle.actor_id() == actor && handle.depth() == 0
+            })
+            .is_some()
     }
 
     /// Ends a quarantine or puts an employee on hold: it is read again, with what the database says now.
@@ -104,9 +134,18 @@ impl HostHandle {
 }
 
 enum Message {
-    Wake { org: OrgId, employee: EmployeeId, message: Option<EmployeeMessage> },
-    Loaded { employees: Vec<loader::Loaded> },
-    Reread { org: OrgId, employee: EmployeeId },
+    Wake {
+        org: OrgId,
+        employee: EmployeeId,
+        message: Option<EmployeeMessage>,
+    },
+    Loaded {
+        employees: Vec<loader::Loaded>,
+    },
+    Reread {
+        org: OrgId,
+        employee: EmployeeId,
+    },
 }
 impl Named for Message {
     fn name(&self) -> &'static str {
@@ -143,7 +182,11 @@ impl Actor for Host {
     type State = State;
     type Arguments = Arc<Vitals>;
 
-    async fn pre_start(&self, _: ActorRef<Self::Msg>, vitals: Arc<Vitals>) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        _: ActorRef<Self::Msg>,
+        vitals: Arc<Vitals>,
+    ) -> Result<State, ActorProcessingErr> {
         Ok(State {
             vitals,
             waking: HashMap::new(),
@@ -154,10 +197,19 @@ impl Actor for Host {
         })
     }
 
-    async fn handle(&self, myself: ActorRef<Self::Msg>, message: Self::Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         let (message, _handling) = message.open(&state.vitals);
         match message {
-            Message::Wake { org, employee, message } => self.wake(org, employee, message, state),
+            Message::Wake {
+                org,
+                employee,
+                message,
+            } => self.wake(org, employee, message, state),
             Message::Loaded { employees } => {
                 state.loads -= 1;
                 for loaded in employees {
@@ -184,11 +236,16 @@ impl Actor for Host {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match event {
-            SupervisionEvent::ActorFailed(who, why) => self.broke_down(who.get_id(), &why.to_string(), state).await,
+            SupervisionEvent::ActorFailed(who, why) => {
+                self.broke_down(who.get_id(), &why.to_string(), state).await
+            }
             SupervisionEvent::ActorTerminated(who, _, reason) => {
-                let Some((org, employee)) = state.by_actor.remove(&who.get_id()) else { return Ok(()) };
+                let Some((org, employee)) = state.by_actor.remove(&who.get_id()) else {
+                    return Ok(());
+                };
                 if reason.as_deref() != Some("asleep") {
-                    self.directory.remove_if(&employee, |_, handle| handle.actor_id() == who.get_id());
+                    self.directory
+                        .remove_if(&employee, |_, handle| handle.actor_id() == who.get_id());
                     self.wake(org, employee, None, state);
                 }
             }
@@ -200,25 +257,40 @@ impl Actor for Host {
 }
 
 impl Host {
-    fn wake(&self, org: OrgId, employee: EmployeeId, message: Option<EmployeeMessage>, state: &mut State) {
+    fn wake(
+        &self,
+        org: OrgId,
+        employee: EmployeeId,
+        message: Option<EmployeeMessage>,
+        state: &mut State,
+    ) {
         // It may have been woken since the sender looked.
         let message = match (self.directory.get(&employee), message) {
             (Some(handle), Some(message)) => match handle.offer(message) {
                 Ok(()) => return,
-                Err((SendError::Full, message)) => return message.refuse(EmployeeError::Overloaded),
+                Err((SendError::Full, message)) => {
+                    return message.refuse(EmployeeError::Overloaded);
+                }
                 // It is just going down; what was read after that is right.
                 Err((SendError::Stopped, message)) => Some(message),
             },
-            (Some(handle), None) if handle.cell().get_status() == ractor::ActorStatus::Running => return,
+            (Some(handle), None) if handle.cell().get_status() == ractor::ActorStatus::Running => {
+                return;
+            }
             (_, message) => message,
         };
         let waking = state.waking.entry(employee).or_insert_with(|| {
             state.to_load.push_back(employee);
-            Waking { org, messages: VecDeque::new() }
+            Waking {
+                org,
+                messages: VecDeque::new(),
+            }
         });
         match message {
             Some(message) if waking.org != org => message.refuse(EmployeeError::NotFound),
-            Some(message) if waking.messages.len() >= WAITING_MAX => message.refuse(EmployeeError::Overloaded),
+            Some(message) if waking.messages.len() >= WAITING_MAX => {
+                message.refuse(EmployeeError::Overloaded)
+            }
             Some(message) => waking.messages.push_back(message),
             None => {}
         }
@@ -228,10 +300,16 @@ impl Host {
     fn load_more(&self, myself: &ActorRef<Envelope<Message>>, state: &mut State) {
         while state.loads < LOADS_MAX && !state.to_load.is_empty() {
             let count = state.to_load.len().min(LOAD_BATCH);
-            let batch: Vec<(OrgId, EmployeeId)> =
-                state.to_load.drain(..count).filter_map(|id| state.waking.get(&id).map(|waking| (waking.org, id))).collect();
+            let batch: Vec<(OrgId, EmployeeId)> = state
+                .to_load
+                .drain(..count)
+                .filter_map(|id| state.waking.get(&id).map(|waking| (waking.org, id)))
+                .collect();
             state.loads += 1;
-            let (core, own) = (self.core.clone(), Mailbox::new(myself.clone(), state.vitals.clone()));
+            let (core, own) = (
+                self.core.clone(),
+                Mailbox::new(myself.clone(), state.vitals.clone()),
+            );
             tokio::spawn(async move {
                 let employees = loader::load(&core, batch).await;
                 let _ = own.tell(Message::Loaded { employees });
@@ -240,12 +318,24 @@ impl Host {
     }
 
     /// Starts an employee that was read and hands it what waited for it.
-    async fn place(&self, loaded: loader::Loaded, myself: &ActorRef<Envelope<Message>>, state: &mut State) {
-        let Some(waking) = state.waking.remove(&loaded.employee) else { return };
+    async fn place(
+        &self,
+        loaded: loader::Loaded,
+        myself: &ActorRef<Envelope<Message>>,
+        state: &mut State,
+    ) {
+        let Some(waking) = state.waking.remove(&loaded.employee) else {
+            return;
+        };
         let refuse_all = |messages: VecDeque<EmployeeMessage>, error: EmployeeError| {
-            messages.into_iter().for_each(|message| message.refuse(error.clone()));
+            messages
+                .into_iter()
+                .for_each(|message| message.refuse(error.clone()));
         };
         let woken = match loaded.result {
+            Ok(woken) if woken.org == waking.org && woken.dismissed && woken.runs.is_empty() => {
+                return refuse_all(waking.messages, EmployeeError::Dismissed);
+            }
             Ok(woken) if woken.org == waking.org => woken,
             Ok(_) => return refuse_all(waking.messages, EmployeeError::NotFound),
             Err(error) => return refuse_all(waking.messages, error),
@@ -261,16 +351,26 @@ impl Host {
                 }
                 self.directory.insert(id, handle);
             }
-            Err(error) => refuse_all(waking.messages, EmployeeError::NotWoken(error.to_string().into())),
+            Err(error) => refuse_all(
+                waking.messages,
+                EmployeeError::NotWoken(error.to_string().into()),
+            ),
         }
     }
 
     /// Wakes a broken employee again, or quarantines it.
     async fn broke_down(&self, actor: ActorId, why: &str, state: &mut State) {
-        let Some((org, employee)) = state.by_actor.remove(&actor) else { return };
+        let Some((org, employee)) = state.by_actor.remove(&actor) else {
+            return;
+        };
         tracing::error!(%org, %employee, why, "employee broke down");
-        if let Some((_, handle)) = self.directory.remove_if(&employee, |_, handle| handle.actor_id() == actor) {
-            handle.vitals().record_error(why.to_string(), self.core.clock.now());
+        if let Some((_, handle)) = self
+            .directory
+            .remove_if(&employee, |_, handle| handle.actor_id() == actor)
+        {
+            handle
+                .vitals()
+                .record_error(why.to_string(), self.core.clock.now());
             handle.vitals().record_restart();
         }
         let now = Instant::now();
@@ -279,7 +379,8 @@ impl Host {
         crashes.retain(|at| now.duration_since(*at) <= CRASH_WINDOW);
         if crashes.len() >= CRASHES_MAX {
             crashes.clear();
-            self.quarantine(org, employee, why, self.core.clock.now()).await;
+            self.quarantine(org, employee, why, self.core.clock.now())
+                .await;
         }
         self.wake(org, employee, None, state);
     }
@@ -289,13 +390,22 @@ impl Host {
         crate::telemetry::quarantined();
         let result = async {
             let mut tx = self.core.db.begin(org).await?;
-            employees::employee_set_status(&mut tx, employee, EmployeeStatus::Quarantined, Some(why), at).await?;
+            employee_set_status(
+                &mut tx,
+                employee,
+                EmployeeStatus::Quarantined, at
+            )
+            .await?;
             tx.commit().await
         };
         match result.await {
-            Ok(()) => tracing::error!(%org, %employee, why, "employee is quarantined until a person releases it"),
+            Ok(()) => {
+                tracing::error!(%org, %employee, why, "employee is quarantined until a person releases it")
+            }
             // It will break down again and this will be tried again.
-            Err(error) => tracing::error!(%org, %employee, %error, "quarantine could not be stored"),
+            Err(error) => {
+                tracing::error!(%org, %employee, %error, "quarantine could not be stored")
+            }
         }
     }
 }

@@ -16,7 +16,10 @@ pub enum InspectError {
     #[error(transparent)]
     Db(#[from] DbError),
     #[error("run {execution} cannot be read: {reason}")]
-    Broken { execution: ExecutionId, reason: String },
+    Broken {
+        execution: ExecutionId,
+        reason: String,
+    },
 }
 
 /// A run as it stands in the database.
@@ -32,35 +35,53 @@ pub struct Inspected {
 ///
 /// # Errors
 /// If the database or the run cannot be read.
-pub async fn inspect(core: &Core, org: OrgId, execution: ExecutionId) -> Result<Option<Inspected>, InspectError> {
+pub async fn inspect(
+    core: &Core,
+    org: OrgId,
+    execution: ExecutionId,
+) -> Result<Option<Inspected>, InspectError> {
     let broken = |reason: String| InspectError::Broken { execution, reason };
     let mut tx = core.db.begin_read(org).await?;
-    let Some(row) = run_get(&mut tx, execution).await? else { return Ok(None) };
+    let Some(row) = run_get(&mut tx, execution).await? else {
+        return Ok(None);
+    };
     let mut facts: Vec<Fact> = Vec::new();
     loop {
         let page = run_journal(&mut tx, execution, facts.len() as u32, PAGE).await?;
         let last = page.len() < PAGE as usize;
         for fact in page {
-            facts.push(serde_json::from_slice(&fact.json).map_err(|error| broken(error.to_string()))?);
+            facts.push(
+                serde_json::from_slice(&fact.json).map_err(|error| broken(error.to_string()))?,
+            );
         }
         if last {
             break;
         }
     }
-    let Some(accepted @ Fact::Accepted { context, .. }) = facts.first() else { return Err(broken("it has no first fact".into())) };
+    let Some(accepted @ Fact::Accepted { context, .. }) = facts.first() else {
+        return Err(broken("it has no first fact".into()));
+    };
     let context = match context {
         Some(hash) => {
-            let body = blob_get(&mut tx, *hash).await?.ok_or_else(|| broken(format!("its memory {hash} is missing")))?;
+            let body = blob_get(&mut tx, *hash)
+                .await?
+                .ok_or_else(|| broken(format!("its memory {hash} is missing")))?;
             serde_json::from_slice(&body).map_err(|error| broken(error.to_string()))?
         }
         None => MemoryView::default(),
     };
-    let version = employee_version_get(&mut tx, row.employee_id, row.version).await?.ok_or_else(|| broken("its version is missing".into()))?;
+    let version = employee_version_get(&mut tx, row.employee_id, row.version)
+        .await?
+        .ok_or_else(|| broken("its version is missing".into()))?;
     let compiled = match core.versions.get(version.spec_hash) {
         Some(compiled) => compiled,
         None => {
-            let text = blob_get(&mut tx, version.spec_hash).await?.ok_or_else(|| broken("its spec is missing".into()))?;
-            core.versions.load(ContentHash::of(&text), &text).map_err(|error| broken(error.to_string()))?
+            let text = blob_get(&mut tx, version.spec_hash)
+                .await?
+                .ok_or_else(|| broken("its spec is missing".into()))?;
+            core.versions
+                .load(ContentHash::of(&text), &text)
+                .map_err(|error| broken(error.to_string()))?
         }
     };
     drop(tx);
@@ -70,13 +91,25 @@ pub async fn inspect(core: &Core, org: OrgId, execution: ExecutionId) -> Result<
     for fact in &facts[1..] {
         machine.apply(fact);
     }
-    Ok(Some(Inspected { row, version, facts, context, machine }))
+    Ok(Some(Inspected {
+        row,
+        version,
+        facts,
+        context,
+        machine,
+    }))
 }
 
 /// How a run ended; `None` if it has not, or does not exist.
 ///
 /// # Errors
 /// As [`inspect`].
-pub async fn outcome(core: &Core, org: OrgId, execution: ExecutionId) -> Result<Option<Outcome>, InspectError> {
-    Ok(inspect(core, org, execution).await?.and_then(|run| run.machine.outcome().cloned()))
+pub async fn outcome(
+    core: &Core,
+    org: OrgId,
+    execution: ExecutionId,
+) -> Result<Option<Outcome>, InspectError> {
+    Ok(inspect(core, org, execution)
+        .await?
+        .and_then(|run| run.machine.outcome().cloned()))
 }

@@ -18,10 +18,12 @@ impl Interest {
         let source = || format!("employee:{employee}");
         self.0.get(&org).is_some_and(|patterns| {
             let source = source();
-            patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
-                Some(start) => source.starts_with(start),
-                None => *pattern == source,
-            })
+            patterns
+                .iter()
+                .any(|pattern| match pattern.strip_suffix('*') {
+                    Some(start) => source.starts_with(start),
+                    None => *pattern == source,
+                })
         })
     }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::ExecutionId,
-    persistence::{self, Append, AppendOutcome, CommitError, Db, Fence},
+    persistence::{self, Append, AppendOutcome, CommitError, Db, DbError, Fence},
     telemetry,
 };
 use indexmap::IndexMap;
@@ -61,20 +61,40 @@ pub struct JournalHandle {
 
 impl JournalHandle {
     /// Starts the writer below `parent`.
-    pub async fn spawn(parent: ActorCell, db: Db, fence: Fence, vitals: &VitalsRegistry) -> Result<Self, ractor::SpawnErr> {
+    pub async fn spawn(
+        parent: ActorCell,
+        db: Db,
+        fence: Fence,
+        vitals: &VitalsRegistry,
+    ) -> Result<Self, ractor::SpawnErr> {
         let vitals = vitals.register("node/journal", "journal", None, LOAD_MAX);
         let load = Arc::new(AtomicUsize::new(0));
         let (commits_sender, commits) = watch::channel(0);
         let (fenced_sender, fenced) = watch::channel(false);
-        let writer = Writer(Arc::new(Shared { db, fence, load: load.clone(), commits: commits_sender, fenced: fenced_sender }));
+        let writer = Writer(Arc::new(Shared {
+            db,
+            fence,
+            load: load.clone(),
+            commits: commits_sender,
+            fenced: fenced_sender,
+        }));
         let (actor, _) = Actor::spawn_linked(None, writer, vitals.clone(), parent).await?;
-        Ok(Self { mailbox: Mailbox::new(actor, vitals), load, commits, fenced })
+        Ok(Self {
+            mailbox: Mailbox::new(actor, vitals),
+            load,
+            commits,
+            fenced,
+        })
     }
 
     /// Queues `append`; `done` is told when it is durable. Submissions with the same run keep their order.
     pub fn submit(&self, run: Option<ExecutionId>, append: Append, done: OnDurable) {
         self.load.fetch_add(1, Ordering::Relaxed);
-        let message = Message::Submit { run, append: Box::new(append), done };
+        let message = Message::Submit {
+            run,
+            append: Box::new(append),
+            done,
+        };
         if let Err((_, Message::Submit { done, .. })) = self.mailbox.tell(message) {
             self.load.fetch_sub(1, Ordering::Relaxed);
             done(Err(JournalError::Stopped));
@@ -85,9 +105,17 @@ impl JournalHandle {
     ///
     /// # Errors
     /// As [`JournalError`] says; then nothing of it was written.
-    pub async fn write(&self, run: Option<ExecutionId>, append: Append) -> Result<AppendOutcome, JournalError> {
+    pub async fn write(
+        &self,
+        run: Option<ExecutionId>,
+        append: Append,
+    ) -> Result<AppendOutcome, JournalError> {
         let (sender, receiver) = oneshot::channel();
-        self.submit(run, append, Box::new(move |result| drop(sender.send(result))));
+        self.submit(
+            run,
+            append,
+            Box::new(move |result| drop(sender.send(result))),
+        );
         receiver.await.unwrap_or(Err(JournalError::Stopped))
     }
 
@@ -108,10 +136,16 @@ impl JournalHandle {
 }
 
 enum Message {
-    Submit { run: Option<ExecutionId>, append: Box<Append>, done: OnDurable },
+    Submit {
+        run: Option<ExecutionId>,
+        append: Box<Append>,
+        done: OnDurable,
+    },
     /// Sent by the writer to itself: comes after everything that is in the mailbox already, and so takes all of it.
     Flush,
-    Committed { runs: Vec<ExecutionId> },
+    Committed {
+        runs: Vec<ExecutionId>,
+    },
 }
 
 impl Named for Message {
@@ -160,7 +194,11 @@ impl Actor for Writer {
     type State = State;
     type Arguments = Arc<Vitals>;
 
-    async fn pre_start(&self, _: ActorRef<Self::Msg>, vitals: Arc<Vitals>) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        _: ActorRef<Self::Msg>,
+        vitals: Arc<Vitals>,
+    ) -> Result<State, ActorProcessingErr> {
         Ok(State {
             vitals,
             pending: IndexMap::new(),
@@ -171,7 +209,12 @@ impl Actor for Writer {
         })
     }
 
-    async fn handle(&self, myself: ActorRef<Self::Msg>, message: Self::Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         let (message, _handling) = message.open(&state.vitals);
         let own = Mailbox::new(myself, state.vitals.clone());
         match message {
@@ -214,7 +257,13 @@ impl State {
                 pending.done.push(done);
             }
             None => {
-                self.pending.insert(key, Pending { append, done: vec![done] });
+                self.pending.insert(
+                    key,
+                    Pending {
+                        append,
+                        done: vec![done],
+                    },
+                );
             }
         }
     }
@@ -238,10 +287,11 @@ impl State {
             }
         }
         self.pending = left;
-        self.flying.extend(batch.iter().filter_map(|(key, _)| match key {
-            Key::Run(run) => Some(*run),
-            Key::Other(_) => None,
-        }));
+        self.flying
+            .extend(batch.iter().filter_map(|(key, _)| match key {
+                Key::Run(run) => Some(*run),
+                Key::Other(_) => None,
+            }));
         batch
     }
 }
@@ -255,7 +305,8 @@ async fn commit_all(shared: Arc<Shared>, batch: Vec<(Key, Pending)>, own: Mailbo
             Key::Other(_) => None,
         })
         .collect();
-    let (appends, waiters): (Vec<Append>, Vec<Vec<OnDurable>>) = batch.into_iter().map(|(_, p)| (p.append, p.done)).unzip();
+    let (appends, waiters): (Vec<Append>, Vec<Vec<OnDurable>>) =
+        batch.into_iter().map(|(_, p)| (p.append, p.done)).unzip();
     let results = commit_with_patience(&shared, &appends).await;
     let answered: usize = waiters.iter().map(Vec::len).sum();
     shared.load.fetch_sub(answered, Ordering::Relaxed);
@@ -271,14 +322,24 @@ async fn commit_all(shared: Arc<Shared>, batch: Vec<(Key, Pending)>, own: Mailbo
 
 /// One result for each append, in order. Waits out a database that is away; parts a batch that the database refuses, so that one
 /// bad append cannot hold up the others.
-async fn commit_with_patience(shared: &Shared, appends: &[Append]) -> Vec<Result<AppendOutcome, JournalError>> {
-    let mut results: Vec<Option<Result<AppendOutcome, JournalError>>> = appends.iter().map(|_| None).collect();
+async fn commit_with_patience(
+    shared: &Shared,
+    appends: &[Append],
+) -> Vec<Result<AppendOutcome, JournalError>> {
+    let mut results: Vec<Option<Result<AppendOutcome, JournalError>>> =
+        appends.iter().map(|_| None).collect();
     let mut parts = vec![(0, appends.len())];
+    let mut unsure = false;
     while let Some((from, to)) = parts.pop() {
-        match commit_part(shared, &appends[from..to]).await {
-            Ok(outcomes) => outcomes.into_iter().enumerate().for_each(|(place, outcome)| results[from + place] = Some(Ok(outcome))),
+        match commit_part(shared, &appends[from..to], &mut unsure).await {
+            Ok(outcomes) => outcomes
+                .into_iter()
+                .enumerate()
+                .for_each(|(place, outcome)| results[from + place] = Some(Ok(outcome))),
             Err(error) if to - from == 1 || matches!(error, JournalError::Fenced) => {
-                results[from..to].iter_mut().for_each(|slot| *slot = Some(Err(error.clone())));
+                results[from..to]
+                    .iter_mut()
+                    .for_each(|slot| *slot = Some(Err(error.clone())));
             }
             Err(_) => {
                 let middle = from + (to - from) / 2;
@@ -286,12 +347,15 @@ async fn commit_with_patience(shared: &Shared, appends: &[Append]) -> Vec<Result
             }
         }
     }
-    results.into_iter().map(|result| result.unwrap_or(Err(JournalError::Stopped))).collect()
+    results
+        .into_iter()
+        .map(|result| result.unwrap_or(Err(JournalError::Stopped)))
+        .collect()
 }
 
-async fn commit_part(shared: &Shared, part: &[Append]) -> Result<Vec<AppendOutcome>, JournalError> {
+/// `unsure` stays set once the database was away: the batch may have been committed before its answer was lost.
+async fn commit_part(shared: &Shared, part: &[Append], unsure: &mut bool) -> Result<Vec<AppendOutcome>, JournalError> {
     let mut pause = RETRY_FIRST;
-    let mut unsure = false;
     loop {
         let started = std::time::Instant::now();
         match persistence::commit(&shared.db, shared.fence, part).await {
@@ -299,25 +363,27 @@ async fn commit_part(shared: &Shared, part: &[Append]) -> Result<Vec<AppendOutco
                 telemetry::commit(part.len(), started.elapsed());
                 return Ok(outcomes);
             }
-            Err(CommitError::Fenced) => {
+            Err(CommitError::Db(DbError::Fenced)) => {
                 shared.fenced.send_replace(true);
                 return Err(JournalError::Fenced);
             }
             // The connection may have been lost after the commit: then the rows that are in the way are our own.
-            Err(CommitError::Stale { run }) if unsure && part.len() == 1 => {
-                return match persistence::already_written(&shared.db, &part[0]).await {
-                    Ok(true) => Ok(vec![AppendOutcome::Durable]),
-                    _ => Err(JournalError::Stale(run)),
+            Err(CommitError::Stale { .. }) if part.len() == 1 => {
+                let written = *unsure && matches!(persistence::already_written(&shared.db, &part[0]).await, Ok(true));
+                let run = part[0].run.as_ref().map(|run| run.execution);
+                return match (written, run) {
+                    (true, _) => Ok(vec![AppendOutcome::Durable]),
+                    (false, Some(run)) => Err(JournalError::Stale(run)),
+                    (false, None) => Err(JournalError::Rejected("stale append without a run".into())),
                 };
             }
-            Err(CommitError::Stale { run }) => return Err(JournalError::Stale(run)),
-            Err(CommitError::Unavailable(cause)) => {
-                tracing::warn!(%cause, waiting = part.len(), "database is away, the journal waits");
-                unsure = true;
+            Err(CommitError::Db(error)) if error.is_transient() => {
+                tracing::warn!(%error, waiting = part.len(), "database is away, the journal waits");
+                *unsure = true;
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY_LAST);
             }
-            Err(CommitError::Rejected(cause)) => return Err(JournalError::Rejected(cause.to_string().into())),
+            Err(error) => return Err(JournalError::Rejected(error.to_string().into())),
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::{
     domain::{ContentHash, EmployeeId, MemoryLayer, MemoryView, OrgId},
     graph::{Fact, Run, RunState},
     persistence::{
-        DbError, EmployeeBundle, EmployeeStatus, MemoryOwner, MemoryRow, OpenRun, RunStatus, activation_load, codec, memory_views,
+        DbError, EmployeeBundle, EmployeeStatus, MemoryOwner, MemoryRow, OpenRun, RunStatus,
+        activation_load, codec, memory_views,
     },
 };
 use bytes::Bytes;
@@ -33,10 +34,19 @@ pub async fn load(core: &Core, wanted: Vec<(OrgId, EmployeeId)>) -> Vec<Loaded> 
         Err(error) => {
             tracing::warn!(%error, employees = ids.len(), "employees could not be read");
             let error = EmployeeError::NotWoken(error.to_string().into());
-            return ids.into_iter().map(|employee| Loaded { employee, result: Err(error.clone()) }).collect();
+            return ids
+                .into_iter()
+                .map(|employee| Loaded {
+                    employee,
+                    result: Err(error.clone()),
+                })
+                .collect();
         }
     };
-    let mut found: HashMap<EmployeeId, EmployeeBundle> = bundles.into_iter().map(|bundle| (bundle.employee.id, bundle)).collect();
+    let mut found: HashMap<EmployeeId, EmployeeBundle> = bundles
+        .into_iter()
+        .map(|bundle| (bundle.employee.id, bundle))
+        .collect();
     ids.into_iter()
         .map(|employee| {
             let result = match found.remove(&employee) {
@@ -53,11 +63,20 @@ pub async fn load(core: &Core, wanted: Vec<(OrgId, EmployeeId)>) -> Vec<Loaded> 
 
 type Read = (Vec<EmployeeBundle>, HashMap<EmployeeId, MemoryView>);
 
-async fn read(core: &Core, wanted: &[(OrgId, EmployeeId)], ids: &[EmployeeId]) -> Result<Read, DbError> {
+async fn read(
+    core: &Core,
+    wanted: &[(OrgId, EmployeeId)],
+    ids: &[EmployeeId],
+) -> Result<Read, DbError> {
     let mut tx = core.db.begin_system_read("wake employees").await?;
     let bundles = activation_load(&mut tx, ids).await?;
     let rows = memory_views(&mut tx, wanted).await?;
-    Ok((bundles, rows.into_iter().map(|(employee, rows)| (employee, memory_view(&rows))).collect()))
+    Ok((
+        bundles,
+        rows.into_iter()
+            .map(|(employee, rows)| (employee, memory_view(&rows)))
+            .collect(),
+    ))
 }
 
 /// The three layers of one employee from their rows.
@@ -65,37 +84,66 @@ pub fn memory_view(rows: &[MemoryRow]) -> MemoryView {
     let (mut employee, mut org): (Map<_, _>, Map<_, _>) = Default::default();
     let mut skills: BTreeMap<String, Map<String, serde_json::Value>> = BTreeMap::new();
     for row in rows {
-        let Some(value) = row.value.as_deref().and_then(|text| serde_json::from_str(text).ok()) else { continue };
+        let Some(value) = row
+            .value
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok())
+        else {
+            continue;
+        };
         let layer = match row.layer {
             MemoryLayer::Employee => &mut employee,
             MemoryLayer::Org => &mut org,
-            MemoryLayer::Skill => skills.entry(MemoryOwner::skill_of(&row.owner).unwrap_or_default().to_string()).or_default(),
+            MemoryLayer::Skill => skills
+                .entry(
+                    MemoryOwner::skill_of(&row.owner)
+                        .unwrap_or_default()
+                        .to_string(),
+                )
+                .or_default(),
         };
         layer.insert(row.key.clone(), value);
     }
     MemoryView {
         employee_memory: Arc::new(employee),
-        skill_contexts: skills.into_iter().map(|(skill, layer)| (skill, Arc::new(layer))).collect(),
+        skill_contexts: skills
+            .into_iter()
+            .map(|(skill, layer)| (skill, Arc::new(layer)))
+            .collect(),
         org_knowledge: Arc::new(org),
     }
 }
 
 fn wake(core: &Core, bundle: EmployeeBundle, memory: MemoryView) -> Result<Woken, EmployeeError> {
-    let EmployeeBundle { employee, specs, snapshot, open_runs } = bundle;
+    let EmployeeBundle {
+        employee,
+        specs,
+        snapshot,
+        open_runs,
+    } = bundle;
     let mut versions: HashMap<i32, Arc<LoadedVersion>> = HashMap::new();
     let mut version = |number: i32| -> Result<Arc<LoadedVersion>, EmployeeError> {
         if let Some(known) = versions.get(&number) {
             return Ok(known.clone());
         }
-        let text = specs.get(&number).ok_or_else(|| not_woken(format!("version {number} is missing")))?;
+        let text = specs
+            .get(&number)
+            .ok_or_else(|| not_woken(format!("version {number} is missing")))?;
         let loaded = LoadedVersion::new(number, &compile(core, text)?);
         versions.insert(number, loaded.clone());
         Ok(loaded)
     };
     let current = version(employee.version)?;
-    let runs = open_runs.into_iter().map(|open| wake_run(open, &mut version)).collect::<Result<_, _>>()?;
+    let runs = open_runs
+        .into_iter()
+        .map(|open| wake_run(open, &mut version))
+        .collect::<Result<_, _>>()?;
     let state = match snapshot {
-        Some(snapshot) => codec::decode::<EmployeeState>(&snapshot.body).map_err(|error| not_woken(error.to_string()))?.state,
+        Some(snapshot) => {
+            codec::decode::<EmployeeState>(&snapshot.body)
+                .map_err(|error| not_woken(error.to_string()))?
+                .0
+        }
         None => EmployeeState::default(),
     };
     Ok(Woken {
@@ -111,47 +159,47 @@ fn wake(core: &Core, bundle: EmployeeBundle, memory: MemoryView) -> Result<Woken
 }
 
 fn compile(core: &Core, text: &Bytes) -> Result<Compiled, EmployeeError> {
-    core.versions.load(ContentHash::of(text), text).map_err(|error| not_woken(error.to_string()))
+    core.versions
+        .load(ContentHash::of(text), text)
+        .map_err(|error| not_woken(error.to_string()))
 }
 
 fn wake_run(
     open: OpenRun,
     version: &mut impl FnMut(i32) -> Result<Arc<LoadedVersion>, EmployeeError>,
 ) -> Result<WokenRun, EmployeeError> {
-    let OpenRun { run, snapshot, first, facts, blobs } = open;
+    let OpenRun { run, snapshot, facts, blobs } = open;
     let version = version(run.version)?;
     let execution = run.id;
     let broken = |error: String| not_woken(format!("run {execution}: {error}"));
     let parse = |json: &[u8]| serde_json::from_slice::<Fact>(json).map_err(|error| broken(error.to_string()));
-    let accepted = Arc::new(parse(&first.json)?);
-    let context = match &*accepted {
-        Fact::Accepted { context: Some(hash), .. } => {
-            let body = blobs.get(hash).ok_or_else(|| broken(format!("its memory {hash} is missing")))?;
-            serde_json::from_slice(body).map_err(|error| broken(error.to_string()))?
+    let snapshot_seq = snapshot.as_ref().map_or(0, |snapshot| u32::try_from(snapshot.seq).unwrap_or(0));
+    let count = facts.last().map_or(snapshot_seq, |fact| fact.seq + 1);
+    let (mut accepted, mut context) = (None, Arc::new(MemoryView::default()));
+    let mut machine = match snapshot {
+        Some(snapshot) => {
+            let (state, _) = codec::decode::<RunState>(&snapshot.body).map_err(|error| broken(error.to_string()))?;
+            Some(Run::restore(version.plan.clone(), state))
         }
-        _ => MemoryView::default(),
-    };
-    let context = Arc::new(context);
-    let snapshot_seq = snapshot.as_ref().map_or(0, |snapshot| snapshot.seq as u32);
-    let count = facts.last().map_or(snapshot_seq.max(1), |fact| fact.seq + 1);
-    let begun = run.status != RunStatus::Accepted || count > 1;
-    let machine = match (snapshot, begun) {
-        (Some(snapshot), _) => {
-            let state = codec::decode::<RunState>(&snapshot.body).map_err(|error| broken(error.to_string()))?.state;
-            Some(Run::restore(version.plan.clone(), state, context.clone()).map_err(|error| broken(error.to_string()))?)
-        }
-        (None, true) => Some(version.begin(&accepted, execution, &context).0),
-        (None, false) => None,
-    };
-    let machine = match machine {
-        Some(mut machine) => {
-            for fact in facts.iter().filter(|fact| fact.seq > 0) {
-                machine.apply(&parse(&fact.json)?);
+        None => {
+            let first = facts.first().filter(|fact| fact.seq == 0).ok_or_else(|| broken("its first fact is missing".into()))?;
+            let fact = Arc::new(parse(&first.json)?);
+            if let Fact::Accepted { context: Some(hash), .. } = &*fact {
+                let body = blobs.get(hash).ok_or_else(|| broken(format!("its memory {hash} is missing")))?;
+                context = Arc::new(serde_json::from_slice(body).map_err(|error| broken(error.to_string()))?);
             }
-            Some(machine)
+            // Its turn has come if it did anything or was said to be at work.
+            let begun = run.status != RunStatus::Accepted || count > 1;
+            let machine = begun.then(|| version.begin(&fact, execution, &context).0);
+            accepted = Some(fact);
+            machine
         }
-        None => None,
     };
+    if let Some(machine) = &mut machine {
+        for fact in facts.iter().filter(|fact| fact.seq > 0) {
+            machine.apply(&parse(&fact.json)?);
+        }
+    }
     Ok(WokenRun {
         execution,
         version,
@@ -163,6 +211,16 @@ fn wake_run(
         facts: count,
         snapshot_seq,
     })
+}
+
+/// What an employee remembers now.
+///
+/// # Errors
+/// If the database cannot be read.
+pub async fn read_memory(core: &Core, org: OrgId, employee: EmployeeId) -> Result<MemoryView, DbError> {
+    let mut tx = core.db.begin_system_read("memory after an undo").await?;
+    let mut rows = memory_views(&mut tx, &[(org, employee)]).await?;
+    Ok(memory_view(&rows.remove(&employee).unwrap_or_default()))
 }
 
 fn not_woken(why: String) -> EmployeeError {

@@ -44,7 +44,10 @@ pub struct Mailbox<M: Named + Send + 'static> {
 
 impl<M: Named + Send + 'static> Clone for Mailbox<M> {
     fn clone(&self) -> Self {
-        Self { actor: self.actor.clone(), vitals: self.vitals.clone() }
+        Self {
+            actor: self.actor.clone(),
+            vitals: self.vitals.clone(),
+        }
     }
 }
 

@@ -48,8 +48,20 @@ pub struct Args {
 
 impl MicroAgentHandle {
     pub async fn spawn(parent: ActorCell, args: Args) -> Result<Self, ractor::SpawnErr> {
-        let vitals = args.core.vitals.register(args.path.clone(), "micro_agent", Some(args.org), MAILBOX);
-        let (actor, _) = Actor::spawn_linked(None, MicroAgent { core: args.core, employee: args.employee }, vitals.clone(), parent).await?;
+        let vitals =
+            args.core
+                .vitals
+                .register(args.path.clone(), "micro_agent", Some(args.org), MAILBOX);
+        let (actor, _) = Actor::spawn_linked(
+            None,
+            MicroAgent {
+                core: args.core,
+                employee: args.employee,
+            },
+            vitals.clone(),
+            parent,
+        )
+        .await?;
         Ok(Self(Mailbox::new(actor, vitals)))
     }
 
@@ -73,8 +85,14 @@ impl MicroAgentHandle {
 
 enum Message {
     Start(Box<Job>),
-    Cancel { execution: ExecutionId, step: StepId },
-    OutsideDone { execution: ExecutionId, step: StepId },
+    Cancel {
+        execution: ExecutionId,
+        step: StepId,
+    },
+    OutsideDone {
+        execution: ExecutionId,
+        step: StepId,
+    },
 }
 impl Named for Message {
     fn name(&self) -> &'static str {
@@ -109,11 +127,23 @@ impl Actor for MicroAgent {
     type State = State;
     type Arguments = Arc<Vitals>;
 
-    async fn pre_start(&self, _: ActorRef<Self::Msg>, vitals: Arc<Vitals>) -> Result<State, ActorProcessingErr> {
-        Ok(State { vitals, outside: HashMap::new() })
+    async fn pre_start(
+        &self,
+        _: ActorRef<Self::Msg>,
+        vitals: Arc<Vitals>,
+    ) -> Result<State, ActorProcessingErr> {
+        Ok(State {
+            vitals,
+            outside: HashMap::new(),
+        })
     }
 
-    async fn handle(&self, myself: ActorRef<Self::Msg>, message: Self::Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         let (message, _handling) = message.open(&state.vitals);
         match message {
             Message::Start(job) => self.start(*job, myself, state),
@@ -133,16 +163,28 @@ impl Actor for MicroAgent {
 impl MicroAgent {
     fn start(&self, job: Job, myself: ActorRef<Envelope<Message>>, state: &mut State) {
         state.vitals.set_current(Some((job.execution, job.step)));
-        self.core.faults.reach(FaultPoint::MicroAgent { execution: job.execution });
+        self.core.faults.reach(FaultPoint::MicroAgent {
+            execution: job.execution,
+        });
         match job.context.evaluate() {
-            Ok(Work::Output { output, remember }) => self.answer(&job, StepResult::Completed { output, remember }, Vec::new()),
-            Ok(Work::Call(call)) => {
+            Ok(Work::Output { output, remember }) => {
+                self.answer(&job, StepResult::Completed { output, remember }, Vec::new())
+            }
+            Ok(Work::Call { capability, connection, arguments }) => {
+                let call = effects::Call { capability, connection, arguments };
                 let own = Mailbox::new(myself, state.vitals.clone());
-                let (core, employee, key) = (self.core.clone(), self.employee.clone(), (job.execution, job.step));
+                let (core, employee, key) = (
+                    self.core.clone(),
+                    self.employee.clone(),
+                    (job.execution, job.step),
+                );
                 let task = tokio::spawn(async move {
                     let (result, effects) = effects::perform(&core, &job, call).await;
                     answer(&employee, &job, result, effects);
-                    let _ = own.tell(Message::OutsideDone { execution: job.execution, step: job.step });
+                    let _ = own.tell(Message::OutsideDone {
+                        execution: job.execution,
+                        step: job.step,
+                    });
                 });
                 state.outside.insert(key, AbortOnDrop(task.abort_handle()));
                 state.show_outside(&self.core);
@@ -152,13 +194,29 @@ impl MicroAgent {
         state.vitals.set_current(None);
     }
 
-    fn answer(&self, job: &Job, result: StepResult, effects: Vec<crate::persistence::EffectChange>) {
+    fn answer(
+        &self,
+        job: &Job,
+        result: StepResult,
+        effects: Vec<crate::persistence::EffectChange>,
+    ) {
         answer(&self.employee, job, result, effects);
     }
 }
 
-fn answer(employee: &EmployeeMailbox, job: &Job, result: StepResult, effects: Vec<crate::persistence::EffectChange>) {
-    let answer = StepAnswer { execution: job.execution, step: job.step, attempt: job.attempt, result, effects };
+fn answer(
+    employee: &EmployeeMailbox,
+    job: &Job,
+    result: StepResult,
+    effects: Vec<crate::persistence::EffectChange>,
+) {
+    let answer = StepAnswer {
+        execution: job.execution,
+        step: job.step,
+        attempt: job.attempt,
+        result,
+        effects,
+    };
     // A stopped employee has its unfinished steps in the journal.
     let _ = employee.tell(EmployeeMessage::Answer(Box::new(answer)));
 }
@@ -168,8 +226,14 @@ impl State {
         let waiting = match self.outside.len() {
             0 => None,
             count => {
-                let since = self.vitals.waiting().map_or_else(|| core.clock.now(), |waiting| waiting.since);
-                Some(Waiting { on: format!("{count} call(s) to the outside"), since })
+                let since = self
+                    .vitals
+                    .waiting()
+                    .map_or_else(|| core.clock.now(), |waiting| waiting.since);
+                Some(Waiting {
+                    on: format!("{count} call(s) to the outside"),
+                    since,
+                })
             }
         };
         self.vitals.set_waiting(waiting);

@@ -18,10 +18,19 @@ pub const OFFER_KEY: &str = "offer";
 
 /// The row that makes sure that the end of `execution` is offered.
 pub fn offer_timer(execution: ExecutionId, employee: EmployeeId, at: Timestamp) -> TimerChange {
-    TimerChange::Set { owner: execution.uuid(), key: OFFER_KEY.into(), employee, due: at }
+    TimerChange::Set {
+        owner: execution.uuid(),
+        key: OFFER_KEY.into(),
+        employee,
+        due: at,
+    }
 }
 
-fn event_of(employee: EmployeeId, execution: ExecutionId, outcome: &Outcome) -> (&'static str, Value) {
+fn event_of(
+    employee: EmployeeId,
+    execution: ExecutionId,
+    outcome: &Outcome,
+) -> (&'static str, Value) {
     let (event, status) = match outcome {
         Outcome::Completed { .. } => ("run.completed", "completed"),
         Outcome::Failed { .. } => ("run.failed", "failed"),
@@ -32,7 +41,10 @@ fn event_of(employee: EmployeeId, execution: ExecutionId, outcome: &Outcome) -> 
         Outcome::Failed { error } => (Value::Null, json!(error)),
         Outcome::Cancelled { reason, .. } => (Value::Null, json!(reason)),
     };
-    (event, json!({"employee_id": employee, "execution_id": execution, "status": status, "result": result, "error": error}))
+    (
+        event,
+        json!({"employee_id": employee, "execution_id": execution, "status": status, "result": result, "error": error}),
+    )
 }
 
 /// Offers the end of a run to whoever listens, and deletes the row when everybody has it.
@@ -57,9 +69,15 @@ pub async fn offer(core: &Core, org: OrgId, employee: EmployeeId, execution: Exe
         Ok(routed) if routed.refused.iter().any(|refused| refused.transient) => {}
         Ok(_) => {
             let mut append = new_append(org);
-            append.timers.push(TimerChange::Clear { owner: execution.uuid(), key: OFFER_KEY.into() });
-            core.journal.submit(Some(execution), append, Box::new(|_| {}));
+            append.timers.push(TimerChange::Clear {
+                owner: execution.uuid(),
+                key: OFFER_KEY.into(),
+            });
+            core.journal
+                .submit(Some(execution), append, Box::new(|_| {}));
         }
-        Err(error) => tracing::warn!(%execution, %error, "result could not be offered, it is tried again"),
+        Err(error) => {
+            tracing::warn!(%execution, %error, "result could not be offered, it is tried again")
+        }
     }
 }

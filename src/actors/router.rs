@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     domain::{EmployeeId, ExecutionId, OrgId, Trigger, TriggerType},
-    graph::{self, StepId},
+    graph::{EventExpr, StepId},
     persistence::{DbError, SubscriptionRow, WaitRow, subscriptions_find, waits_find},
 };
 use serde_json::Value;
@@ -57,15 +57,20 @@ pub struct Refused {
 pub async fn route(core: &Core, org: OrgId, event: Event) -> Result<Routed, DbError> {
     let (subscriptions, waits) = {
         let mut tx = core.db.begin_read(org).await?;
-        let subscriptions = subscriptions_find(&mut tx, &event.source, event.event.as_deref()).await?;
+        let subscriptions =
+            subscriptions_find(&mut tx, &event.source, event.event.as_deref()).await?;
         let waits = match &event.event {
             Some(name) => waits_find(&mut tx, name).await?,
             None => Vec::new(),
         };
         (subscriptions, waits)
     };
+    let trigger = Trigger { kind: event.kind, payload: event.payload.clone(), source: event.source.clone() };
     let mut routed = Routed::default();
-    let told = subscriptions.into_iter().filter(|row| concerns(row, &event)).map(|row| start(core, org, row, &event));
+    let told = subscriptions
+        .into_iter()
+        .filter(|row| concerns(row, &trigger))
+        .map(|row| start(core, org, row, &trigger, &event));
     for outcome in futures::future::join_all(told).await {
         match outcome {
             Ok(started) => routed.started.push(started),
@@ -83,29 +88,51 @@ pub async fn route(core: &Core, org: OrgId, event: Event) -> Result<Routed, DbEr
     Ok(routed)
 }
 
-/// Whether the subscription's condition holds. One that cannot be evaluated on this event does not.
-fn concerns(row: &SubscriptionRow, event: &Event) -> bool {
-    row.when.as_deref().is_none_or(|when| graph::event_condition(when, &event.payload, &event.source).unwrap_or(false))
+/// Whether the subscription's condition holds. One that does not compile any more does not.
+fn concerns(row: &SubscriptionRow, trigger: &Trigger) -> bool {
+    row.when.as_deref().is_none_or(|when| EventExpr::compile(when).is_ok_and(|when| when.holds(trigger)))
 }
 
-async fn start(core: &Core, org: OrgId, row: SubscriptionRow, event: &Event) -> Result<Started, Refused> {
-    let conversation = row
-        .conversation_key
-        .as_deref()
-        .and_then(|expression| graph::event_text(expression, &event.payload, &event.source).ok());
+fn conversation(row: &SubscriptionRow, trigger: &Trigger) -> Option<String> {
+    let value = EventExpr::compile(row.conversation_key.as_deref()?).ok()?.evaluate(trigger).ok()?;
+    match value {
+        Value::String(text) => Some(text),
+        Value::Null => None,
+        other => Some(other.to_string()),
+    }
+}
+
+async fn start(
+    core: &Core,
+    org: OrgId,
+    row: SubscriptionRow,
+    trigger: &Trigger,
+    event: &Event,
+) -> Result<Started, Refused> {
+    let conversation = conversation(&row, trigger);
     let (reply, answer) = oneshot::channel();
     let message = TriggerMessage {
-        trigger: Trigger { kind: event.kind, payload: event.payload.clone(), source: event.source.clone() },
+        trigger: trigger.clone(),
         conversation,
         skill: row.skill.clone(),
         // Per subscription, since one event may concern two skills of one employee.
-        dedupe: event.key.clone().map(|key| (format!("{}>{}#{}", event.source, row.employee_id, row.position), key)),
+        dedupe: event.key.clone().map(|key| {
+            (
+                format!("{}>{}#{}", event.source, row.employee_id, row.position),
+                key,
+            )
+        }),
         reply,
         watcher: None,
     };
-    core.host().tell(org, row.employee_id, Message::Trigger(Box::new(message)));
+    core.host()
+        .tell(org, row.employee_id, Message::Trigger(Box::new(message)));
     match answer.await.unwrap_or(Err(EmployeeError::Stopped)) {
-        Ok(accepted) => Ok(Started { employee: row.employee_id, skill: row.skill, accepted }),
+        Ok(accepted) => Ok(Started {
+            employee: row.employee_id,
+            skill: row.skill,
+            accepted,
+        }),
         Err(error) => Err(refusal(row.employee_id, &error)),
     }
 }
@@ -113,25 +140,51 @@ async fn start(core: &Core, org: OrgId, row: SubscriptionRow, event: &Event) -> 
 fn refusal(employee: EmployeeId, error: &EmployeeError) -> Refused {
     let transient = matches!(
         error,
-        EmployeeError::Overloaded | EmployeeError::QueueFull | EmployeeError::Journal(_) | EmployeeError::NotWoken(_) | EmployeeError::Stopped
+        EmployeeError::Overloaded
+            | EmployeeError::QueueFull
+            | EmployeeError::Journal(_)
+            | EmployeeError::NotWoken(_)
+            | EmployeeError::Stopped
     );
-    Refused { employee, reason: error.to_string(), transient }
+    Refused {
+        employee,
+        reason: error.to_string(),
+        transient,
+    }
 }
 
 /// Source as in a subscription, and equality of the fields that the wait names.
 fn is_waited_for(wait: &WaitRow, event: &Event) -> bool {
-    let source_fits = wait.source.as_deref().is_none_or(|wanted| match wanted.strip_suffix('*') {
-        Some(start) => event.source.starts_with(start),
-        None => wanted == event.source,
-    });
+    let source_fits = wait
+        .source
+        .as_deref()
+        .is_none_or(|wanted| match wanted.strip_suffix('*') {
+            Some(start) => event.source.starts_with(start),
+            None => wanted == event.source,
+        });
     let matches: Vec<(String, Value)> = serde_json::from_str(&wait.matches).unwrap_or_default();
-    source_fits && matches.iter().all(|(pointer, value)| event.payload.pointer(pointer) == Some(value))
+    source_fits
+        && matches
+            .iter()
+            .all(|(pointer, value)| event.payload.pointer(pointer) == Some(value))
 }
 
-async fn resume(core: &Core, org: OrgId, wait: &WaitRow, event: &Event) -> Result<(), EmployeeError> {
+async fn resume(
+    core: &Core,
+    org: OrgId,
+    wait: &WaitRow,
+    event: &Event,
+) -> Result<(), EmployeeError> {
     let step: StepId = wait.step.parse().map_err(|_| EmployeeError::NotPending)?;
     let (reply, answer) = oneshot::channel();
-    let message = EventMessage { execution: wait.run_id, step, payload: event.payload.clone(), source: event.source.clone(), reply };
-    core.host().tell(org, wait.employee_id, Message::Event(Box::new(message)));
+    let message = EventMessage {
+        execution: wait.run_id,
+        step,
+        payload: event.payload.clone(),
+        source: event.source.clone(),
+        reply,
+    };
+    core.host()
+        .tell(org, wait.employee_id, Message::Event(Box::new(message)));
     answer.await.unwrap_or(Err(EmployeeError::Stopped))
 }

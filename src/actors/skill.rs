@@ -34,14 +34,22 @@ pub struct Args {
 
 impl SkillHandle {
     pub async fn spawn(parent: ActorCell, args: Args) -> Result<Self, ractor::SpawnErr> {
-        let vitals = args.core.vitals.register(args.path.clone(), "skill", Some(args.org), MAILBOX);
+        let vitals = args
+            .core
+            .vitals
+            .register(args.path.clone(), "skill", Some(args.org), MAILBOX);
         let (actor, _) = Actor::spawn_linked(None, Skill(args), vitals.clone(), parent).await?;
         Ok(Self(Mailbox::new(actor, vitals)))
     }
 
     /// Gives a job to the micro-agent called `node`. False if the skill is gone; the job comes again after its restart.
     pub fn start(&self, node: Arc<str>, job: Job) -> bool {
-        self.0.tell(Message::Start { node, job: Box::new(job) }).is_ok()
+        self.0
+            .tell(Message::Start {
+                node,
+                job: Box::new(job),
+            })
+            .is_ok()
     }
 
     pub fn cancel(&self, execution: ExecutionId, step: StepId) {
@@ -57,8 +65,14 @@ impl SkillHandle {
 }
 
 enum Message {
-    Start { node: Arc<str>, job: Box<Job> },
-    Cancel { execution: ExecutionId, step: StepId },
+    Start {
+        node: Arc<str>,
+        job: Box<Job>,
+    },
+    Cancel {
+        execution: ExecutionId,
+        step: StepId,
+    },
 }
 impl Named for Message {
     fn name(&self) -> &'static str {
@@ -82,18 +96,36 @@ impl Actor for Skill {
     type State = State;
     type Arguments = Arc<Vitals>;
 
-    async fn pre_start(&self, _: ActorRef<Self::Msg>, vitals: Arc<Vitals>) -> Result<State, ActorProcessingErr> {
-        Ok(State { vitals, agents: HashMap::new(), by_actor: HashMap::new() })
+    async fn pre_start(
+        &self,
+        _: ActorRef<Self::Msg>,
+        vitals: Arc<Vitals>,
+    ) -> Result<State, ActorProcessingErr> {
+        Ok(State {
+            vitals,
+            agents: HashMap::new(),
+            by_actor: HashMap::new(),
+        })
     }
 
-    async fn handle(&self, myself: ActorRef<Self::Msg>, message: Self::Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         let (message, _handling) = message.open(&state.vitals);
         match message {
             Message::Start { node, job } => {
-                self.0.core.faults.reach(FaultPoint::Skill { execution: job.execution });
+                self.0.core.faults.reach(FaultPoint::Skill {
+                    execution: job.execution,
+                });
                 let agent = match state.agents.get(&job.step.node) {
                     Some(agent) => agent,
-                    None => self.spawn_agent(job.step.node, &node, &myself, state).await?,
+                    None => {
+                        self.spawn_agent(job.step.node, &node, &myself, state)
+                            .await?
+                    }
                 };
                 // If it is just going down, its failure arrives next and the job comes again.
                 agent.start(*job);
@@ -109,20 +141,33 @@ impl Actor for Skill {
 
     /// A micro-agent that broke down fails the step that it was at; its employee decides what comes of that and gives the other
     /// steps of that micro-agent again, to a new one.
-    async fn handle_supervisor_evt(&self, _: ActorRef<Self::Msg>, event: SupervisionEvent, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<Self::Msg>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         let (who, why) = match &event {
             SupervisionEvent::ActorFailed(who, why) => (who, why.to_string()),
             SupervisionEvent::ActorTerminated(who, _, _) => (who, "stopped".to_string()),
             _ => return Ok(()),
         };
-        let Some(node) = state.by_actor.remove(&who.get_id()) else { return Ok(()) };
-        let Some(agent) = state.agents.remove(&node) else { return Ok(()) };
+        let Some(node) = state.by_actor.remove(&who.get_id()) else {
+            return Ok(());
+        };
+        let Some(agent) = state.agents.remove(&node) else {
+            return Ok(());
+        };
         let vitals = agent.vitals();
         vitals.record_error(why, self.0.core.clock.now());
         vitals.record_restart();
         vitals.set_waiting(None);
         let culprit = vitals.take_current();
-        let _ = self.0.employee.tell(EmployeeMessage::MicroAgentFailed { skill: self.0.skill, node, culprit });
+        let _ = self.0.employee.tell(EmployeeMessage::MicroAgentFailed {
+            skill: self.0.skill,
+            node,
+            culprit,
+        });
         Ok(())
     }
 }

@@ -5,7 +5,10 @@
 use super::{core::Core, vitals::Waiting};
 use crate::{
     domain::Timestamp,
-    persistence::{self, DbError, Fence, PageRequest, org_list, recovery_list, retention_delete_batch, unfinished_audit, unfinished_count},
+    persistence::{
+        self, DbError, Fence, PageRequest, org_list, recovery_list, retention_delete_batch,
+        unfinished_audit, unfinished_count,
+    },
     telemetry,
 };
 use std::{sync::Arc, time::Duration};
@@ -37,7 +40,10 @@ pub async fn run(core: Arc<Core>, fence: Fence) {
             _ = retention.tick() => delete_old(&core).await,
         };
         match result {
-            Ok(()) => vitals.set_waiting(Some(Waiting { on: "the next round".into(), since: core.clock.now() })),
+            Ok(()) => vitals.set_waiting(Some(Waiting {
+                on: "the next round".into(),
+                since: core.clock.now(),
+            })),
             Err(error) => {
                 vitals.record_error(error.to_string(), core.clock.now());
                 tracing::warn!(%error, since_renewal_ms = renewed.elapsed().as_millis() as u64, "sweeper");
@@ -77,7 +83,10 @@ pub async fn recover(core: &Core) -> Result<usize, DbError> {
 }
 
 async fn look(core: &Core) -> Result<(), DbError> {
-    let mut tx = core.db.begin_system_read("audit of unfinished runs").await?;
+    let mut tx = core
+        .db
+        .begin_system_read("audit of unfinished runs")
+        .await?;
     let counts = unfinished_count(&mut tx).await?;
     let stranded = unfinished_audit(&mut tx, PAGE).await?;
     drop(tx);
@@ -88,7 +97,11 @@ async fn look(core: &Core) -> Result<(), DbError> {
     }
     recover(core).await?;
     core.interest.refresh(core).await?;
-    telemetry::actors(core.vitals.len(), core.host().awake(), core.vitals.pressure());
+    telemetry::actors(
+        core.vitals.len(),
+        core.host().awake(),
+        core.vitals.pressure(),
+    );
     Ok(())
 }
 
@@ -109,10 +122,17 @@ async fn delete_old(core: &Core) -> Result<(), DbError> {
     }
 }
 
-async fn delete_of_org(core: &Core, org: &persistence::OrgRow, now: Timestamp) -> Result<(), DbError> {
+async fn delete_of_org(
+    core: &Core,
+    org: &persistence::OrgRow,
+    now: Timestamp,
+) -> Result<(), DbError> {
     let settings: serde_json::Value = serde_json::from_str(&org.settings).unwrap_or_default();
-    let days = settings["retention_days"].as_u64().unwrap_or(RETENTION_DAYS);
-    let before = Timestamp::from_micros(now.micros().saturating_sub((days * 86_400_000_000) as i64));
+    let days = settings["retention_days"]
+        .as_u64()
+        .unwrap_or(RETENTION_DAYS);
+    let before =
+        Timestamp::from_micros(now.micros().saturating_sub((days * 86_400_000_000) as i64));
     loop {
         let mut tx = core.db.begin_system("retention").await?;
         let batch = retention_delete_batch(&mut tx, org.id, before, now, RETENTION_BATCH).await?;

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     domain::{EmployeeId, ExecutionId, OrgId, Timestamp},
     graph::TimerKey,
-    persistence::waits,
+    persistence::timers_due,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use std::{
@@ -23,7 +23,7 @@ use std::{
 
 const MAILBOX: usize = 100_000;
 /// Most timers that are read at once.
-const PAGE: i64 = 5_000;
+const PAGE: u32 = 5_000;
 /// A fired timer whose row is still there after this long is fired again: its employee could not take it.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 const POLL_EVERY: Duration = Duration::from_secs(5);
@@ -59,9 +59,17 @@ impl TimersHandle {
 }
 
 enum Message {
-    Set { target: TimerTarget, due: Timestamp },
-    Clear { execution: ExecutionId, timer: TimerKey },
-    Read { rows: Vec<(TimerTarget, Timestamp)> },
+    Set {
+        target: TimerTarget,
+        due: Timestamp,
+    },
+    Clear {
+        execution: ExecutionId,
+        timer: TimerKey,
+    },
+    Read {
+        rows: Vec<(TimerTarget, Timestamp)>,
+    },
     Tick,
 }
 impl Named for Message {
@@ -104,7 +112,10 @@ impl Agenda {
     /// A row that was read: it may be on the agenda, or have fired a moment ago.
     fn set_from_row(&mut self, target: TimerTarget, due: Timestamp, now: Timestamp) {
         let key = (target.execution, target.timer);
-        let fired_lately = self.fired.get(&key).is_some_and(|at| now.since(*at) < AGAIN_AFTER);
+        let fired_lately = self
+            .fired
+            .get(&key)
+            .is_some_and(|at| now.since(*at) < AGAIN_AFTER);
         if !fired_lately && !self.due_of.contains_key(&key) {
             self.set(target, due);
         }
@@ -147,18 +158,34 @@ impl Actor for Timers {
     type State = State;
     type Arguments = Arc<Vitals>;
 
-    async fn pre_start(&self, myself: ActorRef<Self::Msg>, vitals: Arc<Vitals>) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        vitals: Arc<Vitals>,
+    ) -> Result<State, ActorProcessingErr> {
         let _ = Mailbox::new(myself, vitals.clone()).tell(Message::Tick);
-        Ok(State { vitals, agenda: Agenda::default(), reading: false, last_read: None })
+        Ok(State {
+            vitals,
+            agenda: Agenda::default(),
+            reading: false,
+            last_read: None,
+        })
     }
 
-    async fn handle(&self, myself: ActorRef<Self::Msg>, message: Self::Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         let (message, _handling) = message.open(&state.vitals);
         let now = self.0.clock.now();
         match message {
             // What is due later is found in the database in time; a step's timeout is nowhere else.
             Message::Set { target, due } => {
-                if !target.timer.purpose.is_durable() || due <= now.after(self.0.settings.timer_horizon) {
+                if !target.timer.purpose.is_durable()
+                    || due <= now.after(self.0.settings.timer_horizon)
+                {
                     state.agenda.set(target, due);
                 }
             }
@@ -182,7 +209,10 @@ impl Actor for Timers {
 impl Timers {
     fn fire(&self, now: Timestamp, state: &mut State) {
         for target in state.agenda.take_due(now) {
-            let message = EmployeeMessage::Timer { execution: target.execution, timer: target.timer };
+            let message = EmployeeMessage::Timer {
+                execution: target.execution,
+                timer: target.timer,
+            };
             self.0.host().tell(target.org, target.employee, message);
         }
         state.agenda.forget_fired(now);
@@ -194,7 +224,10 @@ impl Timers {
         }
         state.reading = true;
         state.last_read = Some(tokio::time::Instant::now());
-        let (core, own) = (self.0.clone(), Mailbox::new(myself.clone(), state.vitals.clone()));
+        let (core, own) = (
+            self.0.clone(),
+            Mailbox::new(myself.clone(), state.vitals.clone()),
+        );
         let until = now.after(core.settings.timer_horizon);
         tokio::spawn(async move {
             let rows = read(&core, until).await.unwrap_or_else(|error| {
@@ -206,7 +239,11 @@ impl Timers {
     }
 
     fn nap(&self, now: Timestamp, myself: ActorRef<Envelope<Message>>, state: &State) {
-        let wait = state.agenda.next().map_or(NAP_MAX, |due| due.since(now)).clamp(Duration::from_millis(1), NAP_MAX);
+        let wait = state
+            .agenda
+            .next()
+            .map_or(NAP_MAX, |due| due.since(now))
+            .clamp(Duration::from_millis(1), NAP_MAX);
         let own = Mailbox::new(myself, state.vitals.clone());
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
@@ -215,14 +252,22 @@ impl Timers {
     }
 }
 
-async fn read(core: &Core, until: Timestamp) -> Result<Vec<(TimerTarget, Timestamp)>, crate::persistence::DbError> {
+async fn read(
+    core: &Core,
+    until: Timestamp,
+) -> Result<Vec<(TimerTarget, Timestamp)>, crate::persistence::DbError> {
     let mut tx = core.db.begin_system_read("timers due soon").await?;
-    let rows = waits::timers_due(&mut tx, until, PAGE).await?;
+    let rows = timers_due(&mut tx, until, PAGE).await?;
     Ok(rows
         .into_iter()
         .filter_map(|row| {
             let timer = serde_json::from_str(&row.key).ok()?;
-            let target = TimerTarget { org: row.org_id, employee: row.employee_id, execution: row.owner, timer };
+            let target = TimerTarget {
+                org: row.org_id,
+                employee: row.employee_id,
+                execution: ExecutionId::from_uuid(row.owner),
+                timer,
+            };
             Some((target, row.due))
         })
         .collect())
@@ -235,12 +280,22 @@ mod tests {
     use uuid::Uuid;
 
     fn target(n: u128) -> TimerTarget {
-        let step = StepId { skill: 0, skill_visit: 1, node: 0, visit: 1, item: None };
+        let step = StepId {
+            skill: 0,
+            skill_visit: 1,
+            node: 0,
+            visit: 1,
+            item: None,
+        };
         TimerTarget {
             org: OrgId::from_uuid(Uuid::nil()),
             employee: EmployeeId::from_uuid(Uuid::nil()),
             execution: ExecutionId::from_uuid(Uuid::from_u128(n)),
-            timer: TimerKey { step, attempt: 1, purpose: TimerPurpose::Wait },
+            timer: TimerKey {
+                step,
+                attempt: 1,
+                purpose: TimerPurpose::Wait,
+            },
         }
     }
     fn at(seconds: i64) -> Timestamp {

@@ -3,7 +3,7 @@
 use crate::{
     connect::Catalog,
     domain::{ContentHash, EmployeeSpec, ExecutionId, MemoryView},
-    graph::{self, Command, CompileErrors, Fact, Plan, Run},
+    graph::{self, CapabilityInfo, CapabilityLookup, Command, CompileErrors, Fact, Plan, Run},
 };
 use dashmap::DashMap;
 use std::sync::Arc;
@@ -21,27 +21,43 @@ pub struct Compiled {
 
 /// A version of an employee, ready to run.
 pub struct LoadedVersion {
-    pub version: u32,
+    pub version: i32,
     pub spec: Arc<EmployeeSpec>,
     pub plan: Arc<Plan>,
 }
 
 impl LoadedVersion {
-    pub fn new(version: u32, compiled: &Compiled) -> Arc<Self> {
-        Arc::new(Self { version, spec: compiled.spec.clone(), plan: compiled.plan.clone() })
+    pub fn new(version: i32, compiled: &Compiled) -> Arc<Self> {
+        Arc::new(Self {
+            version,
+            spec: compiled.spec.clone(),
+            plan: compiled.plan.clone(),
+        })
     }
 
-    pub fn begin(&self, accepted: &Fact, execution: ExecutionId, context: &Arc<MemoryView>) -> (Run, Vec<Command>) {
-        Run::start(self.plan.clone(), accepted, execution, context.clone())
+    pub fn begin(
+        &self,
+        accepted: &Fact,
+        execution: ExecutionId,
+        context: &Arc<MemoryView>,
+    ) -> (Run, Vec<Command>) {
+        Run::start(self.plan.clone(), accepted, execution, MemoryView::clone(context))
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum VersionError {
     #[error("stored spec {hash} cannot be read")]
-    Unreadable { hash: ContentHash, #[source] source: serde_json::Error },
+    Unreadable {
+        hash: ContentHash,
+        #[source]
+        source: serde_json::Error,
+    },
     #[error("stored spec {hash} does not compile any more: {errors}")]
-    NotCompiling { hash: ContentHash, errors: CompileErrors },
+    NotCompiling {
+        hash: ContentHash,
+        errors: CompileErrors,
+    },
 }
 
 /// Compiled specs by the hash of their text.
@@ -53,7 +69,10 @@ pub struct Versions {
 
 impl Versions {
     pub fn new(catalog: Arc<Catalog>) -> Self {
-        Self { cache: Arc::default(), catalog }
+        Self {
+            cache: Arc::default(),
+            catalog,
+        }
     }
 
     /// Compiles a spec that somebody wants to hire with.
@@ -61,10 +80,17 @@ impl Versions {
     /// # Errors
     /// Everything that is wrong with it, by node and field.
     pub fn compile(&self, spec: EmployeeSpec) -> Result<(Compiled, Vec<u8>), CompileErrors> {
-        let plan = graph::compile(&spec.graph, &spec.skill_graphs, &*self.catalog)?;
+        let plan = graph::compile(&spec.graph, &spec.skill_graphs, &CatalogLookup(&self.catalog))?;
         let text = serde_json::to_vec(&spec).expect("a spec holds JSON values with string keys");
         let hash = ContentHash::of(&text);
-        Ok((self.keep(Compiled { spec: Arc::new(spec), plan: Arc::new(plan), hash }), text))
+        Ok((
+            self.keep(Compiled {
+                spec: Arc::new(spec),
+                plan: Arc::new(plan),
+                hash,
+            }),
+            text,
+        ))
     }
 
     /// The compiled form of a stored spec.
@@ -75,10 +101,15 @@ impl Versions {
         if let Some(known) = self.get(hash) {
             return Ok(known);
         }
-        let spec: EmployeeSpec = serde_json::from_slice(text).map_err(|source| VersionError::Unreadable { hash, source })?;
-        let plan = graph::compile(&spec.graph, &spec.skill_graphs, &*self.catalog)
+        let spec: EmployeeSpec = serde_json::from_slice(text)
+            .map_err(|source| VersionError::Unreadable { hash, source })?;
+        let plan = graph::compile(&spec.graph, &spec.skill_graphs, &CatalogLookup(&self.catalog))
             .map_err(|errors| VersionError::NotCompiling { hash, errors })?;
-        Ok(self.keep(Compiled { spec: Arc::new(spec), plan: Arc::new(plan), hash }))
+        Ok(self.keep(Compiled {
+            spec: Arc::new(spec),
+            plan: Arc::new(plan),
+            hash,
+        }))
     }
 
     pub fn get(&self, hash: ContentHash) -> Option<Compiled> {
@@ -93,3 +124,22 @@ impl Versions {
         compiled
     }
 }
+
+/// The catalog as the compiler sees it.
+impl CapabilityLookup for CatalogLookup<'_> {
+    fn capability(&self, id: &str) -> Option<CapabilityInfo> {
+        let facts = self.0.facts(id)?;
+        Some(CapabilityInfo {
+            id: facts.id.into(),
+            permission: facts.permission.into(),
+            integration: facts.integration.into(),
+            write: facts.write,
+        })
+    }
+
+    fn suggestions(&self, id: &str) -> Vec<String> {
+        self.0.nearest(id).map(str::to_string).into_iter().collect()
+    }
+}
+
+struct CatalogLookup<'a>(&'a Catalog);

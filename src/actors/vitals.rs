@@ -170,7 +170,8 @@ impl Vitals {
     pub(super) fn begin(&self, message: &'static str) {
         lock(&self.queue).pop_front();
         lock(&self.words).last_message = message;
-        self.busy_since.store(self.micros().max(1), Ordering::Relaxed);
+        self.busy_since
+            .store(self.micros().max(1), Ordering::Relaxed);
     }
 
     pub(super) fn end(&self) {
@@ -193,15 +194,21 @@ impl Vitals {
 
     /// Upper bound of the class in which `quantile` of the handled messages lie.
     fn handler_time(&self, quantile: f64) -> Option<u64> {
-        let counts: Vec<u64> = self.times.iter().map(|count| count.load(Ordering::Relaxed).into()).collect();
+        let counts: Vec<u64> = self
+            .times
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed).into())
+            .collect();
         let total: u64 = counts.iter().sum();
         let wanted = (total as f64 * quantile).ceil() as u64;
         let mut seen = 0;
-        counts.iter().position(|count| {
-            seen += count;
-            total > 0 && seen >= wanted
-        })
-        .map(|class| 1u64 << class)
+        counts
+            .iter()
+            .position(|count| {
+                seen += count;
+                total > 0 && seen >= wanted
+            })
+            .map(|class| 1u64 << class)
     }
 
     pub fn view(&self) -> ActorView {
@@ -221,11 +228,22 @@ impl Vitals {
         ActorView {
             id: self.path.to_string(),
             kind: self.kind,
-            parent: self.path.rsplit_once('/').map(|(parent, _)| parent.to_string()),
+            parent: self
+                .path
+                .rsplit_once('/')
+                .map(|(parent, _)| parent.to_string()),
             status,
-            doing: words.doing.clone().or_else(|| words.current.map(|(run, step)| format!("step {step} of run {run}"))),
+            doing: words.doing.clone().or_else(|| {
+                words
+                    .current
+                    .map(|(run, step)| format!("step {step} of run {run}"))
+            }),
             waiting_on: words.waiting.clone(),
-            mailbox: MailboxView { depth, bound: self.bound, oldest_age_us: oldest.map(|at| now.saturating_sub(at)) },
+            mailbox: MailboxView {
+                depth,
+                bound: self.bound,
+                oldest_age_us: oldest.map(|at| now.saturating_sub(at)),
+            },
             handled: self.handled.load(Ordering::Relaxed),
             failed: self.failed(),
             restarts: self.restarts(),
@@ -244,9 +262,19 @@ pub struct VitalsRegistry(Arc<DashMap<ActorPath, Arc<Vitals>>>);
 
 impl VitalsRegistry {
     /// Registers an actor. One that comes back under its path keeps its counters, so that restarts can be counted.
-    pub fn register(&self, path: impl Into<ActorPath>, kind: &'static str, org: Option<OrgId>, bound: usize) -> Arc<Vitals> {
+    pub fn register(
+        &self,
+        path: impl Into<ActorPath>,
+        kind: &'static str,
+        org: Option<OrgId>,
+        bound: usize,
+    ) -> Arc<Vitals> {
         let path = path.into();
-        let vitals = self.0.entry(path.clone()).or_insert_with(|| Arc::new(Vitals::new(path, kind, org, bound))).clone();
+        let vitals = self
+            .0
+            .entry(path.clone())
+            .or_insert_with(|| Arc::new(Vitals::new(path, kind, org, bound)))
+            .clone();
         vitals.forget_queue();
         vitals
     }
@@ -257,7 +285,10 @@ impl VitalsRegistry {
 
     /// Removes an actor and everything below it.
     pub fn remove_tree(&self, path: &str) {
-        self.0.retain(|known, _| !(known.starts_with(path) && matches!(known.as_bytes().get(path.len()), None | Some(b'/'))));
+        self.0.retain(|known, _| {
+            !(known.starts_with(path)
+                && matches!(known.as_bytes().get(path.len()), None | Some(b'/')))
+        });
     }
 
     /// Removes exactly these paths: what a leaving parent knows to be its own, without a walk over all actors.
@@ -280,23 +311,37 @@ impl VitalsRegistry {
 
     /// All actors that `org` may see, sorted by path: its own, and the node's.
     pub fn visible_to(&self, org: OrgId) -> Vec<Arc<Vitals>> {
-        let mut all: Vec<_> = self.0.iter().map(|entry| entry.value().clone()).filter(|v| v.org.is_none_or(|owner| owner == org)).collect();
+        let mut all: Vec<_> = self
+            .0
+            .iter()
+            .map(|entry| entry.value().clone())
+            .filter(|v| v.org.is_none_or(|owner| owner == org))
+            .collect();
         all.sort_by(|a, b| a.path.cmp(&b.path));
         all
     }
 
     /// Deepest mailbox and oldest message of the process, for the metrics.
     pub fn pressure(&self) -> (usize, Duration) {
-        self.0.iter().fold((0, Duration::ZERO), |(depth, age), entry| {
-            let view = entry.value().view();
-            (depth.max(view.mailbox.depth), age.max(Duration::from_micros(view.mailbox.oldest_age_us.unwrap_or(0))))
-        })
+        self.0
+            .iter()
+            .fold((0, Duration::ZERO), |(depth, age), entry| {
+                let view = entry.value().view();
+                (
+                    depth.max(view.mailbox.depth),
+                    age.max(Duration::from_micros(
+                        view.mailbox.oldest_age_us.unwrap_or(0),
+                    )),
+                )
+            })
     }
 }
 
 /// A poisoned lock guards plain numbers and words here: they are still right.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 #[cfg(test)]
@@ -328,7 +373,10 @@ mod tests {
 
     #[test]
     fn another_org_sees_only_the_nodes_actors() {
-        let (mine, other) = (OrgId::from_uuid(uuid::Uuid::from_u128(1)), OrgId::from_uuid(uuid::Uuid::from_u128(2)));
+        let (mine, other) = (
+            OrgId::from_uuid(uuid::Uuid::from_u128(1)),
+            OrgId::from_uuid(uuid::Uuid::from_u128(2)),
+        );
         let registry = VitalsRegistry::default();
         registry.register("journal", "journal", None, 1);
         registry.register("employee:x", "employee", Some(mine), 1);

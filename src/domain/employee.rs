@@ -114,7 +114,7 @@ pub struct SubscriptionSpec {
     /// The event's type, for example `invoice.updated`; absent: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
-    /// CEL over `event` (the payload) and `source`; absent: always.
+    /// CEL over `event` (the payload) and `trigger` (its `type` and `source`); absent: always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
     /// The skill node that should handle it; absent: the whole graph runs.

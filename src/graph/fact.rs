@@ -36,6 +36,33 @@ impl fmt::Display for StepId {
     }
 }
 
+impl std::str::FromStr for StepId {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let parts: Vec<u32> = text
+            .split('.')
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .map_err(|_| ())?;
+        let small = |place: usize| {
+            parts
+                .get(place)
+                .and_then(|part| u16::try_from(*part).ok())
+                .ok_or(())
+        };
+        match parts.len() {
+            4 | 5 => Ok(StepId {
+                skill: small(0)?,
+                skill_visit: small(1)?,
+                node: small(2)?,
+                visit: small(3)?,
+                item: parts.get(4).copied(),
+            }),
+            _ => Err(()),
+        }
+    }
+}
+
 impl Serialize for StepId {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let head = [
@@ -115,6 +142,15 @@ pub struct NamedWait {
 pub enum Decision {
     Approved,
     Denied,
+}
+
+/// How a run ended, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinalStatus {
+    Completed,
+    Failed,
+    Cancelled,
 }
 
 /// Why a run was stopped.
@@ -222,6 +258,13 @@ pub enum Fact {
         #[serde(with = "micros", rename = "t")]
         at: Timestamp,
     },
+    /// Always the last of a run that is over. The machine needs it not; readers of the journal see the end without replaying it.
+    #[serde(rename = "finished")]
+    Finished {
+        status: FinalStatus,
+        #[serde(with = "micros", rename = "t")]
+        at: Timestamp,
+    },
 }
 
 impl Fact {
@@ -235,7 +278,8 @@ impl Fact {
             | Fact::TimerFired { at, .. }
             | Fact::ApprovalDecided { at, .. }
             | Fact::EventArrived { at, .. }
-            | Fact::StopRequested { at, .. } => *at,
+            | Fact::StopRequested { at, .. }
+            | Fact::Finished { at, .. } => *at,
         }
     }
     pub fn step(&self) -> Option<StepId> {
@@ -247,7 +291,7 @@ impl Fact {
             | Fact::ApprovalDecided { step, .. }
             | Fact::EventArrived { step, .. } => Some(*step),
             Fact::TimerFired { timer, .. } => Some(timer.step),
-            Fact::Accepted { .. } | Fact::StopRequested { .. } => None,
+            Fact::Accepted { .. } | Fact::StopRequested { .. } | Fact::Finished { .. } => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod compile;
 pub mod error;
+pub mod event;
 pub mod expr;
 pub mod fact;
 pub mod plan;
@@ -13,6 +14,13 @@ pub mod text;
 
 pub use compile::{CapabilityInfo, CapabilityLookup, compile};
 pub use error::{CompileError, CompileErrors};
+pub use event::EventExpr;
+pub use fact::{
+    ApprovalEnd, ApprovalRequest, Command, Decision, EventWait, Fact, FinalStatus, NamedWait,
+    Outcome, RunError, StepError, StepId, StopKind, TimerKey, TimerPurpose,
+};
 pub use plan::{Plan, SKILL_NODE};
-pub use run::{Run, RunState, RunStatus, SkillView, StepContext, StepStatus, StepView, Waiting, Work};
+pub use run::{
+    Run, RunState, RunStatus, SkillView, StepContext, StepStatus, StepView, Waiting, Work,
+};
 pub use spec::{Durability, GraphSpec, yaml_to_value};

@@ -135,6 +135,8 @@ pub struct ConnectionRow {
     pub sealed_credential: Sealed,
     /// Where the integration is, if not where the catalog says.
     pub base_url: Option<String>,
+    /// JSON object: what the integration must know of the account beside its token.
+    pub account: String,
     /// A word of the connector's.
     pub status: String,
     #[sqlx(rename = "created_us")]
@@ -145,7 +147,7 @@ pub struct ConnectionRow {
 
 macro_rules! connection_columns {
     () => {
-        "org_id, id, integration, name, sealed_credential, base_url, status, created_us, updated_us"
+        "org_id, id, integration, name, sealed_credential, base_url, account, status, created_us, updated_us"
     };
 }
 
@@ -156,9 +158,9 @@ pub async fn connection_put(tx: &mut Tx, connection: &ConnectionRow) -> Result<C
         sqlx::query_scalar(concat!(
         "INSERT INTO connection (",
         connection_columns!(),
-        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          ON CONFLICT (org_id, integration, name) DO UPDATE SET sealed_credential = excluded.sealed_credential,
-             base_url = excluded.base_url, status = excluded.status, updated_us = excluded.updated_us
+             base_url = excluded.base_url, account = excluded.account, status = excluded.status, updated_us = excluded.updated_us
          RETURNING id"
     ))
     .bind(org)
@@ -167,6 +169,7 @@ pub async fn connection_put(tx: &mut Tx, connection: &ConnectionRow) -> Result<C
     .bind(&connection.name)
     .bind(&connection.sealed_credential)
     .bind(&connection.base_url)
+    .bind(&connection.account)
     .bind(&connection.status)
     .bind(connection.created)
     .bind(connection.updated)

@@ -46,3 +46,12 @@ pub async fn snapshot_get(
     .await
     })?)
 }
+
+/// The fold of a long run. Version 1 of its snapshot.
+impl super::codec::Versioned for crate::graph::RunState {
+    const SCHEMA_ID: [u8; 4] = *b"RUNS";
+    const VERSION: u16 = 1;
+    fn decode_version(_: u16, body: &[u8]) -> Result<Self, super::codec::CodecError> {
+        super::codec::decode_body(body)
+    }
+}

@@ -3,12 +3,14 @@
 use crate::{
     connect::{Account, Catalog, Quota},
     domain::{ConnectionId, OrgId},
-    persistence::{ConnectionRow, ConnectionStatus, Db, DbError, connections_of},
+    persistence::{ConnectionRow, Db, DbError, connections_of},
 };
 use dashmap::DashMap;
-use std::{sync::Arc, time::Duration};
 use std::time::Instant;
+use std::{sync::Arc, time::Duration};
 
+/// The status of a connection that may be used.
+pub const CONNECTION_ACTIVE: &str = "active";
 /// Another node may have changed a connection: it is read again after this.
 const KEPT_FOR: Duration = Duration::from_secs(30);
 
@@ -34,16 +36,29 @@ pub struct Connections {
 
 impl Connections {
     pub fn new(db: Db, catalog: Arc<Catalog>) -> Self {
-        Self { db, catalog, known: Known::new() }
+        Self {
+            db,
+            catalog,
+            known: Known::new(),
+        }
     }
 
     /// The connection called `name`, or the oldest active one of the integration.
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub async fn find(&self, org: OrgId, integration: &str, name: Option<&str>) -> Result<Option<Arc<Connection>>, DbError> {
+    pub async fn find(
+        &self,
+        org: OrgId,
+        integration: &str,
+        name: Option<&str>,
+    ) -> Result<Option<Arc<Connection>>, DbError> {
         let key = (org, integration.to_string());
-        let known = self.known.get(&key).filter(|entry| entry.0.elapsed() < KEPT_FOR).map(|entry| entry.1.clone());
+        let known = self
+            .known
+            .get(&key)
+            .filter(|entry| entry.0.elapsed() < KEPT_FOR)
+            .map(|entry| entry.1.clone());
         let all = match known {
             Some(all) => all,
             None => {
@@ -52,7 +67,9 @@ impl Connections {
                 all
             }
         };
-        Ok(all.into_iter().find(|connection| name.is_none_or(|name| connection.name == name)))
+        Ok(all
+            .into_iter()
+            .find(|connection| name.is_none_or(|name| connection.name == name)))
     }
 
     /// Something about the org's connections has changed.
@@ -63,13 +80,17 @@ impl Connections {
     async fn read(&self, org: OrgId, integration: &str) -> Result<Vec<Arc<Connection>>, DbError> {
         let mut tx = self.db.begin_read(org).await?;
         let rows = connections_of(&mut tx, integration).await?;
-        Ok(rows.into_iter().filter(|row| row.status == ConnectionStatus::Active).filter_map(|row| self.connection(row)).collect())
+        Ok(rows
+            .into_iter()
+            .filter(|row| row.status == CONNECTION_ACTIVE)
+            .filter_map(|row| self.connection(row))
+            .collect())
     }
 
     fn connection(&self, row: ConnectionRow) -> Option<Arc<Connection>> {
         let integration = self.catalog.integration(&row.integration)?;
-        let data = serde_json::from_str(&row.account).unwrap_or_default();
-        let account = Account { base_url: row.base_url.unwrap_or_else(|| integration.base_url.clone()), data, quota: None };
+        let mut account: Account = serde_json::from_str(&row.account).ok()?;
+        account.base_url = row.base_url.unwrap_or_else(|| integration.base_url.clone());
         Some(Arc::new(Connection {
             id: row.id,
             org: row.org_id,
@@ -77,7 +98,7 @@ impl Connections {
             name: row.name,
             quota: account.quota.unwrap_or(integration.quota),
             account,
-            sealed: row.sealed_credential,
+            sealed: row.sealed_credential.0,
         }))
     }
 }

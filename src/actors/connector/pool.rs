@@ -34,18 +34,37 @@ pub struct ConnectorPool {
 }
 
 impl ConnectorPool {
-    pub async fn spawn(parent: ActorCell, core: Arc<Core>, http: HttpCaller) -> Result<Self, ractor::SpawnErr> {
-        let vitals = core.vitals.register("node/connector_pool", "connector_pool", None, MAILBOX);
+    pub async fn spawn(
+        parent: ActorCell,
+        core: Arc<Core>,
+        http: HttpCaller,
+    ) -> Result<Self, ractor::SpawnErr> {
+        let vitals = core
+            .vitals
+            .register("node/connector_pool", "connector_pool", None, MAILBOX);
         let connections = Arc::new(Connections::new(core.db.clone(), core.catalog.clone()));
         let directory = Arc::new(Directory::new());
-        let pool = Pool { core, http, directory: directory.clone() };
+        let pool = Pool {
+            core,
+            http,
+            directory: directory.clone(),
+        };
         let (actor, _) = Actor::spawn_linked(None, pool, vitals.clone(), parent).await?;
-        Ok(Self { connections, directory, mailbox: Mailbox::new(actor, vitals) })
+        Ok(Self {
+            connections,
+            directory,
+            mailbox: Mailbox::new(actor, vitals),
+        })
     }
 
     /// # Errors
     /// If the database cannot be read.
-    pub async fn find(&self, org: OrgId, integration: &str, name: Option<&str>) -> Result<Option<Arc<Connection>>, DbError> {
+    pub async fn find(
+        &self,
+        org: OrgId,
+        integration: &str,
+        name: Option<&str>,
+    ) -> Result<Option<Arc<Connection>>, DbError> {
         self.connections.find(org, integration, name).await
     }
 
@@ -53,7 +72,11 @@ impl ConnectorPool {
     ///
     /// # Errors
     /// If it surely did not leave.
-    pub async fn call(&self, connection: &Arc<Connection>, request: CallRequest) -> Result<crate::connect::CallOutcome, ConnectorError> {
+    pub async fn call(
+        &self,
+        connection: &Arc<Connection>,
+        request: CallRequest,
+    ) -> Result<crate::connect::CallOutcome, ConnectorError> {
         let answer: Answer = self.connector(connection).await?.call(request).await;
         answer
     }
@@ -62,22 +85,36 @@ impl ConnectorPool {
     pub fn changed(&self, org: OrgId, integration: &str, id: ConnectionId) {
         self.connections.forget(org, integration);
         if let Some((_, connector)) = self.directory.remove(&id) {
-            connector.0.cell().stop(Some("its connection has changed".into()));
+            connector
+                .0
+                .cell()
+                .stop(Some("its connection has changed".into()));
         }
     }
 
-    async fn connector(&self, connection: &Arc<Connection>) -> Result<ConnectorHandle, ConnectorError> {
+    async fn connector(
+        &self,
+        connection: &Arc<Connection>,
+    ) -> Result<ConnectorHandle, ConnectorError> {
         if let Some(connector) = self.directory.get(&connection.id) {
             return Ok(connector.clone());
         }
         let (reply, answer) = oneshot::channel();
-        self.mailbox.offer(Message::Start { connection: connection.clone(), reply }).map_err(|_| ConnectorError::Overloaded)?;
+        self.mailbox
+            .offer(Message::Start {
+                connection: connection.clone(),
+                reply,
+            })
+            .map_err(|_| ConnectorError::Overloaded)?;
         answer.await.map_err(|_| ConnectorError::Stopped)
     }
 }
 
 enum Message {
-    Start { connection: Arc<Connection>, reply: oneshot::Sender<ConnectorHandle> },
+    Start {
+        connection: Arc<Connection>,
+        reply: oneshot::Sender<ConnectorHandle>,
+    },
 }
 impl Named for Message {
     fn name(&self) -> &'static str {
@@ -101,18 +138,37 @@ impl Actor for Pool {
     type State = State;
     type Arguments = Arc<Vitals>;
 
-    async fn pre_start(&self, _: ActorRef<Self::Msg>, vitals: Arc<Vitals>) -> Result<State, ActorProcessingErr> {
-        Ok(State { vitals, by_actor: HashMap::new() })
+    async fn pre_start(
+        &self,
+        _: ActorRef<Self::Msg>,
+        vitals: Arc<Vitals>,
+    ) -> Result<State, ActorProcessingErr> {
+        Ok(State {
+            vitals,
+            by_actor: HashMap::new(),
+        })
     }
 
-    async fn handle(&self, myself: ActorRef<Self::Msg>, message: Self::Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         let (Message::Start { connection, reply }, _handling) = message.open(&state.vitals);
-        let known = self.directory.get(&connection.id).map(|connector| connector.clone());
+        let known = self
+            .directory
+            .get(&connection.id)
+            .map(|connector| connector.clone());
         let connector = match known {
             Some(connector) => connector,
             None => {
                 let id = connection.id;
-                let args = Args { core: self.core.clone(), http: self.http.clone(), connection };
+                let args = Args {
+                    core: self.core.clone(),
+                    http: self.http.clone(),
+                    connection,
+                };
                 let connector = ConnectorHandle::spawn(myself.get_cell(), args).await?;
                 state.by_actor.insert(connector.0.cell().get_id(), id);
                 self.directory.insert(id, connector.clone());
@@ -124,18 +180,29 @@ impl Actor for Pool {
     }
 
     /// A connector that broke down is started again by the next call; callers in its queue are told that it stopped.
-    async fn handle_supervisor_evt(&self, _: ActorRef<Self::Msg>, event: SupervisionEvent, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<Self::Msg>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         let (who, why) = match &event {
             SupervisionEvent::ActorFailed(who, why) => (who, Some(why.to_string())),
             SupervisionEvent::ActorTerminated(who, _, _) => (who, None),
             _ => return Ok(()),
         };
-        let Some(id) = state.by_actor.remove(&who.get_id()) else { return Ok(()) };
-        if let Some((_, connector)) = self.directory.remove_if(&id, |_, connector| connector.0.cell().get_id() == who.get_id())
-            && let Some(why) = why
+        let Some(id) = state.by_actor.remove(&who.get_id()) else {
+            return Ok(());
+        };
+        if let Some((_, connector)) = self.directory.remove_if(&id, |_, connector| {
+            connector.0.cell().get_id() == who.get_id()
+        }) && let Some(why) = why
         {
             tracing::error!(connection = %id, why, "connector broke down");
-            connector.0.vitals().record_error(why, self.core.clock.now());
+            connector
+                .0
+                .vitals()
+                .record_error(why, self.core.clock.now());
             connector.0.vitals().record_restart();
         }
         Ok(())

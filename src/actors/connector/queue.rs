@@ -2,7 +2,7 @@
 
 use super::{Answer, ConnectorError};
 use crate::{
-    connect::{Backoff, Breaker, BreakerPolicy, BreakerState, CallOutcome, Gcra, Quota},
+    connect::{Backoff, Breaker, BreakerPolicy, CallOutcome, Gcra, Quota, breaker::BreakerState},
     domain::Timestamp,
     persistence::codec,
 };
@@ -22,8 +22,11 @@ pub struct LimiterState {
 }
 
 impl codec::Versioned for LimiterState {
-    const SCHEMA_ID: u32 = u32::from_be_bytes(*b"CONN");
+    const SCHEMA_ID: [u8; 4] = *b"CONN";
     const VERSION: u16 = 1;
+    fn decode_version(_: u16, body: &[u8]) -> Result<Self, codec::CodecError> {
+        codec::decode_body(body)
+    }
 }
 
 /// What to do next.
@@ -59,16 +62,30 @@ pub struct Queue<T> {
 
 impl<T> Queue<T> {
     pub fn new(quota: Quota, bound: usize) -> Self {
-        Self { waiting: VecDeque::new(), bound, open: 0, gcra: Gcra::of(quota), breaker: Breaker::new(BreakerPolicy::default()), backoff: Backoff::default() }
+        Self {
+            waiting: VecDeque::new(),
+            bound,
+            open: 0,
+            gcra: Gcra::of(quota),
+            breaker: Breaker::new(BreakerPolicy::default()),
+            backoff: Backoff::default(),
+        }
     }
 
     pub fn restored(quota: Quota, bound: usize, state: LimiterState) -> Self {
         let breaker = Breaker::restored(BreakerPolicy::default(), state.breaker);
-        Self { gcra: state.gcra, breaker, ..Self::new(quota, bound) }
+        Self {
+            gcra: state.gcra,
+            breaker,
+            ..Self::new(quota, bound)
+        }
     }
 
     pub fn limiter_state(&self) -> LimiterState {
-        LimiterState { gcra: self.gcra.clone(), breaker: self.breaker.state() }
+        LimiterState {
+            gcra: self.gcra.clone(),
+            breaker: self.breaker.state(),
+        }
     }
 
     /// # Errors
@@ -91,7 +108,9 @@ impl<T> Queue<T> {
     }
 
     pub fn take_where(&mut self, wanted: impl Fn(&T) -> bool) -> Vec<T> {
-        let (taken, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting).into_iter().partition(|(_, call)| wanted(call));
+        let (taken, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|(_, call)| wanted(call));
         self.waiting = left;
         taken.into_iter().map(|(_, call)| call).collect()
     }
@@ -107,11 +126,21 @@ impl<T> Queue<T> {
         if self.waiting.is_empty() || self.open >= OPEN_MAX {
             return Next::Wait(None);
         }
-        let Some(place) = self.waiting.iter().position(|(not_before, _)| *not_before <= now) else {
-            return Next::Wait(self.waiting.iter().map(|(not_before, _)| not_before.since(now)).min());
+        let Some(place) = self
+            .waiting
+            .iter()
+            .position(|(not_before, _)| *not_before <= now)
+        else {
+            return Next::Wait(
+                self.waiting
+                    .iter()
+                    .map(|(not_before, _)| not_before.since(now))
+                    .min(),
+            );
         };
         if let Err(wait) = self.breaker.try_pass(now) {
-            return Next::Wait(Some(wait));
+            // Zero: a trial is under way, its answer decides.
+            return Next::Wait(Some(wait).filter(|wait| !wait.is_zero()));
         }
         let cost = cost(&self.waiting[place].1);
         if let Err(wait) = self.gcra.try_take(now, cost) {
@@ -119,12 +148,21 @@ impl<T> Queue<T> {
             return Next::Wait(Some(wait));
         }
         self.open += 1;
-        self.waiting.remove(place).map_or(Next::Wait(None), |(_, call)| Next::Send(call))
+        self.waiting
+            .remove(place)
+            .map_or(Next::Wait(None), |(_, call)| Next::Send(call))
     }
 
     /// Learns from an answer and says whether the call may go out again: a refusal for now always, a failure that surely had no effect
     /// and a read a few times, a write whose answer was lost never (that is the ledger's question).
-    pub fn settle(&mut self, answer: &Answer, write: bool, tries: u32, seed: u64, now: Timestamp) -> Retry {
+    pub fn settle(
+        &mut self,
+        answer: &Answer,
+        write: bool,
+        tries: u32,
+        seed: u64,
+        now: Timestamp,
+    ) -> Retry {
         self.open = self.open.saturating_sub(1);
         let pause = self.backoff.wait(tries, seed);
         match answer {
@@ -138,7 +176,11 @@ impl<T> Queue<T> {
             Ok(outcome) if outcome.is_provider_failure() => {
                 self.breaker.failed(now);
                 let harmless = !write || outcome.is_surely_not_applied();
-                if harmless && tries < TRIES_MAX { Retry::At(pause) } else { Retry::No }
+                if harmless && tries < TRIES_MAX {
+                    Retry::At(pause)
+                } else {
+                    Retry::No
+                }
             }
             Ok(outcome) => {
                 self.breaker.succeeded();
@@ -148,7 +190,10 @@ impl<T> Queue<T> {
                 Retry::No
             }
             // It did not leave: neither for nor against the provider.
-            Err(ConnectorError::Token(_) | ConnectorError::NotDurable | ConnectorError::Stopped) | Err(_) => {
+            Err(
+                ConnectorError::Token(_) | ConnectorError::NotDurable | ConnectorError::Stopped,
+            )
+            | Err(_) => {
                 self.breaker.withdrawn(now);
                 Retry::No
             }
@@ -160,12 +205,19 @@ impl<T> Queue<T> {
         match self.breaker.state() {
             BreakerState::Open { .. } => "the provider to recover (circuit breaker)".into(),
             _ if self.open >= OPEN_MAX => format!("one of {OPEN_MAX} open calls to return"),
-            _ if self.gcra.blocked_until() > now => format!("the provider's Retry-After, until {}", self.gcra.blocked_until()),
+            _ if self.gcra.blocked_until() > now => format!(
+                "the provider's Retry-After, until {}",
+                self.gcra.blocked_until()
+            ),
             _ => "its turn in the connection's quota".into(),
         }
     }
 
     pub fn view(&self) -> ConnectorView {
-        ConnectorView { queued: self.waiting.len(), open: self.open, breaker: self.breaker.state() }
+        ConnectorView {
+            queued: self.waiting.len(),
+            open: self.open,
+            breaker: self.breaker.state(),
+        }
     }
 }

@@ -46,11 +46,17 @@ impl Admission {
     ///
     /// # Errors
     /// The reason for which it is not taken.
-    pub fn check(&self, rules: &Concurrency, conversation: Option<&str>) -> Result<Verdict, Refusal> {
+    pub fn check(
+        &self,
+        rules: &Concurrency,
+        conversation: Option<&str>,
+    ) -> Result<Verdict, Refusal> {
         let busy = conversation.and_then(|key| self.conversations.get(key));
         match (busy, rules.on_conflict) {
             (Some(_), ConflictPolicy::Reject) => Err(Refusal::ConversationBusy),
-            (Some(runs), ConflictPolicy::Interrupt | ConflictPolicy::Rollback) => Ok(Verdict::Replace(runs.iter().copied().collect())),
+            (Some(runs), ConflictPolicy::Interrupt | ConflictPolicy::Rollback) => {
+                Ok(Verdict::Replace(runs.iter().copied().collect()))
+            }
             _ if self.queued >= self.room(rules) => Err(Refusal::QueueFull),
             _ => Ok(Verdict::Take),
         }
@@ -80,10 +86,20 @@ impl Admission {
 
     /// Adds a run that had started before the employee slept or broke down.
     pub fn restore_started(&mut self, run: ExecutionId, conversation: Option<&str>, parked: bool) {
-        self.places.insert(run, if parked { Place::Parked } else { Place::Working });
+        self.places.insert(
+            run,
+            if parked {
+                Place::Parked
+            } else {
+                Place::Working
+            },
+        );
         self.working += usize::from(!parked);
         if let Some(key) = conversation {
-            self.conversations.entry(key.to_string()).or_default().push_front(run);
+            self.conversations
+                .entry(key.to_string())
+                .or_default()
+                .push_front(run);
         }
     }
 
@@ -126,7 +142,9 @@ impl Admission {
             None => return,
         }
         let Some(key) = conversation else { return };
-        let Some(line) = self.conversations.get_mut(key) else { return };
+        let Some(line) = self.conversations.get_mut(key) else {
+            return;
+        };
         let was_first = line.front() == Some(&run);
         line.retain(|waiting| *waiting != run);
         match line.front() {
@@ -162,7 +180,11 @@ mod tests {
         ExecutionId::from_uuid(Uuid::from_u128(n))
     }
     fn rules(max_runs: u32, max_queued: u32, on_conflict: ConflictPolicy) -> Concurrency {
-        Concurrency { max_runs, max_queued, on_conflict }
+        Concurrency {
+            max_runs,
+            max_queued,
+            on_conflict,
+        }
     }
 
     #[test]
@@ -173,9 +195,16 @@ mod tests {
         admission.enter(run(2), Some("a"));
         admission.enter(run(3), Some("b"));
         admission.enter(run(4), None);
-        assert_eq!(std::iter::from_fn(|| admission.next(&rules)).collect::<Vec<_>>(), [run(1), run(3), run(4)]);
+        assert_eq!(
+            std::iter::from_fn(|| admission.next(&rules)).collect::<Vec<_>>(),
+            [run(1), run(3), run(4)]
+        );
         admission.set_parked(run(1), true);
-        assert_eq!(admission.next(&rules), None, "a parked run still holds its conversation");
+        assert_eq!(
+            admission.next(&rules),
+            None,
+            "a parked run still holds its conversation"
+        );
         admission.leave(run(1), Some("a"));
         assert_eq!(admission.next(&rules), Some(run(2)));
     }
@@ -200,11 +229,17 @@ mod tests {
         for (policy, wanted) in [
             (ConflictPolicy::Enqueue, Ok(Verdict::Take)),
             (ConflictPolicy::Reject, Err(Refusal::ConversationBusy)),
-            (ConflictPolicy::Interrupt, Ok(Verdict::Replace(vec![run(1)]))),
+            (
+                ConflictPolicy::Interrupt,
+                Ok(Verdict::Replace(vec![run(1)])),
+            ),
             (ConflictPolicy::Rollback, Ok(Verdict::Replace(vec![run(1)]))),
         ] {
             assert_eq!(admission.check(&rules(5, 5, policy), Some("a")), wanted);
-            assert_eq!(admission.check(&rules(5, 5, policy), Some("b")), Ok(Verdict::Take));
+            assert_eq!(
+                admission.check(&rules(5, 5, policy), Some("b")),
+                Ok(Verdict::Take)
+            );
         }
     }
 
@@ -220,6 +255,13 @@ mod tests {
         admission.leave(run(1), Some("a"));
         assert_eq!(admission.next(&rules), Some(run(3)));
         admission.leave(run(3), Some("a"));
-        assert_eq!((admission.working(), admission.queued(), admission.conversations.len()), (0, 0, 0));
+        assert_eq!(
+            (
+                admission.working(),
+                admission.queued(),
+                admission.conversations.len()
+            ),
+            (0, 0, 0)
+        );
     }
 }

@@ -1,26 +1,34 @@
 //! Carrying out what a run asks for. Everything is queued or noted for the next commit; nothing is awaited.
 
-use super::{
-    EmployeeError, FinishedRun, Message, State,
-    live_run::LiveRun,
-};
+use super::{EmployeeError, FinishedRun, Message, State, live_run::LiveRun};
 use crate::{
-    actors::{journal::JournalError, micro_agent::Job, timers::TimerTarget},
+    actors::{journal::JournalError, micro_agent::Job, offers::offer_timer, timers::TimerTarget},
     domain::{ApprovalId, ContentHash, ExecutionId, Timestamp},
-    graph::{ApprovalEnd, ApprovalRequest, Command, EventWait, Fact, FinalStatus, Outcome, StepId, TimerKey},
-    persistence::{AppendOutcome, ApprovalChange, ApprovalStatus, RunStatus, SnapshotRow, TimerChange, WaitChange, codec},
+    graph::{
+        ApprovalEnd, ApprovalRequest, Command, EventWait, Fact, FinalStatus, Outcome, StepId,
+        TimerKey,
+    },
+    persistence::{
+        AppendOutcome, ApprovalChange, ApprovalRow, ApprovalStatus, RunStatus, SnapshotChange, SnapshotRow, TimerChange, WaitChange,
+        WaitRow, codec, snapshot_kind,
+    },
 };
 use uuid::Uuid;
 
 /// The id of the approval that a step asks for: the same after a replay.
 pub fn approval_id(execution: ExecutionId, step: StepId) -> ApprovalId {
-    ApprovalId::from_uuid(Uuid::new_v5(&execution.uuid(), format!("approval:{step}").as_bytes()))
+    ApprovalId::from_uuid(Uuid::new_v5(
+        &execution.uuid(),
+        format!("approval:{step}").as_bytes(),
+    ))
 }
 
 impl State {
     /// Carries commands out now, or holds them until the fact that they follow from is durable.
     pub(super) fn carry_out_when_due(&mut self, execution: ExecutionId, commands: Vec<Command>) {
-        let Some(run) = self.runs.get_mut(&execution) else { return };
+        let Some(run) = self.runs.get_mut(&execution) else {
+            return;
+        };
         if run.version.plan.is_step_durable() {
             let needed = run.facts();
             run.held.push_back((needed, commands));
@@ -45,7 +53,7 @@ impl State {
                 Command::CloseApproval { step, how } => self.close_approval(execution, step, how),
                 Command::WaitForEvent { step, wait } => self.wait_for_event(execution, step, wait),
                 Command::StopWaiting { step } => self.change(execution, |run| {
-                    let change = WaitChange::close(run.execution, step.to_string());
+                    let change = WaitChange::Clear { run: run.execution, step: step.to_string() };
                     run.outbox().waits.push(change);
                 }),
                 Command::Finish(outcome) => self.finish(execution, outcome),
@@ -57,14 +65,19 @@ impl State {
     pub(super) fn carry_out_again(&mut self, execution: ExecutionId, commands: Vec<Command>) {
         for command in commands {
             match command {
-                Command::StartStep { step, attempt } => self.queue_job(execution, step, attempt, false),
+                Command::StartStep { step, attempt } => {
+                    self.queue_job(execution, step, attempt, false)
+                }
                 Command::SetTimer { timer, due } => self.hint_timer(execution, timer, due),
                 // The last commit had everything but this: the process ended between the last fact and its end.
                 Command::Finish(outcome) => self.finish(execution, outcome),
                 // Idempotent; the row may not have been there yet if an older version wrote the facts.
                 Command::AskApproval(request) => self.ask_approval(execution, request),
                 Command::WaitForEvent { step, wait } => self.wait_for_event(execution, step, wait),
-                Command::CancelStep { .. } | Command::ClearTimer { .. } | Command::CloseApproval { .. } | Command::StopWaiting { .. } => {}
+                Command::CancelStep { .. }
+                | Command::ClearTimer { .. }
+                | Command::CloseApproval { .. }
+                | Command::StopWaiting { .. } => {}
             }
         }
         self.after(execution);
@@ -77,12 +90,28 @@ impl State {
     }
 
     fn queue_job(&mut self, execution: ExecutionId, step: StepId, attempt: u32, fresh: bool) {
-        let Some(run) = self.runs.get_mut(&execution) else { return };
-        let Some(context) = run.machine.as_ref().and_then(|machine| machine.step_context(step)) else { return };
-        if !context.is_call() {
+        let Some(run) = self.runs.get_mut(&execution) else {
+            return;
+        };
+        let Some(context) = run
+            .machine
+            .as_ref()
+            .and_then(|machine| machine.step_context(step))
+        else {
+            return;
+        };
+        if run.version.plan.capability(step).is_none() {
             run.pure.insert(step);
         }
-        self.jobs.push_back(Job { org: self.org, employee: self.id, execution, step, attempt, fresh, context });
+        self.jobs.push_back(Job {
+            org: self.org,
+            employee: self.id,
+            execution,
+            step,
+            attempt,
+            fresh,
+            context,
+        });
     }
 
     /// Gives a step again whose actor was lost.
@@ -94,94 +123,141 @@ impl State {
         self.change(execution, |run| {
             run.pure.remove(&step);
         });
-        self.jobs.retain(|job| (job.execution, job.step) != (execution, step));
+        self.jobs
+            .retain(|job| (job.execution, job.step) != (execution, step));
         if let Some(skill) = self.skills.get(&step.skill) {
             skill.cancel(execution, step);
         }
-        self.change(execution, |run| run.outbox().waits.push(WaitChange::close(execution, step.to_string())));
+        self.change(execution, |run| {
+            run.outbox()
+                .waits
+                .push(WaitChange::Clear { run: execution, step: step.to_string() })
+        });
     }
 
     fn set_timer(&mut self, execution: ExecutionId, timer: TimerKey, due: Timestamp) {
         let employee = self.id;
         if timer.purpose.is_durable() {
-            self.change(execution, |run| run.outbox().timers.push(TimerChange::set(execution, employee, &timer, due)));
+            self.change(execution, |run| {
+                run.outbox()
+                    .timers
+                    .push(TimerChange::Set { owner: execution.uuid(), key: timer_key(&timer), employee, due })
+            });
         }
         self.hint_timer(execution, timer, due);
     }
 
     /// Tells the timers, so that they need not find it in the database first.
     fn hint_timer(&self, execution: ExecutionId, timer: TimerKey, due: Timestamp) {
-        self.core.timers().set(TimerTarget { org: self.org, employee: self.id, execution, timer }, due);
+        self.core.timers().set(
+            TimerTarget {
+                org: self.org,
+                employee: self.id,
+                execution,
+                timer,
+            },
+            due,
+        );
     }
 
     fn clear_timer(&mut self, execution: ExecutionId, timer: TimerKey) {
         if timer.purpose.is_durable() {
-            self.change(execution, |run| run.outbox().timers.push(TimerChange::clear(execution, &timer)));
+            self.change(execution, |run| {
+                run.outbox()
+                    .timers
+                    .push(TimerChange::Clear { owner: execution.uuid(), key: timer_key(&timer) })
+            });
         }
         self.core.timers().clear(execution, timer);
     }
 
     fn ask_approval(&mut self, execution: ExecutionId, request: ApprovalRequest) {
-        let (employee, asked) = (self.id, self.now());
+        let (org, employee, asked) = (self.org, self.id, self.now());
         self.change(execution, |run| {
             let arguments = request.arguments.to_string();
-            run.outbox().approvals.push(ApprovalChange::Ask {
+            run.outbox().approvals.push(ApprovalChange::Ask(Box::new(ApprovalRow {
+                org_id: org,
                 id: approval_id(execution, request.step),
-                run: execution,
-                employee,
+                run_id: execution,
+                employee_id: employee,
                 step: request.step.to_string(),
                 title: request.title,
                 arguments_hash: ContentHash::of(arguments.as_bytes()),
                 arguments,
+                status: ApprovalStatus::Pending,
                 asked,
                 expires: request.expires,
-            });
+                decided: None,
+                decided_by: None,
+                comment: None,
+            })));
         });
     }
 
     fn close_approval(&mut self, execution: ExecutionId, step: StepId, how: ApprovalEnd) {
         let at = self.now();
+        let status = match how {
+            ApprovalEnd::Approved => ApprovalStatus::Approved,
+            ApprovalEnd::Denied => ApprovalStatus::Denied,
+            ApprovalEnd::Expired => ApprovalStatus::Expired,
+            ApprovalEnd::Withdrawn => ApprovalStatus::Withdrawn,
+        };
         self.change(execution, |run| {
-            let (by, comment) = run.machine.as_ref().and_then(|machine| machine.decided_by(step)).unwrap_or_default();
-            let status = match how {
-                ApprovalEnd::Approved => ApprovalStatus::Approved,
-                ApprovalEnd::Denied => ApprovalStatus::Denied,
-                ApprovalEnd::Expired => ApprovalStatus::Expired,
-                ApprovalEnd::Withdrawn => ApprovalStatus::Withdrawn,
-            };
+            let (by, comment) = run.decided.remove(&step).map_or((None, None), |(by, comment)| (Some(by), comment));
             run.outbox().approvals.push(ApprovalChange::Close { id: approval_id(execution, step), status, at, by, comment });
         });
     }
 
     fn wait_for_event(&mut self, execution: ExecutionId, step: StepId, wait: EventWait) {
-        let (employee, since) = (self.id, self.now());
-        self.change(execution, |run| {
-            run.outbox().waits.push(WaitChange::Open {
-                run: execution,
-                employee,
-                step: step.to_string(),
-                event: wait.event,
-                source: wait.source,
-                matches: serde_json::to_string(&wait.matches).unwrap_or_else(|_| "[]".into()),
-                since,
-                until: wait.until,
-            });
-        });
+        let row = WaitRow {
+            org_id: self.org,
+            run_id: execution,
+            step: step.to_string(),
+            employee_id: self.id,
+            event: wait.event,
+            source: wait.source,
+            matches: serde_json::to_string(&wait.matches).unwrap_or_else(|_| "[]".into()),
+            since: self.now(),
+            until: wait.until,
+        };
+        if row.event.starts_with("run.") {
+            self.core.interest.add(self.org, "employee:*");
+        }
+        self.change(execution, |run| run.outbox().waits.push(WaitChange::Set(Box::new(row))));
     }
 
     fn finish(&mut self, execution: ExecutionId, outcome: Outcome) {
         let (employee, at) = (self.id, self.now());
+        let offered = self.core.interest.wants(self.org, employee);
         self.jobs.retain(|job| job.execution != execution);
         self.change(execution, |run| {
             let (status, last, error) = match &outcome {
                 Outcome::Completed { .. } => (RunStatus::Completed, FinalStatus::Completed, None),
-                Outcome::Failed { error } => (RunStatus::Failed, FinalStatus::Failed, serde_json::to_string(error).ok()),
-                Outcome::Cancelled { .. } => (RunStatus::Cancelled, FinalStatus::Cancelled, serde_json::to_string(&outcome).ok()),
+                Outcome::Failed { error } => (
+                    RunStatus::Failed,
+                    FinalStatus::Failed,
+                    serde_json::to_string(error).ok(),
+                ),
+                Outcome::Cancelled { .. } => (
+                    RunStatus::Cancelled,
+                    FinalStatus::Cancelled,
+                    serde_json::to_string(&outcome).ok(),
+                ),
             };
             run.pure.clear();
             run.record(&Fact::Finished { status: last, at });
             run.set_status(employee, status, at, None, error);
-            run.finished = Some(FinishedRun { execution, outcome, finished: at });
+            if run.snapshot_seq() > 0 {
+                run.outbox().snapshots.push(SnapshotChange::Delete { kind: snapshot_kind::RUN, entity: execution.uuid() });
+            }
+            if offered {
+                run.outbox().timers.push(offer_timer(execution, employee, at));
+            }
+            run.finished = Some(FinishedRun {
+                execution,
+                outcome,
+                finished: at,
+            });
         });
         self.flush(execution);
     }
@@ -207,27 +283,55 @@ impl State {
         let own = self.own.clone();
         let done = move |result: Result<AppendOutcome, JournalError>| {
             if let Some((run_id, reply)) = accepting {
-                let accepted = super::Accepted { execution, duplicate: false, run_id: Some(run_id) };
-                let _ = reply.send(result.as_ref().map(|_| accepted).map_err(|error| EmployeeError::Journal(error.clone())));
+                let accepted = super::Accepted {
+                    execution,
+                    duplicate: false,
+                    run_id: Some(run_id),
+                };
+                let _ = reply.send(
+                    result
+                        .as_ref()
+                        .map(|_| accepted)
+                        .map_err(|error| EmployeeError::Journal(error.clone())),
+                );
             }
             then(&result);
-            let _ = own.tell(Message::Durable { execution, facts, result });
+            let _ = own.tell(Message::Durable {
+                execution,
+                facts,
+                result,
+            });
         };
-        self.core.journal.submit(Some(execution), append, Box::new(done));
+        self.core
+            .journal
+            .submit(Some(execution), append, Box::new(done));
     }
 
     fn snapshot_if_due(&mut self, execution: ExecutionId) {
-        let (epoch, at) = (self.core.epoch(), self.now());
+        let (org, epoch, at) = (self.org, self.core.epoch(), self.now());
         let Some(run) = self.runs.get_mut(&execution) else { return };
         if !run.snapshot_due() {
             return;
         }
         let Some(state) = run.machine.as_ref().map(|machine| machine.to_state()) else { return };
-        let seq = u64::from(run.facts());
-        match codec::encode(&state, epoch, seq) {
-            Ok(body) => run.outbox().snapshots.push(SnapshotRow::new("run", execution.uuid(), epoch, seq, body, at)),
+        let seq = run.facts();
+        match codec::encode(&state, codec::Mark { epoch, seq: seq.into() }) {
+            Ok(body) => run.outbox().snapshots.push(SnapshotChange::Put(SnapshotRow {
+                org_id: org,
+                kind: snapshot_kind::RUN.into(),
+                entity: execution.uuid(),
+                epoch: epoch as i64,
+                seq: seq.into(),
+                body,
+                at,
+            })),
             // Without it, coming back reads more facts; nothing is lost.
             Err(error) => tracing::warn!(%execution, %error, "run could not be folded into a snapshot"),
         }
     }
+}
+
+/// The key of a timer's row.
+pub(super) fn timer_key(timer: &TimerKey) -> String {
+    serde_json::to_string(timer).expect("numbers and words")
 }

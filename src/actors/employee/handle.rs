@@ -26,11 +26,26 @@ pub struct EmployeeHandle {
 
 impl EmployeeHandle {
     /// Starts the actor below `parent` from what was read of it.
-    pub async fn spawn(parent: ActorCell, core: Arc<Core>, woken: Woken) -> Result<Self, ractor::SpawnErr> {
+    pub async fn spawn(
+        parent: ActorCell,
+        core: Arc<Core>,
+        woken: Woken,
+    ) -> Result<Self, ractor::SpawnErr> {
         let (org, id) = (woken.org, woken.employee);
-        let vitals = core.vitals.register(path(id), "employee", Some(org), MAILBOX);
-        let (actor, _) = Actor::spawn_linked(None, Employee { core, org, id }, (woken, vitals.clone()), parent).await?;
-        Ok(Self { org, mailbox: Mailbox::new(actor, vitals) })
+        let vitals = core
+            .vitals
+            .register(path(id), "employee", Some(org), MAILBOX);
+        let (actor, _) = Actor::spawn_linked(
+            None,
+            Employee { core, org, id },
+            (woken, vitals.clone()),
+            parent,
+        )
+        .await?;
+        Ok(Self {
+            org,
+            mailbox: Mailbox::new(actor, vitals),
+        })
     }
 
     /// Queues a message from outside.

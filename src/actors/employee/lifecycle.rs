@@ -1,10 +1,7 @@
 //! Waking up, giving jobs to skills, breaking down and going to sleep.
 
 use super::{
-    EmployeeMailbox, Message, State,
-    admission::Admission,
-    handle,
-    live_run::LiveRun,
+    EmployeeMailbox, Message, State, admission::Admission, handle, live_run::LiveRun,
     memory::Memory,
 };
 use crate::{
@@ -18,7 +15,7 @@ use crate::{
     },
     domain::{EmployeeId, ExecutionId, MemoryView, OrgId},
     graph::{Fact, Run, StepId},
-    persistence::{RunStatus, SnapshotRow, codec},
+    persistence::{RunStatus, SnapshotChange, SnapshotRow, codec, snapshot_kind},
 };
 use ractor::{ActorId, ActorProcessingErr, ActorRef};
 use serde::{Deserialize, Serialize};
@@ -38,15 +35,18 @@ pub struct EmployeeState {
 }
 
 impl codec::Versioned for EmployeeState {
-    const SCHEMA_ID: u32 = u32::from_be_bytes(*b"EMPL");
+    const SCHEMA_ID: [u8; 4] = *b"EMPL";
     const VERSION: u16 = 1;
+    fn decode_version(_: u16, body: &[u8]) -> Result<Self, codec::CodecError> {
+        codec::decode_body(body)
+    }
 }
 
 /// One unfinished run as it was read.
 pub struct WokenRun {
     pub execution: ExecutionId,
     pub version: Arc<LoadedVersion>,
-    pub accepted: Arc<Fact>,
+    pub accepted: Option<Arc<Fact>>,
     pub conversation: Option<String>,
     pub status: RunStatus,
     pub context: Arc<MemoryView>,
@@ -62,6 +62,7 @@ pub struct Woken {
     pub employee: EmployeeId,
     pub current: Arc<LoadedVersion>,
     pub held: bool,
+    pub dismissed: bool,
     pub state: EmployeeState,
     pub memory: MemoryView,
     /// Oldest first.
@@ -69,7 +70,14 @@ pub struct Woken {
 }
 
 impl State {
-    pub(super) fn new(core: Arc<Core>, org: OrgId, id: EmployeeId, own: EmployeeMailbox, mut woken: Woken, vitals: Arc<Vitals>) -> Self {
+    pub(super) fn new(
+        core: Arc<Core>,
+        org: OrgId,
+        id: EmployeeId,
+        own: EmployeeMailbox,
+        mut woken: Woken,
+        vitals: Arc<Vitals>,
+    ) -> Self {
         let memory = Memory::new(std::mem::take(&mut woken.memory));
         Self {
             core,
@@ -98,24 +106,43 @@ impl State {
     }
 
     /// Takes up every unfinished run where its journal says it is.
-    pub(super) async fn begin(&mut self, _myself: &ActorRef<Envelope<Message>>) -> Result<(), ActorProcessingErr> {
-        let Some(woken) = self.woken.take() else { return Ok(()) };
+    pub(super) async fn begin(
+        &mut self,
+        _myself: &ActorRef<Envelope<Message>>,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(woken) = self.woken.take() else {
+            return Ok(());
+        };
         let mut open = Vec::new();
         // Started runs first: a queued run of the same conversation waits behind them.
-        let (started, queued): (Vec<_>, Vec<_>) = woken.runs.into_iter().partition(|run| run.machine.is_some());
+        let (started, queued): (Vec<_>, Vec<_>) = woken
+            .runs
+            .into_iter()
+            .partition(|run| run.machine.is_some());
         for run in started.into_iter().chain(queued) {
             let conversation = run.conversation.as_deref();
             match &run.machine {
                 Some(machine) => {
-                    self.admission.restore_started(run.execution, conversation, machine.is_parked());
+                    self.admission.restore_started(
+                        run.execution,
+                        conversation,
+                        machine.is_parked(),
+                    );
                     if !self.held {
                         open.push((run.execution, machine.outstanding()));
                     }
                 }
                 None => self.admission.enter(run.execution, conversation),
             }
-            let live = LiveRun::new(self.org, run.execution, run.version, run.accepted, run.conversation.clone(), run.context)
-                .restored(run.machine, run.facts, run.snapshot_seq, run.status);
+            let live = LiveRun::new(
+                self.org,
+                run.execution,
+                run.version,
+                run.accepted,
+                run.conversation.clone(),
+                run.context,
+            )
+            .restored(run.machine, run.facts, run.snapshot_seq, run.status);
             self.runs.insert(run.execution, live);
         }
         for (execution, commands) in open {
@@ -125,16 +152,23 @@ impl State {
     }
 
     /// Starts the runs whose turn has come and gives all queued jobs to their skills.
-    pub(super) async fn start_what_may(&mut self, myself: &ActorRef<Envelope<Message>>) -> Result<(), ActorProcessingErr> {
+    pub(super) async fn start_what_may(
+        &mut self,
+        myself: &ActorRef<Envelope<Message>>,
+    ) -> Result<(), ActorProcessingErr> {
         if !self.held {
             loop {
                 let rules = &self.current.spec.concurrency;
-                let Some(execution) = self.admission.next(rules) else { break };
+                let Some(execution) = self.admission.next(rules) else {
+                    break;
+                };
                 self.start_run(execution);
             }
         }
         while let Some(job) = self.jobs.pop_front() {
-            let Some(run) = self.runs.get(&job.execution) else { continue };
+            let Some(run) = self.runs.get(&job.execution) else {
+                continue;
+            };
             let node = run.version.plan.node_name(job.step);
             let skill = match self.skills.get(&job.step.skill) {
                 Some(skill) => skill,
@@ -151,13 +185,17 @@ impl State {
     }
 
     fn start_run(&mut self, execution: ExecutionId) {
-        let Some(run) = self.runs.get_mut(&execution) else { return };
+        let (id, at) = (self.id, self.now());
+        let Some(run) = self.runs.get_mut(&execution) else {
+            return;
+        };
         if run.machine.is_some() {
             return;
         }
-        let (machine, commands) = run.version.begin(&run.accepted, execution, &run.context);
+        let Some(accepted) = &run.accepted else { return };
+        let (machine, commands) = run.version.begin(accepted, execution, &run.context);
         run.machine = Some(machine);
-        run.mark_started();
+        run.mark_started(id, at);
         self.carry_out_when_due(execution, commands);
     }
 
@@ -166,14 +204,23 @@ impl State {
         if self.accepting.is_empty() {
             return;
         }
-        let unstarted: Vec<ExecutionId> =
-            self.accepting.keys().copied().filter(|run| self.runs.get(run).is_some_and(|run| run.machine.is_none())).collect();
+        let unstarted: Vec<ExecutionId> = self
+            .accepting
+            .keys()
+            .copied()
+            .filter(|run| self.runs.get(run).is_some_and(|run| run.machine.is_none()))
+            .collect();
         for execution in unstarted {
             self.flush(execution);
         }
     }
 
-    async fn spawn_skill(&mut self, skill: u16, name: &str, myself: &ActorRef<Envelope<Message>>) -> Result<&SkillHandle, ActorProcessingErr> {
+    async fn spawn_skill(
+        &mut self,
+        skill: u16,
+        name: &str,
+        myself: &ActorRef<Envelope<Message>>,
+    ) -> Result<&SkillHandle, ActorProcessingErr> {
         let args = skill::Args {
             core: self.core.clone(),
             org: self.org,
@@ -188,7 +235,9 @@ impl State {
 
     /// All of its steps in work are given again; the ledger tells what had left already.
     pub(super) fn skill_failed(&mut self, actor: ActorId, why: &str) {
-        let Some(skill) = self.skill_of_actor.remove(&actor) else { return };
+        let Some(skill) = self.skill_of_actor.remove(&actor) else {
+            return;
+        };
         if let Some(handle) = self.skills.remove(&skill) {
             handle.vitals().record_error(why.to_string(), self.now());
             handle.vitals().record_restart();
@@ -199,11 +248,19 @@ impl State {
     }
 
     /// Steps that an actor should be working on, as (run, step, attempt).
-    pub(super) fn running_steps(&self, wanted: impl Fn(StepId) -> bool) -> Vec<(ExecutionId, StepId, u32)> {
+    pub(super) fn running_steps(
+        &self,
+        wanted: impl Fn(StepId) -> bool,
+    ) -> Vec<(ExecutionId, StepId, u32)> {
         self.runs
             .values()
             .filter_map(|run| run.machine.as_ref().map(|machine| (run.execution, machine)))
-            .flat_map(|(execution, machine)| machine.running_steps().into_iter().map(move |(step, attempt)| (execution, step, attempt)))
+            .flat_map(|(execution, machine)| {
+                machine
+                    .running_steps()
+                    .into_iter()
+                    .map(move |(step, attempt)| (execution, step, attempt))
+            })
             .filter(|(_, step, _)| wanted(*step))
             .collect()
     }
@@ -213,7 +270,12 @@ impl State {
             return;
         }
         self.idle_check_queued = true;
-        let wait = self.core.settings.idle_after.saturating_sub(self.last_work.elapsed()).max(Duration::from_millis(1));
+        let wait = self
+            .core
+            .settings
+            .idle_after
+            .saturating_sub(self.last_work.elapsed())
+            .max(Duration::from_millis(1));
         let (own, cell) = (self.own.clone(), myself.get_cell());
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
@@ -225,7 +287,11 @@ impl State {
 
     /// Nothing is at work and nothing is on its way to the journal.
     fn is_idle(&self) -> bool {
-        self.admission.working() == 0 && !self.admission.has_ready() && self.undurable == 0 && self.jobs.is_empty() && self.accepting.is_empty()
+        self.admission.working() == 0
+            && !self.admission.has_ready()
+            && self.undurable == 0
+            && self.jobs.is_empty()
+            && self.accepting.is_empty()
     }
 
     /// Writes its snapshot and leaves, if nothing has happened for long enough and nothing is in the mailbox. True if it has left.
@@ -248,18 +314,26 @@ impl State {
     /// The next idle check comes after it is durable.
     fn write_snapshot(&mut self) {
         let (epoch, at) = (self.core.epoch(), self.now());
+        let seq = self.counts.accepted;
         self.counts_written = self.counts.clone();
-        match codec::encode(&self.counts, epoch, self.counts.accepted) {
-            Ok(body) => {
-                let mut append = new_append(self.org);
-                append.snapshots.push(SnapshotRow::new("employee", self.id.uuid(), epoch, self.counts.accepted, body, at));
-                self.undurable += 1;
-                let (own, nobody) = (self.own.clone(), ExecutionId::from_uuid(self.id.uuid()));
-                let done = move |result| drop(own.tell(Message::Durable { execution: nobody, facts: 0, result }));
-                self.core.journal.submit(None, append, Box::new(done));
-            }
-            Err(error) => tracing::warn!(employee = %self.id, %error, "employee could not be encoded for its snapshot"),
-        }
+        let body = match codec::encode(&self.counts, codec::Mark { epoch, seq }) {
+            Ok(body) => body,
+            Err(error) => return tracing::warn!(employee = %self.id, %error, "employee could not be encoded for its snapshot"),
+        };
+        let mut append = new_append(self.org);
+        append.snapshots.push(SnapshotChange::Put(SnapshotRow {
+            org_id: self.org,
+            kind: snapshot_kind::EMPLOYEE.into(),
+            entity: self.id.uuid(),
+            epoch: epoch as i64,
+            seq: seq as i64,
+            body,
+            at,
+        }));
+        self.undurable += 1;
+        let (own, nobody) = (self.own.clone(), ExecutionId::from_uuid(self.id.uuid()));
+        let done = move |result| drop(own.tell(Message::Durable { execution: nobody, facts: 0, result }));
+        self.core.journal.submit(None, append, Box::new(done));
     }
 
     /// The introspection forgets what is not there any more; a broken actor's entry is kept for its restart.
@@ -267,4 +341,3 @@ impl State {
         self.core.vitals.remove_tree(&self.path);
     }
 }
-

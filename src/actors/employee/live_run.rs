@@ -10,7 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 use tokio::sync::oneshot;
@@ -31,7 +31,8 @@ pub struct FinishedRun {
 pub struct LiveRun {
     pub execution: ExecutionId,
     pub version: Arc<LoadedVersion>,
-    pub accepted: Arc<Fact>,
+    /// `None` for a run that was restored from a snapshot: it has begun.
+    pub accepted: Option<Arc<Fact>>,
     pub conversation: Option<String>,
     pub context: Arc<MemoryView>,
     /// `None` until its turn comes.
@@ -40,6 +41,8 @@ pub struct LiveRun {
     pub pure: HashSet<StepId>,
     /// Commands that wait for the commit of the fact that they follow from (`durability: step`), by the number of facts that must be durable.
     pub held: VecDeque<(u32, Vec<Command>)>,
+    /// Who decided, until the approval's row is closed.
+    pub decided: HashMap<StepId, (String, Option<String>)>,
     pub watchers: Vec<oneshot::Sender<FinishedRun>>,
     pub finished: Option<FinishedRun>,
     next_seq: u32,
@@ -55,7 +58,7 @@ impl LiveRun {
         org: OrgId,
         execution: ExecutionId,
         version: Arc<LoadedVersion>,
-        accepted: Arc<Fact>,
+        accepted: Option<Arc<Fact>>,
         conversation: Option<String>,
         context: Arc<MemoryView>,
     ) -> Self {
@@ -68,6 +71,7 @@ impl LiveRun {
             machine: None,
             pure: HashSet::new(),
             held: VecDeque::new(),
+            decided: HashMap::new(),
             watchers: Vec::new(),
             finished: None,
             next_seq: 0,
@@ -80,7 +84,13 @@ impl LiveRun {
     }
 
     /// As it is in the database: `facts` of them, the last snapshot after `snapshot_seq`.
-    pub fn restored(mut self, machine: Option<Run>, facts: u32, snapshot_seq: u32, status: RunStatus) -> Self {
+    pub fn restored(
+        mut self,
+        machine: Option<Run>,
+        facts: u32,
+        snapshot_seq: u32,
+        status: RunStatus,
+    ) -> Self {
         self.machine = machine;
         self.next_seq = facts;
         self.snapshot_seq = snapshot_seq;
@@ -88,19 +98,26 @@ impl LiveRun {
         self
     }
 
-    pub fn accepted_at(&self) -> Timestamp {
-        self.accepted.at()
-    }
     pub fn facts(&self) -> u32 {
         self.next_seq
     }
+    pub fn snapshot_seq(&self) -> u32 {
+        self.snapshot_seq
+    }
+
+    /// Its turn has come; said with the next commit, in one row with the acceptance if that is not written yet.
+    pub fn mark_started(&mut self, employee: EmployeeId, at: Timestamp) {
+        self.set_status(employee, RunStatus::Running, at, None, None);
+    }
+
     pub fn status(&self) -> RunStatus {
         self.status
     }
 
     /// Notes a fact for the journal.
     pub fn record(&mut self, fact: &Fact) {
-        let json = serde_json::to_vec(fact).expect("facts hold only JSON values and have string keys");
+        let json =
+            serde_json::to_vec(fact).expect("facts hold only JSON values and have string keys");
         self.facts.push(Bytes::from(json));
         self.next_seq += 1;
     }
@@ -112,18 +129,37 @@ impl LiveRun {
     }
 
     /// Notes a change of status, if it is one.
-    pub fn set_status(&mut self, employee: EmployeeId, status: RunStatus, at: Timestamp, waiting_on: Option<String>, error: Option<String>) {
+    pub fn set_status(
+        &mut self,
+        employee: EmployeeId,
+        status: RunStatus,
+        at: Timestamp,
+        waiting_on: Option<String>,
+        error: Option<String>,
+    ) {
         if self.status == status && status != RunStatus::Waiting {
             return;
         }
         self.status = status;
         let execution = self.execution;
-        self.run_append(employee, execution).status = Some(RunStatusChange { status, at, waiting_on, error });
+        self.run_append(employee, execution).status = Some(RunStatusChange {
+            status,
+            at,
+            waiting_on,
+            error,
+        });
     }
 
     pub fn run_append(&mut self, employee: EmployeeId, execution: ExecutionId) -> &mut RunAppend {
         self.dirty = true;
-        self.outbox.run.get_or_insert_with(|| RunAppend { execution, employee, insert: None, first_seq: 0, facts: Vec::new(), status: None })
+        self.outbox.run.get_or_insert_with(|| RunAppend {
+            execution,
+            employee,
+            insert: None,
+            first_seq: 0,
+            facts: Vec::new(),
+            status: None,
+        })
     }
 
     pub fn has_unwritten(&self) -> bool {
@@ -135,7 +171,9 @@ impl LiveRun {
 
     /// Whether enough happened since the last snapshot for a new one; if so, it is taken as taken.
     pub fn snapshot_due(&mut self) -> bool {
-        let due = self.next_seq - self.snapshot_seq >= SNAPSHOT_EVERY && self.machine.is_some() && self.finished.is_none();
+        let due = self.next_seq - self.snapshot_seq >= SNAPSHOT_EVERY
+            && self.machine.is_some()
+            && self.finished.is_none();
         if due {
             self.snapshot_seq = self.next_seq;
         }
@@ -154,6 +192,9 @@ impl LiveRun {
         }
         self.dirty = false;
         let org = self.outbox.org;
-        (std::mem::replace(&mut self.outbox, new_append(org)), next_seq)
+        (
+            std::mem::replace(&mut self.outbox, new_append(org)),
+            next_seq,
+        )
     }
 }

@@ -1,9 +1,11 @@
 //! What the employee remembers while it is awake: the layers that a new run reads, and the writes that are not yet durable.
 
 use crate::{
-    domain::{ContentHash, EmployeeId, ExecutionId, MemoryLayer, MemoryView, MemoryWrite, Timestamp},
+    domain::{
+        ContentHash, EmployeeId, ExecutionId, MemoryLayer, MemoryView, MemoryWrite, Timestamp,
+    },
     graph::StepId,
-    persistence::{BlobRow, MemoryChange},
+    persistence::{MemoryChange, MemoryOwner},
 };
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -19,32 +21,34 @@ struct Held {
 
 pub struct Memory {
     view: Arc<MemoryView>,
-    /// Address of the view in the blob store, once a run has pinned it.
-    pinned: Option<ContentHash>,
+    /// Address and bytes of the view, once a run has pinned it.
+    pinned: Option<(ContentHash, Bytes)>,
     held: VecDeque<Held>,
 }
 
 impl Memory {
     pub fn new(view: MemoryView) -> Self {
-        Self { view: Arc::new(view), pinned: None, held: VecDeque::new() }
+        Self {
+            view: Arc::new(view),
+            pinned: None,
+            held: VecDeque::new(),
+        }
     }
 
     pub fn view(&self) -> &Arc<MemoryView> {
         &self.view
     }
 
-    /// The view for a run that starts now, its address, and the blob if nobody has stored it since it changed.
-    pub fn pin(&mut self) -> (Arc<MemoryView>, Option<ContentHash>, Option<BlobRow>) {
+    /// The view for a run that starts now, and its address and bytes for the blob store; none of these if nothing is remembered.
+    pub fn pin(&mut self) -> (Arc<MemoryView>, Option<(ContentHash, Bytes)>) {
         if self.view.is_empty() {
-            return (self.view.clone(), None, None);
+            return (self.view.clone(), None);
         }
-        if let Some(hash) = self.pinned {
-            return (self.view.clone(), Some(hash), None);
-        }
-        let bytes = serde_json::to_vec(&*self.view).expect("memory holds JSON values with string keys");
-        let hash = ContentHash::of(&bytes);
-        self.pinned = Some(hash);
-        (self.view.clone(), Some(hash), Some(BlobRow { hash, body: Bytes::from(bytes) }))
+        let pinned = self.pinned.get_or_insert_with(|| {
+            let bytes = serde_json::to_vec(&*self.view).expect("memory holds JSON values with string keys");
+            (ContentHash::of(&bytes), Bytes::from(bytes))
+        });
+        (self.view.clone(), Some(pinned.clone()))
     }
 
     /// The rows for what a step asked to be remembered.
@@ -60,8 +64,7 @@ impl Memory {
         writes
             .iter()
             .map(|write| MemoryChange {
-                layer: write.layer,
-                owner: owner(employee, skill, write.layer),
+                place: owner(employee, skill, write.layer),
                 key: write.key.clone(),
                 value: (!write.value.is_null()).then(|| write.value.to_string()),
                 run: Some(execution),
@@ -72,8 +75,19 @@ impl Memory {
             .collect()
     }
 
-    pub fn hold_back(&mut self, execution: ExecutionId, facts: u32, writes: Vec<MemoryWrite>, skill: String) {
-        self.held.push_back(Held { execution, facts, writes, skill });
+    pub fn hold_back(
+        &mut self,
+        execution: ExecutionId,
+        facts: u32,
+        writes: Vec<MemoryWrite>,
+        skill: String,
+    ) {
+        self.held.push_back(Held {
+            execution,
+            facts,
+            writes,
+            skill,
+        });
     }
 
     /// The first `facts` facts of a run are durable: what they remember is what new runs see.
@@ -81,8 +95,9 @@ impl Memory {
         if self.held.is_empty() {
             return;
         }
-        let (due, left): (VecDeque<Held>, VecDeque<Held>) =
-            std::mem::take(&mut self.held).into_iter().partition(|held| held.execution == execution && held.facts <= facts);
+        let (due, left): (VecDeque<Held>, VecDeque<Held>) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|held| held.execution == execution && held.facts <= facts);
         self.held = left;
         for held in due {
             self.apply(&held.writes, Some(&held.skill));
@@ -95,7 +110,10 @@ impl Memory {
             let layer = match write.layer {
                 MemoryLayer::Employee => &mut view.employee_memory,
                 MemoryLayer::Org => &mut view.org_knowledge,
-                MemoryLayer::Skill => view.skill_contexts.entry(skill.unwrap_or_default().to_string()).or_default(),
+                MemoryLayer::Skill => view
+                    .skill_contexts
+                    .entry(skill.unwrap_or_default().to_string())
+                    .or_default(),
             };
             put(Arc::make_mut(layer), write);
         }
@@ -117,11 +135,11 @@ fn put(layer: &mut Map<String, Value>, write: &MemoryWrite) {
     }
 }
 
-/// The column `owner` of a memory row.
-pub fn owner(employee: EmployeeId, skill: &str, layer: MemoryLayer) -> String {
+/// Where a layer of an employee is kept.
+fn owner(employee: EmployeeId, skill: &str, layer: MemoryLayer) -> MemoryOwner {
     match layer {
-        MemoryLayer::Employee => employee.to_string(),
-        MemoryLayer::Skill => format!("{employee}/{skill}"),
-        MemoryLayer::Org => String::new(),
+        MemoryLayer::Employee => MemoryOwner::employee(employee),
+        MemoryLayer::Skill => MemoryOwner::skill(employee, skill),
+        MemoryLayer::Org => MemoryOwner::org(),
     }
 }

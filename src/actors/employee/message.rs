@@ -3,7 +3,7 @@
 use super::live_run::FinishedRun;
 use crate::{
     actors::{journal::JournalError, mailbox::Named, versions::LoadedVersion},
-    domain::{ContentHash, ExecutionId, MemoryWrite, Trigger},
+    domain::{ContentHash, ExecutionId, MemoryView, MemoryWrite, Trigger},
     graph::{Decision, StepError, StepId, StopKind, TimerKey},
     persistence::{AppendOutcome, EffectChange},
 };
@@ -92,7 +92,10 @@ pub struct StopMessage {
 
 /// What came of a step.
 pub enum StepResult {
-    Completed { output: Arc<Value>, remember: Vec<MemoryWrite> },
+    Completed {
+        output: Arc<Value>,
+        remember: Vec<MemoryWrite>,
+    },
     Failed(StepError),
     Parked(crate::graph::NamedWait),
 }
@@ -111,19 +114,39 @@ pub enum Message {
     Begin,
     Trigger(Box<TriggerMessage>),
     Answer(Box<StepAnswer>),
-    Timer { execution: ExecutionId, timer: TimerKey },
+    Timer {
+        execution: ExecutionId,
+        timer: TimerKey,
+    },
     Decide(Box<DecideMessage>),
     Event(Box<EventMessage>),
     /// A named wait is over.
-    Resume { execution: ExecutionId, step: StepId, reply: Reply<()> },
+    Resume {
+        execution: ExecutionId,
+        step: StepId,
+        reply: Reply<()>,
+    },
     Stop(Box<StopMessage>),
-    Watch { execution: ExecutionId, watcher: oneshot::Sender<FinishedRun> },
-    MicroAgentFailed { skill: u16, node: u16, culprit: Option<(ExecutionId, StepId)> },
-    Durable { execution: ExecutionId, facts: u32, result: Result<AppendOutcome, JournalError> },
+    Watch {
+        execution: ExecutionId,
+        watcher: oneshot::Sender<FinishedRun>,
+    },
+    MicroAgentFailed {
+        skill: u16,
+        node: u16,
+        culprit: Option<(ExecutionId, StepId)>,
+    },
+    Durable {
+        execution: ExecutionId,
+        facts: u32,
+        result: Result<AppendOutcome, JournalError>,
+    },
     /// New runs use this version from now on.
     NewVersion(Arc<LoadedVersion>),
     /// What it remembers was changed by somebody else.
     Remember(Vec<MemoryWrite>, Option<String>),
+    /// An undo is through; with what is remembered now and the trigger that caused it.
+    Reread(Option<(MemoryView, Box<TriggerMessage>)>),
     Idle,
 }
 
@@ -143,6 +166,7 @@ impl Named for Message {
             Message::Durable { .. } => "durable",
             Message::NewVersion(_) => "new_version",
             Message::Remember(..) => "remember",
+            Message::Reread(_) => "reread",
             Message::Idle => "idle",
         }
     }

@@ -24,6 +24,8 @@ pub struct Append {
     pub waits: Vec<WaitChange>,
     pub effects: Vec<EffectChange>,
     pub memory: Vec<MemoryChange>,
+    /// Runs whose writes to memory are taken back.
+    pub undo: Vec<(ExecutionId, Timestamp)>,
     pub snapshots: Vec<SnapshotChange>,
     pub fires: Vec<ScheduleFireRow>,
     pub schedules: Vec<ScheduleAdvance>,
@@ -42,6 +44,7 @@ impl Append {
             waits: Vec::new(),
             effects: Vec::new(),
             memory: Vec::new(),
+            undo: Vec::new(),
             snapshots: Vec::new(),
             fires: Vec::new(),
             schedules: Vec::new(),

@@ -89,6 +89,10 @@ async fn try_commit(
         .flat_map(|append| append.memory.iter().map(|change| (append.org, change)))
         .collect();
     memory::memory_write(inner, &changes).await?;
+    for (org, run, at) in live.iter().flat_map(|append| append.undo.iter().map(|(run, at)| (append.org, *run, *at))) {
+        memory::memory_undo_run(&mut tx, org, run, at).await?;
+    }
+    let inner = &mut tx.inner;
     let uses: Vec<_> = live
         .iter()
         .flat_map(|append| append.blobs.iter().map(|blob| blob_use(append, blob)))

@@ -1,0 +1,404 @@
+//! The engine as the rest of the program sees it: start it, tell it, stop it.
+
+use super::{
+    clock::Clock,
+    connector::ConnectorPool,
+    core::{Core, Settings},
+    employee::{
+        Accepted, DecideMessage, EmployeeError, FinishedRun, Message, StopMessage, TriggerMessage,
+    },
+    faults::Faults,
+    host::HostHandle,
+    interest::Interest,
+    journal::JournalHandle,
+    router::{self, Event, Routed},
+    schedules, sweeper,
+    timers::TimersHandle,
+    versions::Versions,
+    vitals::VitalsRegistry,
+};
+use crate::{
+    connect::{CallerConfig, Catalog, HttpCaller, Sealer},
+    domain::{ContentHash, EmployeeId, ExecutionId, OrgId, Timestamp, Trigger},
+    graph::{Decision, StepId, StopKind},
+    persistence::{self, Db, DbError, Fence, WaitRow, waits_find},
+};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use std::sync::Arc;
+use tenure_cluster::{NodeIdentity, OneNode};
+use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
+
+/// What an engine is started with.
+pub struct EngineConfig {
+    pub db: Db,
+    pub node_id: Uuid,
+    pub address: String,
+    pub catalog: Arc<Catalog>,
+    pub sealer: Arc<Sealer>,
+    pub clock: Clock,
+    pub settings: Settings,
+    pub faults: Faults,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the database: {0}")]
+    Db(#[from] DbError),
+    #[error("an actor did not start: {0}")]
+    Actor(#[from] ractor::SpawnErr),
+    #[error("the http client: {0}")]
+    Http(#[from] crate::connect::client::CallerError),
+}
+
+/// A trigger for one employee.
+pub struct TriggerRequest {
+    pub trigger: Trigger,
+    pub conversation: Option<String>,
+    pub skill: Option<String>,
+    /// Source and key; a second trigger with both the same gets the first one's run.
+    pub dedupe: Option<(String, String)>,
+}
+
+/// A person's decision.
+pub struct DecisionRequest {
+    pub execution: ExecutionId,
+    pub step: StepId,
+    pub decision: Decision,
+    pub arguments_hash: ContentHash,
+    pub by: String,
+    pub comment: Option<String>,
+}
+
+/// A running engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    core: Arc<Core>,
+    root: ActorRef<()>,
+}
+
+impl Engine {
+    /// Takes the node's place in the database, starts the actors, and takes up every unfinished run.
+    ///
+    /// # Errors
+    /// If the database or an actor is not to be had; nothing is left running then.
+    pub async fn start(config: EngineConfig) -> Result<Self, StartError> {
+        let EngineConfig {
+            db,
+            node_id,
+            address,
+            catalog,
+            sealer,
+            clock,
+            settings,
+            faults,
+        } = config;
+        let incarnation = register(&db, node_id, &address, &settings).await?;
+        let fence = Fence {
+            node_id,
+            incarnation,
+        };
+        let identity = NodeIdentity {
+            node_id,
+            incarnation: incarnation.unsigned_abs(),
+        };
+        let placement = Arc::new(OneNode::new(identity));
+        let vitals = VitalsRegistry::default();
+        vitals.register("node", "node", None, 0);
+        let (root, _) = Actor::spawn(None, NodeSupervisor, ()).await?;
+        let journal = JournalHandle::spawn(root.get_cell(), db.clone(), fence, &vitals).await?;
+        let core = Arc::new(Core {
+            clock,
+            db,
+            vitals,
+            versions: Versions::new(catalog.clone()),
+            catalog,
+            placement: placement.clone(),
+            journal,
+            settings,
+            sealer,
+            faults,
+            interest: Interest::default(),
+            host: Default::default(),
+            timers: Default::default(),
+            connectors: Default::default(),
+        });
+        let http = HttpCaller::new(&CallerConfig::default())?;
+        let _ = core
+            .connectors
+            .set(ConnectorPool::spawn(root.get_cell(), core.clone(), http).await?);
+        let _ = core
+            .host
+            .set(HostHandle::spawn(root.get_cell(), core.clone()).await?);
+        let _ = core
+            .timers
+            .set(TimersHandle::spawn(root.get_cell(), core.clone()).await?);
+        core.interest.refresh(&core).await?;
+        sweeper::recover(&core).await?;
+        schedules::spawn(root.get_cell(), core.clone()).await?;
+        tokio::spawn(sweeper::run(core.clone(), fence));
+        tokio::spawn(stop_when_fenced(
+            core.journal.fenced(),
+            placement,
+            root.clone(),
+        ));
+        Ok(Self { core, root })
+    }
+
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+    pub fn now(&self) -> Timestamp {
+        self.core.clock.now()
+    }
+
+    /// Hands a trigger to an employee; returns when it is durable.
+    ///
+    /// # Errors
+    /// Why it was not taken.
+    pub async fn trigger(
+        &self,
+        org: OrgId,
+        employee: EmployeeId,
+        request: TriggerRequest,
+    ) -> Result<Accepted, EmployeeError> {
+        self.send_trigger(org, employee, request, None).await
+    }
+
+    /// The same, and a channel that gives the run when it has ended. It closes without one if the run was a duplicate or the employee
+    /// broke down meanwhile: then the database knows.
+    ///
+    /// # Errors
+    /// Why it was not taken.
+    pub async fn trigger_and_watch(
+        &self,
+        org: OrgId,
+        employee: EmployeeId,
+        request: TriggerRequest,
+    ) -> Result<(Accepted, oneshot::Receiver<FinishedRun>), EmployeeError> {
+        let (watcher, finished) = oneshot::channel();
+        let accepted = self
+            .send_trigger(org, employee, request, Some(watcher))
+            .await?;
+        Ok((accepted, finished))
+    }
+
+    async fn send_trigger(
+        &self,
+        org: OrgId,
+        employee: EmployeeId,
+        request: TriggerRequest,
+        watcher: Option<oneshot::Sender<FinishedRun>>,
+    ) -> Result<Accepted, EmployeeError> {
+        let TriggerRequest {
+            trigger,
+            conversation,
+            skill,
+            dedupe,
+        } = request;
+        self.ask(org, employee, |reply| {
+            Message::Trigger(Box::new(TriggerMessage {
+                trigger,
+                conversation,
+                skill,
+                dedupe,
+                reply,
+                watcher,
+            }))
+        })
+        .await
+    }
+
+    /// Hands an event to every employee, skill and waiting run that it concerns.
+    ///
+    /// # Errors
+    /// If it could not be found out whom it concerns; nobody was told then.
+    pub async fn route(&self, org: OrgId, event: Event) -> Result<Routed, DbError> {
+        router::route(&self.core, org, event).await
+    }
+
+    /// # Errors
+    /// If the approval is not pending any more or other arguments were meant.
+    pub async fn decide(
+        &self,
+        org: OrgId,
+        employee: EmployeeId,
+        request: DecisionRequest,
+    ) -> Result<(), EmployeeError> {
+        let DecisionRequest {
+            execution,
+            step,
+            decision,
+            arguments_hash,
+            by,
+            comment,
+        } = request;
+        self.ask(org, employee, |reply| {
+            Message::Decide(Box::new(DecideMessage {
+                execution,
+                step,
+                decision,
+                arguments_hash,
+                by,
+                comment,
+                reply,
+            }))
+        })
+        .await
+    }
+
+    /// Stops a run with everything below it; returns when that is durable.
+    ///
+    /// # Errors
+    /// If the run is not open.
+    pub async fn cancel(
+        &self,
+        org: OrgId,
+        employee: EmployeeId,
+        execution: ExecutionId,
+        by: String,
+        reason: Option<String>,
+    ) -> Result<(), EmployeeError> {
+        let kind = StopKind::Cancelled;
+        self.ask(org, employee, |reply| {
+            Message::Stop(Box::new(StopMessage {
+                execution,
+                kind,
+                by,
+                reason,
+                reply,
+            }))
+        })
+        .await
+    }
+
+    /// Ends a named wait: the step starts again.
+    ///
+    /// # Errors
+    /// `NotPending` if it waits no more.
+    pub async fn resume(
+        &self,
+        org: OrgId,
+        employee: EmployeeId,
+        execution: ExecutionId,
+        step: StepId,
+    ) -> Result<(), EmployeeError> {
+        self.ask(org, employee, |reply| Message::Resume {
+            execution,
+            step,
+            reply,
+        })
+        .await
+    }
+
+    /// A connection came, changed or went: its connector starts anew, and the runs that waited for one go on.
+    ///
+    /// # Errors
+    /// If the waiting runs could not be read; they go on with the next change.
+    pub async fn connection_changed(
+        &self,
+        org: OrgId,
+        integration: &str,
+        id: crate::domain::ConnectionId,
+    ) -> Result<usize, DbError> {
+        self.core.connectors().changed(org, integration, id);
+        self.end_named_wait(org, "connection", integration).await
+    }
+
+    /// Wakes the runs in a named wait for `on`; gives their number.
+    ///
+    /// # Errors
+    /// If they could not be read.
+    pub async fn end_named_wait(&self, org: OrgId, kind: &str, on: &str) -> Result<usize, DbError> {
+        let mut tx = self.core.db.begin_read(org).await?;
+        let waits: Vec<WaitRow> =
+            waits_find(&mut tx, &super::employee::named_wait_event(kind, on)).await?;
+        drop(tx);
+        let mut resumed = 0;
+        for wait in waits {
+            let Ok(step) = wait.step.parse::<StepId>() else {
+                continue;
+            };
+            match self.resume(org, wait.employee_id, wait.run_id, step).await {
+                Ok(()) => resumed += 1,
+                Err(error) => {
+                    tracing::debug!(run = %wait.run_id, %error, "run did not wait any more")
+                }
+            }
+        }
+        Ok(resumed)
+    }
+
+    async fn ask<T>(
+        &self,
+        org: OrgId,
+        employee: EmployeeId,
+        message: impl FnOnce(oneshot::Sender<Result<T, EmployeeError>>) -> Message,
+    ) -> Result<T, EmployeeError> {
+        let (reply, answer) = oneshot::channel();
+        self.core.host().tell(org, employee, message(reply));
+        answer.await.unwrap_or(Err(EmployeeError::Stopped))
+    }
+
+    /// Stops the actors. What they have not written did not happen and is done after the next start.
+    pub async fn stop(&self) {
+        let _ = self
+            .root
+            .stop_children_and_wait(None, Some(std::time::Duration::from_secs(5)))
+            .await;
+        self.root.stop(None);
+    }
+}
+
+async fn register(
+    db: &Db,
+    node_id: Uuid,
+    address: &str,
+    settings: &Settings,
+) -> Result<i64, DbError> {
+    let mut tx = db.begin_system("a node starts").await?;
+    let lease = persistence::clock(&mut tx).await?.after(settings.lease);
+    let incarnation = persistence::node_register(&mut tx, node_id, "node", address, lease).await?;
+    tx.commit().await?;
+    Ok(incarnation)
+}
+
+/// Another life of this node writes now: this one must not act any more.
+async fn stop_when_fenced(
+    mut fenced: watch::Receiver<bool>,
+    placement: Arc<OneNode>,
+    root: ActorRef<()>,
+) {
+    if fenced.wait_for(|fenced| *fenced).await.is_ok() {
+        tracing::error!("another incarnation of this node has taken over, its actors are stopped");
+        placement.fence();
+        root.stop_children(None);
+    }
+}
+
+/// The root of the tree. What stands directly below it holds no state of its own that is not in the database, and each of them is
+/// needed by all the others: if one breaks down the process ends and starts again from the journal.
+struct NodeSupervisor;
+
+impl Actor for NodeSupervisor {
+    type Msg = ();
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<()>, _: ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<()>,
+        event: SupervisionEvent,
+        _: &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        if let SupervisionEvent::ActorFailed(who, why) = event {
+            tracing::error!(actor = ?who.get_id(), %why, "a pillar of the node broke down, the process ends");
+            std::process::exit(70);
+        }
+        Ok(())
+    }
+}

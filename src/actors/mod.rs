@@ -1,0 +1,31 @@
+//! Actors: one a file. `engine` is the way in; every actor is below the node supervisor and can be seen in `vitals`.
+
+mod append;
+pub mod clock;
+pub mod connector;
+pub mod core;
+mod effects;
+pub mod employee;
+pub mod engine;
+pub mod faults;
+mod host;
+pub mod inspect;
+mod interest;
+mod journal;
+mod loader;
+mod mailbox;
+mod micro_agent;
+mod offers;
+pub mod router;
+pub mod schedules;
+mod skill;
+mod sweeper;
+mod timers;
+pub mod versions;
+pub mod vitals;
+
+pub use clock::Clock;
+pub use core::{Core, Settings};
+pub use engine::{DecisionRequest, Engine, EngineConfig, StartError, TriggerRequest};
+pub use faults::{FaultPoint, Faults};
+pub use journal::JournalError;

@@ -1,0 +1,66 @@
+//! Conditions of subscriptions: expressions over `event` (the payload) and `trigger` (its type and source), outside of any run.
+
+use super::{
+    expr::{EvalError, Expr},
+    scope::{Data, Names},
+};
+use crate::domain::{ExecutionId, MemoryView, Timestamp, Trigger};
+use serde_json::Value;
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// A checked expression of a subscription.
+pub struct EventExpr(Expr);
+
+impl EventExpr {
+    /// # Errors
+    /// One sentence that says what is wrong and what would be right.
+    pub fn compile(source: &str) -> Result<Self, String> {
+        let names = Names { steps: &HashMap::new(), output: false, item: Some("event") };
+        Expr::compile(source, &names).map(Self)
+    }
+
+    /// # Errors
+    /// If the event has not what the expression names.
+    pub fn evaluate(&self, trigger: &Trigger) -> Result<Value, EvalError> {
+        let memory = MemoryView::default();
+        self.0.evaluate(&Data {
+            trigger,
+            execution: ExecutionId::from_uuid(Uuid::nil()),
+            at: Timestamp::default(),
+            input: &trigger.payload,
+            skills: &Default::default(),
+            nodes: &Default::default(),
+            ids: [&[], &[]],
+            memory: &memory,
+            skill: None,
+            output: None,
+            item: Some((&trigger.payload, 0)),
+            item_name: "event",
+        })
+    }
+
+    /// Whether the condition holds; an event that lacks what it names does not meet it.
+    pub fn holds(&self, trigger: &Trigger) -> bool {
+        self.evaluate(trigger).is_ok_and(|value| value == Value::Bool(true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::TriggerType;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    #[test]
+    fn conditions_see_the_payload_and_the_source() {
+        let trigger = Trigger { kind: TriggerType::ExternalEvent, payload: Arc::new(json!({"amount": 7})), source: "hook:shop/x".into() };
+        let holds = |text: &str| EventExpr::compile(text).expect("compiles").holds(&trigger);
+        assert!(holds("event.amount > 5 && trigger.source == 'hook:shop/x'"));
+        assert!(!holds("event.amount > 9"));
+        assert!(!holds("event.missing == 1"), "what is not there is no match");
+        assert!(EventExpr::compile("event.amount >").is_err());
+        assert!(EventExpr::compile("steps.n1.output == 1").is_err());
+    }
+}
