@@ -16,6 +16,7 @@ pub mod book;
 pub mod call;
 pub mod faults;
 mod gmail;
+mod lex;
 mod mail;
 mod query;
 mod quickbooks;

@@ -6,6 +6,7 @@
 //!   [orderby Field [asc | desc], …] [startposition N] [maxresults N]
 //! ```
 
+use super::lex::{Token, name, tokens};
 use serde_json::Value;
 use std::cmp::Ordering;
 
@@ -39,13 +40,6 @@ pub(super) enum Operator {
     GreaterOrEqual,
     Like,
     In,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Token {
-    Word(String),
-    Literal(String),
-    Sign(&'static str),
 }
 
 impl Query {
@@ -319,58 +313,6 @@ impl Parser {
         let found = self.peek().map_or("the end".to_owned(), name);
         format!("expected {what}, found {found}")
     }
-}
-
-fn name(token: &Token) -> String {
-    match token {
-        Token::Word(word) => word.clone(),
-        Token::Literal(text) => format!("'{text}'"),
-        Token::Sign(sign) => (*sign).to_owned(),
-    }
-}
-
-fn tokens(text: &str) -> Result<Vec<Token>, String> {
-    const SIGNS: [&str; 9] = ["<=", ">=", "<", ">", "=", "(", ")", ",", "*"];
-    let (mut found, mut rest) = (Vec::new(), text.trim_start());
-    while let Some(first) = rest.chars().next() {
-        if first == '\'' {
-            let (literal, after) = literal(&rest[1..])?;
-            found.push(Token::Literal(literal));
-            rest = after;
-        } else if let Some(sign) = SIGNS.into_iter().find(|sign| rest.starts_with(sign)) {
-            found.push(Token::Sign(sign));
-            rest = &rest[sign.len()..];
-        } else {
-            let end = rest
-                .find(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_')
-                .unwrap_or(rest.len());
-            if end == 0 {
-                return Err(format!("unexpected character {first}"));
-            }
-            found.push(Token::Word(rest[..end].to_owned()));
-            rest = &rest[end..];
-        }
-        rest = rest.trim_start();
-    }
-    Ok(found)
-}
-
-/// The text up to the closing quote, a backslash taken away before a quote or a backslash; and what follows.
-fn literal(text: &str) -> Result<(String, &str), String> {
-    let (mut literal, mut characters) = (String::new(), text.char_indices());
-    while let Some((place, character)) = characters.next() {
-        match character {
-            '\'' => return Ok((literal, &text[place + 1..])),
-            '\\' => literal.push(
-                characters
-                    .next()
-                    .ok_or("a value without its closing quote")?
-                    .1,
-            ),
-            other => literal.push(other),
-        }
-    }
-    Err("a value without its closing quote".into())
 }
 
 #[cfg(test)]
