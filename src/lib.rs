@@ -4,5 +4,4 @@ pub mod actors;
 pub mod connect;
 pub mod domain;
 pub mod graph;
-pub mod persistence;
-pub mod telemetry;
+pub mod sandbox;

@@ -171,7 +171,7 @@ pub(crate) fn fill(
     }
     let headers = fill_fields(&template.headers, scope)?
         .into_iter()
-        .map(|(name, value)| Ok((header_value(&name, value).map(|value| (name, value)))?))
+        .map(|(name, value)| header_value(&name, value).map(|value| (name, value)))
         .collect::<Result<_, BadParams>>()?;
     let body = match &template.body {
         None => None,

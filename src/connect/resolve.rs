@@ -42,6 +42,8 @@ pub(crate) struct Probe {
     pub settle: Duration,
     pub margin: Duration,
     pub lookup: Option<Lookup>,
+    /// Another request of the listing, where its value is given.
+    pub instead: Option<(Template, RequestTemplate)>,
     pub listing: Listing,
 }
 
@@ -174,6 +176,17 @@ impl Question {
         }
     }
 
+    fn template(
+        &self,
+        lookup: Option<&Value>,
+        scope: &Scope,
+    ) -> Result<&RequestTemplate, BadParams> {
+        match (lookup, &self.probe.instead) {
+            (Some(_), Some((given, request))) if given.render(scope)?.is_some() => Ok(request),
+            _ => Ok(&self.listing(lookup).request),
+        }
+    }
+
     fn ask(
         self: Arc<Self>,
         lookup: Option<Value>,
@@ -187,8 +200,8 @@ impl Question {
             write: false,
             output: None,
         });
-        let template = &self.listing(lookup.as_ref()).request;
         let scope = self.scope(lookup.as_ref(), cursor, None);
+        let template = self.template(lookup.as_ref(), &scope)?;
         let request = fill(template, &self.capability, &self.account, &scope, answer)?;
         Ok(ShapedProbe {
             request,

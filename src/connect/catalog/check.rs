@@ -199,6 +199,16 @@ fn probe(file: &ProbeFile, paths: &Paths) -> Result<Probe, String> {
             .as_ref()
             .map(|described| lookup(described, paths))
             .transpose()?,
+        instead: file
+            .instead
+            .as_ref()
+            .map(|instead| {
+                Ok::<_, String>((
+                    paths.text(&instead.given)?,
+                    request(&instead.request, paths)?,
+                ))
+            })
+            .transpose()?,
         listing: Listing {
             request: request(&file.request, paths)?,
             items: file.items.clone(),

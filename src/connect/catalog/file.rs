@@ -156,11 +156,19 @@ pub(super) struct ProbeFile {
     pub margin_seconds: u64,
     pub lookup: Option<LookupFile>,
     pub request: RequestFile,
+    pub instead: Option<InsteadFile>,
     pub items: String,
     #[serde(rename = "match")]
     pub matches: Option<MatchFile>,
     pub take: Value,
     pub cursor: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InsteadFile {
+    pub given: String,
+    pub request: RequestFile,
 }
 
 #[derive(Debug, Deserialize)]

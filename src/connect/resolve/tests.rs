@@ -58,7 +58,7 @@ fn a_message_is_looked_for_in_the_channels_history() {
     assert_eq!(probe.not_before, Timestamp::from_millis(1_000_002_500));
     assert_eq!(
         probe.request.url.as_str(),
-        "http://127.0.0.1:9/api/conversations.history?channel=C123&include_all_metadata=true&limit=200&oldest=999880.500000"
+        "http://127.0.0.1:9/api/conversations.history?channel=C123&include_all_metadata=true&limit=999&oldest=999880.500000"
     );
     assert!(!probe.request.write);
     assert!(matches!(
@@ -154,4 +154,18 @@ fn a_mail_is_looked_for_by_its_message_id() {
         ProbeReading::Happened(output) => assert_eq!(output, json!({"id": "m1", "threadId": "t1"})),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn an_answer_in_a_thread_is_looked_for_in_the_thread() {
+    let arguments = json!({"channel": "#finance", "text": "t", "thread_ts": "1.000002"});
+    let first = probe("slack.chat.post", arguments);
+    assert_eq!(first.request.url.path(), "/api/conversations.list");
+    let second = next(first.read(&json!({"channels": [{"id": "C2", "name": "finance"}]})));
+    assert_eq!(second.request.url.path(), "/api/conversations.replies");
+    assert!(second.request.url.query().unwrap().contains("ts=1.000002"));
+    assert!(matches!(
+        second.read(&json!({"messages": [message("tnr_key")]})),
+        ProbeReading::Happened(_)
+    ));
 }

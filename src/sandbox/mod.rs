@@ -1,0 +1,186 @@
+//! The providers of `tenure dev`: Slack, QuickBooks and Gmail as real HTTP, with their own paths, shapes and errors, so that an
+//! employee can work, and be tested, without an account anywhere.
+//!
+//! Every request is written to a record before it is answered, and the record is all the state there is: it is read again
+//! at start, so that the sandbox remembers what it was told when its process is killed. `POST /faults` makes it fail on purpose.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`routes`] | the HTTP surface: providers, `/record`, `/faults` |
+//! | [`book`] | the one thread that owns the state and writes the record |
+//! | [`record`] | the file, and reading it again |
+//! | [`world`] | what the providers know; `slack`, `quickbooks`, `gmail` answer from it |
+//! | [`socket`] | connections that can be cut without an answer |
+
+pub mod book;
+pub mod call;
+pub mod faults;
+mod gmail;
+mod lex;
+mod mail;
+mod query;
+mod quickbooks;
+pub mod record;
+pub mod routes;
+mod seed;
+mod slack;
+mod socket;
+mod urlencoded;
+pub mod world;
+
+#[cfg(test)]
+mod tests;
+
+pub use call::Provider;
+pub use faults::{Fault, FaultKind};
+pub use seed::REALM_ID;
+
+use crate::connect::{Account, Quota};
+use book::Book;
+use chrono::NaiveDate;
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long a shutdown waits for answers that are under way.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    #[error("the sandbox cannot listen on {address}")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the sandbox's record {path}")]
+    Record {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// A line that is not the last one cannot be read.
+    #[error("the sandbox's record {path} is damaged at line {line}; remove it to start anew")]
+    Damaged { path: PathBuf, line: u64 },
+}
+
+/// An account at a sandbox provider, as a connection would hold it.
+#[derive(Clone, Debug)]
+pub struct SandboxAccount {
+    /// The integration's id in the catalog.
+    pub integration: &'static str,
+    pub account: Account,
+    pub token: SecretString,
+}
+
+/// The accounts of the sandbox that serves at `url`. Their quota is generous: the sandbox does not count.
+pub fn accounts_at(url: &str) -> Vec<SandboxAccount> {
+    let quota = Quota {
+        requests: 100_000,
+        per_seconds: 1,
+        burst: 100_000,
+    };
+    let account = |provider: Provider| {
+        let mut data = Map::new();
+        if provider == Provider::Quickbooks {
+            data.insert("realm_id".into(), Value::String(REALM_ID.into()));
+        }
+        let base_url = format!("{}/{}", url.trim_end_matches('/'), provider.name());
+        SandboxAccount {
+            integration: provider.name(),
+            account: Account {
+                base_url,
+                data,
+                quota: Some(quota),
+            },
+            token: provider.token().into(),
+        }
+    };
+    Provider::ALL.into_iter().map(account).collect()
+}
+
+/// The sandbox; see [`Sandbox::start`].
+pub struct Sandbox;
+
+/// A sandbox that is running. Dropping it stops it at once.
+#[derive(Debug)]
+pub struct SandboxHandle {
+    address: SocketAddr,
+    stop: CancellationToken,
+    server: Option<JoinHandle<()>>,
+    book: Book,
+}
+
+impl Sandbox {
+    /// Listens on `listen` (port 0: any) and keeps the record in `data_dir`. The demo invoices' dates count from `today`.
+    ///
+    /// # Errors
+    /// The address is taken, or the record cannot be opened or read.
+    pub async fn start(
+        listen: SocketAddr,
+        data_dir: PathBuf,
+        today: NaiveDate,
+    ) -> Result<SandboxHandle, SandboxError> {
+        let open = tokio::task::spawn_blocking(move || Book::open(&data_dir, today));
+        let book = open.await.map_err(|error| SandboxError::Record {
+            path: "record".into(),
+            source: io::Error::other(error),
+        })??;
+        let failed = |source| SandboxError::Listen {
+            address: listen,
+            source,
+        };
+        let listener = tokio::net::TcpListener::bind(listen)
+            .await
+            .map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let stop = CancellationToken::new();
+        let router = routes::router(book.clone(), stop.clone());
+        let service = router.into_make_service_with_connect_info::<socket::Switch>();
+        let stopped = stop.clone().cancelled_owned();
+        let server = tokio::spawn(async move {
+            let serving = axum::serve(socket::CuttableListener(listener), service)
+                .with_graceful_shutdown(stopped);
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the sandbox stopped serving");
+            }
+        });
+        Ok(SandboxHandle {
+            address,
+            stop,
+            server: Some(server),
+            book,
+        })
+    }
+}
+
+impl SandboxHandle {
+    /// `http://` and the address, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn accounts(&self) -> Vec<SandboxAccount> {
+        accounts_at(&self.url())
+    }
+
+    /// Stops taking requests, lets those under way end (a second at most; those that hang are cut).
+    pub async fn shutdown(mut self) {
+        self.stop.cancel();
+        if let Some(server) = self.server.take() {
+            let abort = server.abort_handle();
+            if tokio::time::timeout(SHUTDOWN_GRACE, server).await.is_err() {
+                abort.abort();
+            }
+        }
+        self.book.close().await;
+    }
+}
+
+impl Drop for SandboxHandle {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
