@@ -321,10 +321,11 @@ async fn exchange(
     connection: &Connection,
     call: &CallRequest,
 ) -> Answer {
+    let id = connection.id.to_string();
     let name = SecretName {
         org: connection.org,
         kind: "connection",
-        id: connection.id.uuid(),
+        id: &id,
     };
     let token = core
         .sealer

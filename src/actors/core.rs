@@ -1,9 +1,8 @@
 //! What every actor of a node shares.
 
 use super::{
-    clock::Clock, connector::ConnectorPool, faults::Faults,
-    host::HostHandle, interest::Interest, journal::JournalHandle, timers::TimersHandle, versions::Versions,
-    vitals::VitalsRegistry,
+    clock::Clock, connector::ConnectorPool, faults::Faults, host::HostHandle, interest::Interest,
+    journal::JournalHandle, timers::TimersHandle, versions::Versions, vitals::VitalsRegistry,
 };
 use crate::{
     connect::{Catalog, Sealer},

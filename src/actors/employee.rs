@@ -16,12 +16,12 @@ mod runs;
 
 pub use handle::{EmployeeHandle, EmployeeMailbox};
 pub use lifecycle::{EmployeeState, Woken, WokenRun};
-pub use runs::named_wait_event;
 pub use live_run::FinishedRun;
 pub use message::{
     Accepted, DecideMessage, EmployeeError, EventMessage, Message, Reply, StepAnswer, StepResult,
     StopMessage, TriggerMessage,
 };
+pub use runs::named_wait_event;
 
 use super::{
     core::Core,

@@ -390,12 +390,7 @@ impl Host {
         crate::telemetry::quarantined();
         let result = async {
             let mut tx = self.core.db.begin(org).await?;
-            employee_set_status(
-                &mut tx,
-                employee,
-                EmployeeStatus::Quarantined, at
-            )
-            .await?;
+            employee_set_status(&mut tx, employee, EmployeeStatus::Quarantined, at).await?;
             tx.commit().await
         };
         match result.await {

@@ -51,7 +51,7 @@ pub async fn inspect(
         let last = page.len() < PAGE as usize;
         for fact in page {
             facts.push(
-                serde_json::from_slice(&fact.json).map_err(|error| broken(error.to_string()))?,
+                serde_json::from_str(&fact.json).map_err(|error| broken(error.to_string()))?,
             );
         }
         if last {

@@ -354,7 +354,11 @@ async fn commit_with_patience(
 }
 
 /// `unsure` stays set once the database was away: the batch may have been committed before its answer was lost.
-async fn commit_part(shared: &Shared, part: &[Append], unsure: &mut bool) -> Result<Vec<AppendOutcome>, JournalError> {
+async fn commit_part(
+    shared: &Shared,
+    part: &[Append],
+    unsure: &mut bool,
+) -> Result<Vec<AppendOutcome>, JournalError> {
     let mut pause = RETRY_FIRST;
     loop {
         let started = std::time::Instant::now();
@@ -369,12 +373,18 @@ async fn commit_part(shared: &Shared, part: &[Append], unsure: &mut bool) -> Res
             }
             // The connection may have been lost after the commit: then the rows that are in the way are our own.
             Err(CommitError::Stale { .. }) if part.len() == 1 => {
-                let written = *unsure && matches!(persistence::already_written(&shared.db, &part[0]).await, Ok(true));
+                let written = *unsure
+                    && matches!(
+                        persistence::already_written(&shared.db, &part[0]).await,
+                        Ok(true)
+                    );
                 let run = part[0].run.as_ref().map(|run| run.execution);
                 return match (written, run) {
                     (true, _) => Ok(vec![AppendOutcome::Durable]),
                     (false, Some(run)) => Err(JournalError::Stale(run)),
-                    (false, None) => Err(JournalError::Rejected("stale append without a run".into())),
+                    (false, None) => {
+                        Err(JournalError::Rejected("stale append without a run".into()))
+                    }
                 };
             }
             Err(CommitError::Db(error)) if error.is_transient() => {

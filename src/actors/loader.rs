@@ -168,25 +168,46 @@ fn wake_run(
     open: OpenRun,
     version: &mut impl FnMut(i32) -> Result<Arc<LoadedVersion>, EmployeeError>,
 ) -> Result<WokenRun, EmployeeError> {
-    let OpenRun { run, snapshot, facts, blobs } = open;
+    let OpenRun {
+        run,
+        snapshot,
+        facts,
+        blobs,
+    } = open;
     let version = version(run.version)?;
     let execution = run.id;
     let broken = |error: String| not_woken(format!("run {execution}: {error}"));
-    let parse = |json: &[u8]| serde_json::from_slice::<Fact>(json).map_err(|error| broken(error.to_string()));
-    let snapshot_seq = snapshot.as_ref().map_or(0, |snapshot| u32::try_from(snapshot.seq).unwrap_or(0));
+    let parse = |json: &str| {
+        serde_json::from_str::<Fact>(json).map_err(|error| broken(error.to_string()))
+    };
+    let snapshot_seq = snapshot
+        .as_ref()
+        .map_or(0, |snapshot| u32::try_from(snapshot.seq).unwrap_or(0));
     let count = facts.last().map_or(snapshot_seq, |fact| fact.seq + 1);
     let (mut accepted, mut context) = (None, Arc::new(MemoryView::default()));
     let mut machine = match snapshot {
         Some(snapshot) => {
-            let (state, _) = codec::decode::<RunState>(&snapshot.body).map_err(|error| broken(error.to_string()))?;
+            let (state, _) = codec::decode::<RunState>(&snapshot.body)
+                .map_err(|error| broken(error.to_string()))?;
             Some(Run::restore(version.plan.clone(), state))
         }
         None => {
-            let first = facts.first().filter(|fact| fact.seq == 0).ok_or_else(|| broken("its first fact is missing".into()))?;
+            let first = facts
+                .first()
+                .filter(|fact| fact.seq == 0)
+                .ok_or_else(|| broken("its first fact is missing".into()))?;
             let fact = Arc::new(parse(&first.json)?);
-            if let Fact::Accepted { context: Some(hash), .. } = &*fact {
-                let body = blobs.get(hash).ok_or_else(|| broken(format!("its memory {hash} is missing")))?;
-                context = Arc::new(serde_json::from_slice(body).map_err(|error| broken(error.to_string()))?);
+            if let Fact::Accepted {
+                context: Some(hash),
+                ..
+            } = &*fact
+            {
+                let body = blobs
+                    .get(hash)
+                    .ok_or_else(|| broken(format!("its memory {hash} is missing")))?;
+                context = Arc::new(
+                    serde_json::from_slice(body).map_err(|error| broken(error.to_string()))?,
+                );
             }
             // Its turn has come if it did anything or was said to be at work.
             let begun = run.status != RunStatus::Accepted || count > 1;
@@ -217,7 +238,11 @@ fn wake_run(
 ///
 /// # Errors
 /// If the database cannot be read.
-pub async fn read_memory(core: &Core, org: OrgId, employee: EmployeeId) -> Result<MemoryView, DbError> {
+pub async fn read_memory(
+    core: &Core,
+    org: OrgId,
+    employee: EmployeeId,
+) -> Result<MemoryView, DbError> {
     let mut tx = core.db.begin_system_read("memory after an undo").await?;
     let mut rows = memory_views(&mut tx, &[(org, employee)]).await?;
     Ok(memory_view(&rows.remove(&employee).unwrap_or_default()))

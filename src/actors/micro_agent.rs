@@ -170,8 +170,16 @@ impl MicroAgent {
             Ok(Work::Output { output, remember }) => {
                 self.answer(&job, StepResult::Completed { output, remember }, Vec::new())
             }
-            Ok(Work::Call { capability, connection, arguments }) => {
-                let call = effects::Call { capability, connection, arguments };
+            Ok(Work::Call {
+                capability,
+                connection,
+                arguments,
+            }) => {
+                let call = effects::Call {
+                    capability,
+                    connection,
+                    arguments,
+                };
                 let own = Mailbox::new(myself, state.vitals.clone());
                 let (core, employee, key) = (
                     self.core.clone(),

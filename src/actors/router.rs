@@ -65,7 +65,11 @@ pub async fn route(core: &Core, org: OrgId, event: Event) -> Result<Routed, DbEr
         };
         (subscriptions, waits)
     };
-    let trigger = Trigger { kind: event.kind, payload: event.payload.clone(), source: event.source.clone() };
+    let trigger = Trigger {
+        kind: event.kind,
+        payload: event.payload.clone(),
+        source: event.source.clone(),
+    };
     let mut routed = Routed::default();
     let told = subscriptions
         .into_iter()
@@ -90,11 +94,16 @@ pub async fn route(core: &Core, org: OrgId, event: Event) -> Result<Routed, DbEr
 
 /// Whether the subscription's condition holds. One that does not compile any more does not.
 fn concerns(row: &SubscriptionRow, trigger: &Trigger) -> bool {
-    row.when.as_deref().is_none_or(|when| EventExpr::compile(when).is_ok_and(|when| when.holds(trigger)))
+    row.when
+        .as_deref()
+        .is_none_or(|when| EventExpr::compile(when).is_ok_and(|when| when.holds(trigger)))
 }
 
 fn conversation(row: &SubscriptionRow, trigger: &Trigger) -> Option<String> {
-    let value = EventExpr::compile(row.conversation_key.as_deref()?).ok()?.evaluate(trigger).ok()?;
+    let value = EventExpr::compile(row.conversation_key.as_deref()?)
+        .ok()?
+        .evaluate(trigger)
+        .ok()?;
     match value {
         Value::String(text) => Some(text),
         Value::Null => None,

@@ -42,13 +42,10 @@ impl SkillHandle {
         Ok(Self(Mailbox::new(actor, vitals)))
     }
 
-    /// Gives a job to the micro-agent called `node`. False if the skill is gone; the job comes again after its restart.
-    pub fn start(&self, node: Arc<str>, job: Job) -> bool {
+    /// Gives a job to its micro-agent. False if the skill is gone; the job comes again after its restart.
+    pub fn start(&self, job: Job) -> bool {
         self.0
-            .tell(Message::Start {
-                node,
-                job: Box::new(job),
-            })
+            .tell(Message::Start(Box::new(job)))
             .is_ok()
     }
 
@@ -65,10 +62,7 @@ impl SkillHandle {
 }
 
 enum Message {
-    Start {
-        node: Arc<str>,
-        job: Box<Job>,
-    },
+    Start(Box<Job>),
     Cancel {
         execution: ExecutionId,
         step: StepId,
@@ -77,7 +71,7 @@ enum Message {
 impl Named for Message {
     fn name(&self) -> &'static str {
         match self {
-            Message::Start { .. } => "start",
+            Message::Start(_) => "start",
             Message::Cancel { .. } => "cancel",
         }
     }
@@ -116,15 +110,14 @@ impl Actor for Skill {
     ) -> Result<(), ActorProcessingErr> {
         let (message, _handling) = message.open(&state.vitals);
         match message {
-            Message::Start { node, job } => {
+            Message::Start(job) => {
                 self.0.core.faults.reach(FaultPoint::Skill {
                     execution: job.execution,
                 });
                 let agent = match state.agents.get(&job.step.node) {
                     Some(agent) => agent,
                     None => {
-                        self.spawn_agent(job.step.node, &node, &myself, state)
-                            .await?
+                        self.spawn_agent(job.step.node, job.context.node_name(), &myself, state).await?
                     }
                 };
                 // If it is just going down, its failure arrives next and the job comes again.

@@ -11,7 +11,7 @@ use crate::{
     },
     telemetry,
 };
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::time::{Instant, interval};
 
 const PAGE: u32 = 1_000;

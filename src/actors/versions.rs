@@ -41,7 +41,12 @@ impl LoadedVersion {
         execution: ExecutionId,
         context: &Arc<MemoryView>,
     ) -> (Run, Vec<Command>) {
-        Run::start(self.plan.clone(), accepted, execution, MemoryView::clone(context))
+        Run::start(
+            self.plan.clone(),
+            accepted,
+            execution,
+            MemoryView::clone(context),
+        )
     }
 }
 
@@ -80,7 +85,11 @@ impl Versions {
     /// # Errors
     /// Everything that is wrong with it, by node and field.
     pub fn compile(&self, spec: EmployeeSpec) -> Result<(Compiled, Vec<u8>), CompileErrors> {
-        let plan = graph::compile(&spec.graph, &spec.skill_graphs, &CatalogLookup(&self.catalog))?;
+        let plan = graph::compile(
+            &spec.graph,
+            &spec.skill_graphs,
+            &CatalogLookup(&self.catalog),
+        )?;
         let text = serde_json::to_vec(&spec).expect("a spec holds JSON values with string keys");
         let hash = ContentHash::of(&text);
         Ok((
@@ -103,8 +112,12 @@ impl Versions {
         }
         let spec: EmployeeSpec = serde_json::from_slice(text)
             .map_err(|source| VersionError::Unreadable { hash, source })?;
-        let plan = graph::compile(&spec.graph, &spec.skill_graphs, &CatalogLookup(&self.catalog))
-            .map_err(|errors| VersionError::NotCompiling { hash, errors })?;
+        let plan = graph::compile(
+            &spec.graph,
+            &spec.skill_graphs,
+            &CatalogLookup(&self.catalog),
+        )
+        .map_err(|errors| VersionError::NotCompiling { hash, errors })?;
         Ok(self.keep(Compiled {
             spec: Arc::new(spec),
             plan: Arc::new(plan),

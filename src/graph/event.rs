@@ -16,7 +16,11 @@ impl EventExpr {
     /// # Errors
     /// One sentence that says what is wrong and what would be right.
     pub fn compile(source: &str) -> Result<Self, String> {
-        let names = Names { steps: &HashMap::new(), output: false, item: Some("event") };
+        let names = Names {
+            steps: &HashMap::new(),
+            output: false,
+            item: Some("event"),
+        };
         Expr::compile(source, &names).map(Self)
     }
 
@@ -29,8 +33,8 @@ impl EventExpr {
             execution: ExecutionId::from_uuid(Uuid::nil()),
             at: Timestamp::default(),
             input: &trigger.payload,
-            skills: &Default::default(),
-            nodes: &Default::default(),
+            skills: &[],
+            nodes: &[],
             ids: [&[], &[]],
             memory: &memory,
             skill: None,
@@ -42,7 +46,8 @@ impl EventExpr {
 
     /// Whether the condition holds; an event that lacks what it names does not meet it.
     pub fn holds(&self, trigger: &Trigger) -> bool {
-        self.evaluate(trigger).is_ok_and(|value| value == Value::Bool(true))
+        self.evaluate(trigger)
+            .is_ok_and(|value| value == Value::Bool(true))
     }
 }
 
@@ -55,11 +60,18 @@ mod tests {
 
     #[test]
     fn conditions_see_the_payload_and_the_source() {
-        let trigger = Trigger { kind: TriggerType::ExternalEvent, payload: Arc::new(json!({"amount": 7})), source: "hook:shop/x".into() };
+        let trigger = Trigger {
+            kind: TriggerType::ExternalEvent,
+            payload: Arc::new(json!({"amount": 7})),
+            source: "hook:shop/x".into(),
+        };
         let holds = |text: &str| EventExpr::compile(text).expect("compiles").holds(&trigger);
         assert!(holds("event.amount > 5 && trigger.source == 'hook:shop/x'"));
         assert!(!holds("event.amount > 9"));
-        assert!(!holds("event.missing == 1"), "what is not there is no match");
+        assert!(
+            !holds("event.missing == 1"),
+            "what is not there is no match"
+        );
         assert!(EventExpr::compile("event.amount >").is_err());
         assert!(EventExpr::compile("steps.n1.output == 1").is_err());
     }

@@ -78,5 +78,5 @@ pub async fn already_written(db: &Db, append: &Append) -> Result<bool> {
     let Some(run) = append.run.as_ref().filter(|run| !run.facts.is_empty()) else { return Ok(false) };
     let mut tx = db.begin_read(append.org).await?;
     let stored = super::runs::run_journal(&mut tx, run.execution, run.first_seq, run.facts.len() as u32).await?;
-    Ok(stored.len() == run.facts.len() && stored.iter().zip(&run.facts).all(|(stored, fact)| stored.json == *fact))
+    Ok(stored.len() == run.facts.len() && stored.iter().zip(&run.facts).all(|(stored, fact)| stored.json.as_bytes() == fact.as_ref()))
 }

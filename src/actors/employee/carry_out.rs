@@ -9,8 +9,8 @@ use crate::{
         TimerKey,
     },
     persistence::{
-        AppendOutcome, ApprovalChange, ApprovalRow, ApprovalStatus, RunStatus, SnapshotChange, SnapshotRow, TimerChange, WaitChange,
-        WaitRow, codec, snapshot_kind,
+        AppendOutcome, ApprovalChange, ApprovalRow, ApprovalStatus, RunStatus, SnapshotChange,
+        SnapshotRow, TimerChange, WaitChange, WaitRow, codec, snapshot_kind,
     },
 };
 use uuid::Uuid;
@@ -53,7 +53,10 @@ impl State {
                 Command::CloseApproval { step, how } => self.close_approval(execution, step, how),
                 Command::WaitForEvent { step, wait } => self.wait_for_event(execution, step, wait),
                 Command::StopWaiting { step } => self.change(execution, |run| {
-                    let change = WaitChange::Clear { run: run.execution, step: step.to_string() };
+                    let change = WaitChange::Clear {
+                        run: run.execution,
+                        step: step.to_string(),
+                    };
                     run.outbox().waits.push(change);
                 }),
                 Command::Finish(outcome) => self.finish(execution, outcome),
@@ -96,7 +99,7 @@ impl State {
         let Some(context) = run
             .machine
             .as_ref()
-            .and_then(|machine| machine.step_context(step))
+            .map(|machine| machine.step_context(step))
         else {
             return;
         };
@@ -129,9 +132,10 @@ impl State {
             skill.cancel(execution, step);
         }
         self.change(execution, |run| {
-            run.outbox()
-                .waits
-                .push(WaitChange::Clear { run: execution, step: step.to_string() })
+            run.outbox().waits.push(WaitChange::Clear {
+                run: execution,
+                step: step.to_string(),
+            })
         });
     }
 
@@ -139,9 +143,12 @@ impl State {
         let employee = self.id;
         if timer.purpose.is_durable() {
             self.change(execution, |run| {
-                run.outbox()
-                    .timers
-                    .push(TimerChange::Set { owner: execution.uuid(), key: timer_key(&timer), employee, due })
+                run.outbox().timers.push(TimerChange::Set {
+                    owner: execution.uuid(),
+                    key: timer_key(&timer),
+                    employee,
+                    due,
+                })
             });
         }
         self.hint_timer(execution, timer, due);
@@ -163,9 +170,10 @@ impl State {
     fn clear_timer(&mut self, execution: ExecutionId, timer: TimerKey) {
         if timer.purpose.is_durable() {
             self.change(execution, |run| {
-                run.outbox()
-                    .timers
-                    .push(TimerChange::Clear { owner: execution.uuid(), key: timer_key(&timer) })
+                run.outbox().timers.push(TimerChange::Clear {
+                    owner: execution.uuid(),
+                    key: timer_key(&timer),
+                })
             });
         }
         self.core.timers().clear(execution, timer);
@@ -175,22 +183,24 @@ impl State {
         let (org, employee, asked) = (self.org, self.id, self.now());
         self.change(execution, |run| {
             let arguments = request.arguments.to_string();
-            run.outbox().approvals.push(ApprovalChange::Ask(Box::new(ApprovalRow {
-                org_id: org,
-                id: approval_id(execution, request.step),
-                run_id: execution,
-                employee_id: employee,
-                step: request.step.to_string(),
-                title: request.title,
-                arguments_hash: ContentHash::of(arguments.as_bytes()),
-                arguments,
-                status: ApprovalStatus::Pending,
-                asked,
-                expires: request.expires,
-                decided: None,
-                decided_by: None,
-                comment: None,
-            })));
+            run.outbox()
+                .approvals
+                .push(ApprovalChange::Ask(Box::new(ApprovalRow {
+                    org_id: org,
+                    id: approval_id(execution, request.step),
+                    run_id: execution,
+                    employee_id: employee,
+                    step: request.step.to_string(),
+                    title: request.title,
+                    arguments_hash: ContentHash::of(arguments.as_bytes()),
+                    arguments,
+                    status: ApprovalStatus::Pending,
+                    asked,
+                    expires: request.expires,
+                    decided: None,
+                    decided_by: None,
+                    comment: None,
+                })));
         });
     }
 
@@ -203,8 +213,17 @@ impl State {
             ApprovalEnd::Withdrawn => ApprovalStatus::Withdrawn,
         };
         self.change(execution, |run| {
-            let (by, comment) = run.decided.remove(&step).map_or((None, None), |(by, comment)| (Some(by), comment));
-            run.outbox().approvals.push(ApprovalChange::Close { id: approval_id(execution, step), status, at, by, comment });
+            let (by, comment) = run
+                .decided
+                .remove(&step)
+                .map_or((None, None), |(by, comment)| (Some(by), comment));
+            run.outbox().approvals.push(ApprovalChange::Close {
+                id: approval_id(execution, step),
+                status,
+                at,
+                by,
+                comment,
+            });
         });
     }
 
@@ -223,7 +242,9 @@ impl State {
         if row.event.starts_with("run.") {
             self.core.interest.add(self.org, "employee:*");
         }
-        self.change(execution, |run| run.outbox().waits.push(WaitChange::Set(Box::new(row))));
+        self.change(execution, |run| {
+            run.outbox().waits.push(WaitChange::Set(Box::new(row)))
+        });
     }
 
     fn finish(&mut self, execution: ExecutionId, outcome: Outcome) {
@@ -248,10 +269,15 @@ impl State {
             run.record(&Fact::Finished { status: last, at });
             run.set_status(employee, status, at, None, error);
             if run.snapshot_seq() > 0 {
-                run.outbox().snapshots.push(SnapshotChange::Delete { kind: snapshot_kind::RUN, entity: execution.uuid() });
+                run.outbox().snapshots.push(SnapshotChange::Delete {
+                    kind: snapshot_kind::RUN,
+                    entity: execution.uuid(),
+                });
             }
             if offered {
-                run.outbox().timers.push(offer_timer(execution, employee, at));
+                run.outbox()
+                    .timers
+                    .push(offer_timer(execution, employee, at));
             }
             run.finished = Some(FinishedRun {
                 execution,
@@ -309,24 +335,39 @@ impl State {
 
     fn snapshot_if_due(&mut self, execution: ExecutionId) {
         let (org, epoch, at) = (self.org, self.core.epoch(), self.now());
-        let Some(run) = self.runs.get_mut(&execution) else { return };
+        let Some(run) = self.runs.get_mut(&execution) else {
+            return;
+        };
         if !run.snapshot_due() {
             return;
         }
-        let Some(state) = run.machine.as_ref().map(|machine| machine.to_state()) else { return };
+        let Some(state) = run.machine.as_ref().map(|machine| machine.to_state()) else {
+            return;
+        };
         let seq = run.facts();
-        match codec::encode(&state, codec::Mark { epoch, seq: seq.into() }) {
-            Ok(body) => run.outbox().snapshots.push(SnapshotChange::Put(SnapshotRow {
-                org_id: org,
-                kind: snapshot_kind::RUN.into(),
-                entity: execution.uuid(),
-                epoch: epoch as i64,
+        match codec::encode(
+            &state,
+            codec::Mark {
+                epoch,
                 seq: seq.into(),
-                body,
-                at,
-            })),
+            },
+        ) {
+            Ok(body) => run
+                .outbox()
+                .snapshots
+                .push(SnapshotChange::Put(SnapshotRow {
+                    org_id: org,
+                    kind: snapshot_kind::RUN.into(),
+                    entity: execution.uuid(),
+                    epoch: epoch as i64,
+                    seq: seq.into(),
+                    body,
+                    at,
+                })),
             // Without it, coming back reads more facts; nothing is lost.
-            Err(error) => tracing::warn!(%execution, %error, "run could not be folded into a snapshot"),
+            Err(error) => {
+                tracing::warn!(%execution, %error, "run could not be folded into a snapshot")
+            }
         }
     }
 }

@@ -166,19 +166,14 @@ impl State {
             }
         }
         while let Some(job) = self.jobs.pop_front() {
-            let Some(run) = self.runs.get(&job.execution) else {
-                continue;
-            };
-            let node = run.version.plan.node_name(job.step);
+            let Some(run) = self.runs.get(&job.execution) else { continue };
+            let plan = run.version.plan.clone();
             let skill = match self.skills.get(&job.step.skill) {
                 Some(skill) => skill,
-                None => {
-                    let name = run.version.plan.skill_name(job.step);
-                    self.spawn_skill(job.step.skill, &name, myself).await?
-                }
+                None => self.spawn_skill(job.step.skill, plan.skill_name(job.step), myself).await?,
             };
             // If it is just breaking down, its failure arrives next and the job is given again.
-            skill.start(node, job);
+            skill.start(job);
         }
         self.answer_unstarted();
         Ok(())
@@ -192,7 +187,9 @@ impl State {
         if run.machine.is_some() {
             return;
         }
-        let Some(accepted) = &run.accepted else { return };
+        let Some(accepted) = &run.accepted else {
+            return;
+        };
         let (machine, commands) = run.version.begin(accepted, execution, &run.context);
         run.machine = Some(machine);
         run.mark_started(id, at);
@@ -318,7 +315,9 @@ impl State {
         self.counts_written = self.counts.clone();
         let body = match codec::encode(&self.counts, codec::Mark { epoch, seq }) {
             Ok(body) => body,
-            Err(error) => return tracing::warn!(employee = %self.id, %error, "employee could not be encoded for its snapshot"),
+            Err(error) => {
+                return tracing::warn!(employee = %self.id, %error, "employee could not be encoded for its snapshot");
+            }
         };
         let mut append = new_append(self.org);
         append.snapshots.push(SnapshotChange::Put(SnapshotRow {
@@ -332,7 +331,13 @@ impl State {
         }));
         self.undurable += 1;
         let (own, nobody) = (self.own.clone(), ExecutionId::from_uuid(self.id.uuid()));
-        let done = move |result| drop(own.tell(Message::Durable { execution: nobody, facts: 0, result }));
+        let done = move |result| {
+            drop(own.tell(Message::Durable {
+                execution: nobody,
+                facts: 0,
+                result,
+            }))
+        };
         self.core.journal.submit(None, append, Box::new(done));
     }
 

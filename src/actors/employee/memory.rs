@@ -45,7 +45,8 @@ impl Memory {
             return (self.view.clone(), None);
         }
         let pinned = self.pinned.get_or_insert_with(|| {
-            let bytes = serde_json::to_vec(&*self.view).expect("memory holds JSON values with string keys");
+            let bytes =
+                serde_json::to_vec(&*self.view).expect("memory holds JSON values with string keys");
             (ContentHash::of(&bytes), Bytes::from(bytes))
         });
         (self.view.clone(), Some(pinned.clone()))

@@ -11,7 +11,9 @@ use crate::{
     actors::{journal::JournalError, loader, micro_agent, offers},
     domain::{ConflictPolicy, ContentHash, ExecutionId, MemoryView, event},
     graph::{Command, Fact, NamedWait, Outcome, StepId, StopKind, TimerKey},
-    persistence::{AppendOutcome, BlobPut, DedupeKey, RunInsert, RunStatus, TimerChange, WaitChange, WaitRow},
+    persistence::{
+        AppendOutcome, BlobPut, DedupeKey, RunInsert, RunStatus, TimerChange, WaitChange, WaitRow,
+    },
 };
 use ractor::ActorProcessingErr;
 use std::sync::Arc;
@@ -24,15 +26,23 @@ impl State {
             Err(error) => return drop(message.reply.send(Err(error))),
         };
         let undo = self.current.spec.concurrency.on_conflict == ConflictPolicy::Rollback;
-        let kind = if undo { StopKind::RolledBack } else { StopKind::Interrupted };
+        let kind = if undo {
+            StopKind::RolledBack
+        } else {
+            StopKind::Interrupted
+        };
         for run in &replaced {
             if undo {
                 let at = self.now();
                 if let Some(run) = self.runs.get_mut(run) {
-                    run.outbox().undo.push((run.execution, at));
+                    let undone = run.execution;
+                    run.outbox().undo.push((undone, at));
                 }
             }
-            self.apply(*run, self.stop_fact(kind, "tenure".into(), Self::replacement_reason(kind)));
+            self.apply(
+                *run,
+                self.stop_fact(kind, "tenure".into(), Self::replacement_reason(kind)),
+            );
         }
         match replaced.last() {
             // What the new run remembers has to be read after the undo is durable.
@@ -46,7 +56,9 @@ impl State {
         self.undurable += 1;
         self.flush_with(undone, move |result| {
             if let Err(error) = result {
-                let _ = message.reply.send(Err(EmployeeError::Journal(error.clone())));
+                let _ = message
+                    .reply
+                    .send(Err(EmployeeError::Journal(error.clone())));
                 let _ = own.tell(Message::Reread(None));
                 return;
             }
@@ -55,7 +67,9 @@ impl State {
                 let _ = own.tell(match memory {
                     Ok(memory) => Message::Reread(Some((memory, Box::new(message)))),
                     Err(error) => {
-                        let _ = message.reply.send(Err(EmployeeError::NotWoken(error.to_string().into())));
+                        let _ = message
+                            .reply
+                            .send(Err(EmployeeError::NotWoken(error.to_string().into())));
                         Message::Reread(None)
                     }
                 });
@@ -112,7 +126,9 @@ impl State {
             source: trigger.source.clone(),
             conversation_key: conversation.clone(),
             accepted: at,
-            dedupe: dedupe.clone().map(|(source, key)| DedupeKey { source, key }),
+            dedupe: dedupe
+                .clone()
+                .map(|(source, key)| DedupeKey { source, key }),
         };
         let fact = Arc::new(Fact::Accepted {
             employee: self.id,
@@ -122,14 +138,23 @@ impl State {
             skill,
             at,
         });
-        let mut run = LiveRun::new(self.org, execution, self.current.clone(), Some(fact.clone()),
+        let mut run = LiveRun::new(
+            self.org,
+            execution,
+            self.current.clone(),
+            Some(fact.clone()),
             conversation.clone(),
             context,
         );
         run.record(&fact);
         run.run_append(self.id, execution).insert = Some(insert);
         if let Some((hash, body)) = blob {
-            run.outbox().blobs.push(BlobPut { owner: execution.uuid(), hash, body, at });
+            run.outbox().blobs.push(BlobPut {
+                owner: execution.uuid(),
+                hash,
+                body,
+                at,
+            });
         }
         let waits_for_result = watcher.is_some();
         run.watchers.extend(watcher);
@@ -190,7 +215,11 @@ impl State {
             run.outbox().effects.extend(effects);
         }
         // A step that was cancelled meanwhile: what the ledger learned counts, its result does not.
-        if run.machine.as_ref().is_none_or(|machine| !machine.is_step_running(step)) {
+        if run
+            .machine
+            .as_ref()
+            .is_none_or(|machine| !machine.is_step_running(step))
+        {
             if run.has_unwritten() {
                 self.flush(execution);
             }
@@ -247,7 +276,10 @@ impl State {
         } else if timer.purpose.is_durable() && !self.runs.contains_key(&execution) {
             // The run is over and its row was left behind: nothing may fire for ever.
             let mut append = crate::actors::append::new_append(self.org);
-            append.timers.push(TimerChange::Clear { owner: execution.uuid(), key: timer_key(&timer) });
+            append.timers.push(TimerChange::Clear {
+                owner: execution.uuid(),
+                key: timer_key(&timer),
+            });
             self.core
                 .journal
                 .submit(Some(execution), append, Box::new(|_| {}));
@@ -338,9 +370,10 @@ impl State {
             return;
         }
         if let Some(run) = self.runs.get_mut(&execution) {
-            run.outbox()
-                .waits
-                .push(WaitChange::Clear { run: execution, step: step.to_string() });
+            run.outbox().waits.push(WaitChange::Clear {
+                run: execution,
+                step: step.to_string(),
+            });
         }
         self.resumed.insert((execution, step));
         let at = self.now();
@@ -435,7 +468,9 @@ impl State {
             Some(machine) => machine,
             // Only a stop can reach a run that has not begun: it begins and ends, and asks for nothing.
             slot @ None => {
-                let Some(accepted) = &run.accepted else { return };
+                let Some(accepted) = &run.accepted else {
+                    return;
+                };
                 slot.insert(run.version.begin(accepted, execution, &run.context).0)
             }
         };

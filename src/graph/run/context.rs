@@ -90,6 +90,11 @@ impl Run {
 }
 
 impl StepContext {
+    /// Id of the micro-agent whose work it is.
+    pub fn node_name(&self) -> &str {
+        self.plan.node_name(self.step)
+    }
+
     pub fn step(&self) -> StepId {
         self.step
     }

@@ -89,7 +89,11 @@ async fn try_commit(
         .flat_map(|append| append.memory.iter().map(|change| (append.org, change)))
         .collect();
     memory::memory_write(inner, &changes).await?;
-    for (org, run, at) in live.iter().flat_map(|append| append.undo.iter().map(|(run, at)| (append.org, *run, *at))) {
+    let undone: Vec<_> = live
+        .iter()
+        .flat_map(|append| append.undo.iter().map(|(run, at)| (append.org, *run, *at)))
+        .collect();
+    for (org, run, at) in undone {
         memory::memory_undo_run(&mut tx, org, run, at).await?;
     }
     let inner = &mut tx.inner;
