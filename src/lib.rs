@@ -2,3 +2,4 @@
 
 pub mod domain;
 pub mod graph;
+pub mod hire;
