@@ -132,7 +132,7 @@ impl Splitter<'_> {
         } = sentence;
         let mut pieces: Vec<(Vec<Token>, bool)> = Vec::new();
         let (mut start, mut joined) = (0, false);
-        let mut open = event_lead(&tokens[connectors(&tokens)..]) > 0;
+        let mut open = opens(&tokens[connectors(&tokens)..]);
         for at in 0..tokens.len() {
             let closes_event = open && (tokens[at].is(',') || tokens[at].is_word("then"));
             let cut = !open && at > start && !heading && self.cuts(&tokens, at);
@@ -141,7 +141,7 @@ impl Splitter<'_> {
             } else if cut {
                 pieces.push((tokens[start..at].to_vec(), joined));
                 let next = &tokens[at + connectors(&tokens[at..])..];
-                (start, joined, open) = (at, !tokens[at].is(':'), event_lead(next) > 0);
+                (start, joined, open) = (at, !tokens[at].is(':'), opens(next));
             }
         }
         pieces.push((tokens[start..].to_vec(), joined));
@@ -290,6 +290,14 @@ impl Part {
             tokens: self.tokens,
         }
     }
+}
+
+/// Whether a clause begins with what it waits for, which its first comma ends.
+fn opens(tokens: &[Token]) -> bool {
+    let waits = tokens
+        .first()
+        .is_some_and(|first| first.is_any(&["before", "after", "once", "upon"]));
+    waits || event_lead(tokens) > 0
 }
 
 /// How many tokens open an event clause; 0 if it is none.

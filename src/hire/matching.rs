@@ -122,14 +122,12 @@ impl<'m> Matcher<'m> {
         let Some(best) = candidates.first() else {
             return Err(Refusal::Reason(self.unknown(clause, parsed)));
         };
-        if let Some(second) = candidates
-            .get(1)
-            .filter(|second| second.rank() == best.rank())
-        {
-            return Err(Refusal::Reason(format!(
-                "could mean “{}” or “{}”",
-                best.template.title, second.template.title
-            )));
+        let tied: Vec<&Candidate<'m>> = candidates
+            .iter()
+            .take_while(|other| other.rank() == best.rank())
+            .collect();
+        if tied.len() > 1 {
+            return Err(Refusal::Reason(doubt(&tied)));
         }
         self.accept(candidates.swap_remove(0), clause, parsed)
             .map_err(Refusal::Reason)
@@ -402,6 +400,31 @@ fn distinct_words(template: &Template, parsed: &Parsed<'_, '_>, leave: bool) -> 
         &mut Vec::new(),
         leave,
     )
+}
+
+/// Why none of several equally good readings is taken: what all of them lack, else the doubt itself.
+fn doubt(tied: &[&Candidate<'_>]) -> String {
+    let titles: Vec<String> = tied
+        .iter()
+        .map(|candidate| format!("“{}”", candidate.template.title))
+        .collect();
+    if let Some(problem) = tied
+        .iter()
+        .find_map(|candidate| candidate.values.problem.clone())
+    {
+        return problem;
+    }
+    if tied.iter().all(|candidate| !candidate.usable) {
+        let uses: Vec<String> = tied
+            .iter()
+            .map(|candidate| candidate.template.uses.join(" and "))
+            .collect();
+        return format!(
+            "needs {}, which no clause before it gives",
+            uses.join(" or ")
+        );
+    }
+    format!("could mean {}", titles.join(" or "))
 }
 
 /// Whether a word that the skill does not know would change what it does: names, numbers, values, other systems.

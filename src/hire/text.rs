@@ -58,10 +58,16 @@ impl Token {
 ///
 /// It need not be a word, only the same for the forms of one word: `invoices` and `invoice` give `invoic`.
 pub fn stem(word: &str) -> String {
-    let mut word: String = word
+    let whole = word
         .to_lowercase()
         .replace('’', "'")
         .replace(['-', '\u{2010}', '\u{2011}'], "");
+    let short = shortened(whole.clone());
+    // "note" must not become "not".
+    if short == "not" { whole } else { short }
+}
+
+fn shortened(mut word: String) -> String {
     if let Some(owner) = word.strip_suffix("'s").or_else(|| word.strip_suffix('\'')) {
         word = owner.to_owned();
     }

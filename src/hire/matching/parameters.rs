@@ -227,7 +227,7 @@ fn text(place: &Place, parsed: &Parsed<'_, '_>, words: &Words) -> Option<Hit> {
     if place
         .first
         .as_ref()
-        .is_some_and(|group| !words.begins_with(group, parsed.tokens))
+        .is_some_and(|group| !words.begins_with(group, &parsed.tokens[opening_word(parsed)..]))
     {
         return None;
     }
@@ -251,6 +251,15 @@ fn text(place: &Place, parsed: &Parsed<'_, '_>, words: &Words) -> Option<Hit> {
         tokens: opening..end,
         currency: None,
     })
+}
+
+/// The first word that is no part of a time.
+fn opening_word(parsed: &Parsed<'_, '_>) -> usize {
+    parsed
+        .covered
+        .iter()
+        .position(|covered| !covered)
+        .unwrap_or(0)
 }
 
 /// A text ends at its last word (`until`), at a channel, or at a time.

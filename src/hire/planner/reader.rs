@@ -88,6 +88,15 @@ impl<'t, 's> Reader<'t, 's> {
             self.question_lost(clause);
             return;
         }
+        if self
+            .event
+            .is_some_and(|flow| self.flows[flow].start == Start::Lost)
+        {
+            return self.lost(
+                &clause.text,
+                "belongs to an occasion that was not understood",
+            );
+        }
         let reading = schedule::read(&clause.tokens);
         let parsed = self.matcher.parse(self.source, clause, &reading);
         let provided = self.provided(clause, &reading);

@@ -181,8 +181,8 @@ fn values_are_read_as_they_are_said() {
     }
     let messages = [
         (
-            "Remind #eng to fill in the timesheets, please",
-            "fill in the timesheets, please",
+            "Remind #eng to fill in the timesheets",
+            "fill in the timesheets",
         ),
         ("Post a standup reminder in #eng", "standup reminder"),
         (
