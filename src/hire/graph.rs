@@ -15,6 +15,9 @@ const EMPLOYEE_GRAPH: &str = "employee_v1";
 /// The node that chooses a flow, where there are several.
 const ROUTER: &str = "skill_route";
 const ROUTER_GRAPH: &str = "sg_route_v1";
+/// The node that a command reaches where only events start work; a graph has to begin somewhere.
+const IDLE: &str = "skill_idle";
+const IDLE_GRAPH: &str = "sg_idle_v1";
 
 pub struct Graphs {
     pub employee: Value,
@@ -39,7 +42,14 @@ pub fn assemble(flows: &[Flow<'_>], zone: &str) -> Graphs {
         .collect();
     let several = commands.len() > 1;
     if several {
-        graphs.router();
+        let flow = format!("default(trigger.payload.flow, '{}')", flow_name(0));
+        graphs.plain(ROUTER, ROUTER_GRAPH, json!({ "flow": flow }));
+    } else if commands.is_empty() {
+        graphs.plain(
+            IDLE,
+            IDLE_GRAPH,
+            json!({"done": "'nothing: it works on events only'"}),
+        );
     }
     for (place, flow) in commands.iter().enumerate().filter(|_| several) {
         let first = flow
@@ -58,7 +68,7 @@ pub fn assemble(flows: &[Flow<'_>], zone: &str) -> Graphs {
             .map(|placed| placed.node.as_str())
             .into_iter()
             .collect(),
-        None => Vec::new(),
+        None => vec![IDLE],
     };
     Graphs {
         employee: json!({"graph_id": EMPLOYEE_GRAPH, "type": "employee", "nodes": graphs.nodes, "edges": graphs.edges, "entry": entry}),
@@ -79,16 +89,13 @@ struct Builder {
 }
 
 impl Builder {
-    fn router(&mut self) {
-        self.nodes.push(
-            json!({"id": ROUTER, "type": "skill", "skill_graph": ROUTER_GRAPH, "permissions": []}),
-        );
-        let output = json!({"flow": format!("default(trigger.payload.flow, '{}')", flow_name(0))});
-        let nodes = json!([{"id": "route", "type": "transform", "output": output}]);
-        self.skills.insert(
-            ROUTER_GRAPH.into(),
-            json!({"graph_id": ROUTER_GRAPH, "type": "skill", "nodes": nodes, "edges": []}),
-        );
+    /// A skill of one transform that calls nothing.
+    fn plain(&mut self, id: &str, graph_id: &str, output: Value) {
+        self.nodes
+            .push(json!({"id": id, "type": "skill", "skill_graph": graph_id, "permissions": []}));
+        let nodes = json!([{"id": "output", "type": "transform", "output": output}]);
+        let graph = json!({"graph_id": graph_id, "type": "skill", "nodes": nodes, "edges": []});
+        self.skills.insert(graph_id.to_owned(), graph);
     }
 
     fn flow(&mut self, flow: &Flow<'_>) {

@@ -35,7 +35,7 @@ fn planner() -> &'static TemplatePlanner {
     &PLANNER
 }
 
-/// Ids of the skill nodes, in order; empty if nothing was understood.
+/// Ids of the skill nodes that clauses became, in order; empty if nothing was understood.
 fn skills(text: &str) -> Vec<String> {
     let Ok(plan) = plan(text) else {
         return Vec::new();
@@ -44,6 +44,7 @@ fn skills(text: &str) -> Vec<String> {
     nodes
         .iter()
         .map(|node| node["id"].as_str().unwrap().to_owned())
+        .filter(|id| !["skill_route", "skill_idle"].contains(&id.as_str()))
         .collect()
 }
 
