@@ -1,0 +1,140 @@
+//! Times of day: `at nine`, `9:30 am`, `noon`, `half past eight`.
+
+use super::super::{
+    entity::number_word,
+    text::{Kind, Token},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeOfDay {
+    pub hour: u32,
+    pub minute: u32,
+}
+
+/// The time at a place and where it ends. A bare number is one only after "at", or where it `follows` another time ("at 9 and 17").
+/// `evening`: the recurrence says that it is after noon ("every evening").
+pub fn at(
+    tokens: &[Token],
+    place: usize,
+    follows: bool,
+    evening: bool,
+) -> Option<(TimeOfDay, usize)> {
+    let opened = tokens.get(place)?.is_word("at");
+    let joined = follows && (tokens[place].is_word("and") || tokens[place].is(','));
+    let start = place + usize::from(opened || joined);
+    let (hour, minute, end) = clock(tokens, start, opened || joined)?;
+    let (half, end) = half_of_day(tokens, end);
+    let hour = match half.or(evening.then_some(Half::After)) {
+        Some(Half::After) if hour < 12 => hour + 12,
+        Some(Half::Before) if hour == 12 => 0,
+        _ => hour,
+    };
+    (hour < 24 && minute < 60).then_some((TimeOfDay { hour, minute }, end))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Half {
+    Before,
+    After,
+}
+
+/// Hour and minute as they are written, before any "pm".
+fn clock(tokens: &[Token], at: usize, bare: bool) -> Option<(u32, u32, usize)> {
+    let token = tokens.get(at)?;
+    if token.is_any(&["noon", "midday"]) {
+        return Some((12, 0, at + 1));
+    }
+    if token.is_word("midnight") {
+        return Some((0, 0, at + 1));
+    }
+    if token.kind == Kind::Clock {
+        return written(&token.text.to_lowercase()).map(|(hour, minute)| (hour, minute, at + 1));
+    }
+    if let Some(found) = past(tokens, at) {
+        return Some(found);
+    }
+    let hour = hour(token)?;
+    if half_of_day(tokens, at + 1).0.is_some()
+        || tokens
+            .get(at + 1)
+            .is_some_and(|next| next.is_any(&["o'clock", "o’clock"]))
+    {
+        let end = at + 1 + usize::from(tokens[at + 1].is_any(&["o'clock", "o’clock"]));
+        return Some((hour, 0, end));
+    }
+    if !bare {
+        return None;
+    }
+    match tokens.get(at + 1).and_then(number_word) {
+        Some(minute @ (15 | 30 | 45)) if token.kind == Kind::Word => Some((hour, minute, at + 2)),
+        _ => Some((hour, 0, at + 1)),
+    }
+}
+
+/// `9:30`, `9am`, `9:30pm`; the half of the day is applied here, so that nothing later changes it.
+fn written(lower: &str) -> Option<(u32, u32)> {
+    let (digits, half) = match (lower.strip_suffix("am"), lower.strip_suffix("pm")) {
+        (Some(digits), _) => (digits, Some(Half::Before)),
+        (_, Some(digits)) => (digits, Some(Half::After)),
+        _ => (lower, None),
+    };
+    let (hour, minute) = digits.split_once(':').unwrap_or((digits, "0"));
+    let (hour, minute): (u32, u32) = (hour.parse().ok()?, minute.parse().ok()?);
+    match half {
+        Some(_) if !(1..=12).contains(&hour) => None,
+        Some(Half::After) => Some((hour % 12 + 12, minute)),
+        Some(Half::Before) => Some((hour % 12, minute)),
+        None => Some((hour, minute)),
+    }
+}
+
+/// `half past eight`, `quarter to nine`.
+fn past(tokens: &[Token], at: usize) -> Option<(u32, u32, usize)> {
+    let at = at + usize::from(tokens.get(at)?.is_word("a"));
+    let minutes = if tokens.get(at)?.is_word("half") {
+        30
+    } else if tokens.get(at)?.is_word("quarter") {
+        15
+    } else {
+        return None;
+    };
+    let hour = hour(tokens.get(at + 2)?)?;
+    let side = tokens.get(at + 1)?;
+    if side.is_word("past") {
+        return Some((hour, minutes, at + 3));
+    }
+    (side.is_word("to") && minutes == 15 && hour > 0).then_some((hour - 1, 45, at + 3))
+}
+
+fn hour(token: &Token) -> Option<u32> {
+    let hour = if token.kind == Kind::Number {
+        token.text.parse().ok()?
+    } else {
+        number_word(token)?
+    };
+    (hour <= 23).then_some(hour)
+}
+
+/// `am`, `p.m.`, `in the morning`.
+fn half_of_day(tokens: &[Token], at: usize) -> (Option<Half>, usize) {
+    let Some(token) = tokens.get(at) else {
+        return (None, at);
+    };
+    let dotted = |end: usize| end + usize::from(tokens.get(end).is_some_and(|next| next.is('.')));
+    if token.is_any(&["am", "a.m"]) {
+        return (Some(Half::Before), dotted(at + 1));
+    }
+    if token.is_any(&["pm", "p.m"]) {
+        return (Some(Half::After), dotted(at + 1));
+    }
+    if token.is_word("in") && tokens.get(at + 1).is_some_and(|next| next.is_word("the")) {
+        match tokens.get(at + 2) {
+            Some(part) if part.is_word("morning") => return (Some(Half::Before), at + 3),
+            Some(part) if part.is_any(&["afternoon", "evening"]) => {
+                return (Some(Half::After), at + 3);
+            }
+            _ => {}
+        }
+    }
+    (None, at)
+}

@@ -1,0 +1,256 @@
+//! Texts that must not become actions, and why.
+
+use super::*;
+
+const LATE: &str = "List the late invoices. ";
+
+#[test]
+fn nothing_is_done_that_is_not_said() {
+    let cases = [
+        ("Do not mail customers.", "not to be done"),
+        ("Never post in #finance.", "not to be done"),
+        ("Don't list the unpaid invoices.", "not to be done"),
+        (
+            "Never mail customers and post \"Hi\" in #finance.",
+            "may be part of what is not to be done",
+        ),
+        ("Should I list the overdue invoices?", "is a question"),
+        ("Maybe list the overdue invoices.", "leaves open"),
+        (
+            "List the overdue invoices unless they belong to ACME.",
+            "condition",
+        ),
+        (
+            "List the overdue invoices except those of partners.",
+            "condition",
+        ),
+        (
+            "List the overdue invoices of ACME.",
+            "“ACME” is not understood",
+        ),
+        ("List the overdue invoices under 500.", "condition"),
+        (
+            "List the top 10 overdue invoices.",
+            "would change what is done",
+        ),
+        (
+            "List the overdue invoices from over 30 customers.",
+            "would change what is done",
+        ),
+        (
+            "List the overdue invoices over 500k.",
+            "would change what is done",
+        ),
+        (
+            "List the invoices more than a month overdue.",
+            "would change what is done",
+        ),
+        (
+            "List the unpaid invoices over 500 and over 700.",
+            "more than one amount over",
+        ),
+        (
+            "The previous clerk listed the overdue invoices.",
+            "no instruction",
+        ),
+        (
+            "Last year we listed the overdue invoices.",
+            "no instruction",
+        ),
+        ("We listed all overdue invoices.", "no instruction"),
+        ("Anna will list the overdue invoices.", "no instruction"),
+        ("Go to the post office.", "no skill does this"),
+        ("Have a late lunch.", "no skill does this"),
+        ("Post a message.", "names no channel"),
+        ("Post something in #all.", "does not say what to post"),
+        ("Post \"Hi\" in #a or #b.", "a choice"),
+        ("Post \"Hi\" in #all and in #some.", "more than one channel"),
+        ("Look up a customer.", "names no customer number"),
+        ("Search the mail for refunds.", "quotation marks"),
+        ("Mail each customer.", "needs invoices"),
+        ("Post a summary in #finance.", "needs mails or invoices"),
+        ("Every weekday at nine.", "not what is to be done"),
+        (
+            "When a customer calls, answer the phone.",
+            "phone is no integration",
+        ),
+        (
+            "Sync the overdue invoices to Salesforce.",
+            "Salesforce is no integration",
+        ),
+        (
+            "List the overdue invoices in Notion.",
+            "Notion is no integration",
+        ),
+        (
+            "When the webhook github/push fires, mail each customer.",
+            "no skill",
+        ),
+        (
+            "If an invoice is more than 30 days late, mail the customer.",
+            "no skill",
+        ),
+        ("Water the plants.", "no skill does this"),
+        ("7 42 #42 !!!", ""),
+    ];
+    all_right(&cases, |(text, reason)| compared(text, &[], reason));
+}
+
+#[test]
+fn a_refused_clause_takes_only_what_hangs_on_it() {
+    let cases: &[(&str, &[&str], &str)] = &[
+        ("Post a summary.", &["skill_invoices"], "names no channel"),
+        (
+            "Post a summary in #finance. Also update Salesforce.",
+            &["skill_invoices", "skill_summary"],
+            "Salesforce",
+        ),
+        (
+            "Mail each customer. Do not mail customers.",
+            &["skill_invoices"],
+            "forbids it",
+        ),
+        ("Mail each German customer.", &["skill_invoices"], "German"),
+        (
+            "Mail each customer who owes more than 1000.",
+            &["skill_invoices"],
+            "1000",
+        ),
+        (
+            "Post a summary in #finance. Never post anything in #finance.",
+            &["skill_invoices"],
+            "forbids it",
+        ),
+        (
+            "Post a summary in #cash. Never post anything in #finance.",
+            &["skill_invoices", "skill_summary"],
+            "not to be done",
+        ),
+        (
+            "Mail each customer. Do not mail suppliers.",
+            &["skill_invoices", "skill_reminders"],
+            "not to be done",
+        ),
+        // A question that nobody can ask holds up everything behind it.
+        (
+            "Ask somebody to approve in Slack. Mail each customer.",
+            &["skill_invoices"],
+            "does not say who",
+        ),
+        (
+            "Ask Anna in Slack to approve, then mail each customer.",
+            &["skill_invoices"],
+            "open question",
+        ),
+        (
+            "Get approval from legal by fax, then mail each customer and post a summary in #finance.",
+            &["skill_invoices"],
+            "open question",
+        ),
+        (
+            "Mail each customer once legal approves.",
+            &["skill_invoices"],
+            "open question",
+        ),
+        // What belongs to an event that is not understood is not done at another time.
+        (
+            "When a customer pays, send a thank-you note and mail each customer.",
+            &["skill_invoices"],
+            "occasion",
+        ),
+        (
+            "Mail each customer. Do not mail a customer without approval.",
+            &["skill_invoices"],
+            "forbids it",
+        ),
+        (
+            "Ask the manager in Slack to approve. Mail each customer. Never mail a customer without the manager's approval.",
+            &["skill_invoices", "skill_approval", "skill_reminders"],
+            "",
+        ),
+        (
+            "List all overdue bills over 900.",
+            &["skill_invoices"],
+            "an earlier clause already gives invoices",
+        ),
+    ];
+    all_right(cases, |(text, expected, reason)| {
+        compared(&format!("{LATE}{text}"), expected, reason)
+    });
+}
+
+#[test]
+fn a_time_that_cannot_be_kept_is_said_and_not_replaced() {
+    let cases = [
+        (
+            "Every other Monday at 9 list the overdue invoices.",
+            "cannot be kept",
+        ),
+        ("Every Monday list the overdue invoices.", "no time of day"),
+        (
+            "Every 7 minutes list the overdue invoices.",
+            "cannot be kept",
+        ),
+    ];
+    for (text, reason) in cases {
+        let plan = plan(text).unwrap();
+        assert_eq!(plan.schedules, [], "{text}");
+        assert!(
+            plan.not_understood
+                .iter()
+                .any(|each| each.reason.contains(reason)),
+            "{text} {:?}",
+            plan.not_understood
+        );
+    }
+}
+
+#[test]
+fn the_rest_of_a_clause_is_reported() {
+    let plan = plan("Diligently list the overdue invoices over EUR 500.").unwrap();
+    assert_eq!(plan.understood.len(), 1);
+    assert_eq!(plan.not_understood[0].sentence, "Diligently");
+}
+
+#[test]
+fn empty_and_long_texts_name_the_field() {
+    for (text, message) in [
+        (" \n ".to_owned(), "job_description is empty"),
+        (
+            "a ".repeat(16_385),
+            "job_description has 32770 bytes, the limit is 32768",
+        ),
+    ] {
+        let error = plan(&text).unwrap_err();
+        assert_eq!(
+            (error.field(), error.to_string().as_str()),
+            ("job_description", message)
+        );
+    }
+}
+
+#[test]
+fn a_catalog_without_a_capability_is_no_reason_to_promise_it() {
+    struct Nothing;
+    impl CatalogView for Nothing {
+        fn integration_of(&self, _: &str) -> Option<String> {
+            None
+        }
+        fn has_integration(&self, _: &str) -> bool {
+            false
+        }
+    }
+    let request = JobDescription {
+        text: "Post \"Hi\" in #all.".into(),
+        ..JobDescription::default()
+    };
+    let Err(HireError::NothingUnderstood { not_understood }) =
+        planner().plan_now(&request, &Nothing, &[])
+    else {
+        panic!()
+    };
+    assert!(
+        not_understood[0].reason.contains("`slack.chat.post`"),
+        "{not_understood:?}"
+    );
+}
