@@ -5,3 +5,6 @@ pub mod connect;
 pub mod domain;
 pub mod graph;
 pub mod hire;
+pub mod persistence;
+pub mod sandbox;
+pub mod telemetry;

@@ -50,9 +50,8 @@ pub async fn inspect(
         let page = run_journal(&mut tx, execution, facts.len() as u32, PAGE).await?;
         let last = page.len() < PAGE as usize;
         for fact in page {
-            facts.push(
-                serde_json::from_str(&fact.json).map_err(|error| broken(error.to_string()))?,
-            );
+            facts
+                .push(serde_json::from_str(&fact.json).map_err(|error| broken(error.to_string()))?);
         }
         if last {
             break;

@@ -177,9 +177,8 @@ fn wake_run(
     let version = version(run.version)?;
     let execution = run.id;
     let broken = |error: String| not_woken(format!("run {execution}: {error}"));
-    let parse = |json: &str| {
-        serde_json::from_str::<Fact>(json).map_err(|error| broken(error.to_string()))
-    };
+    let parse =
+        |json: &str| serde_json::from_str::<Fact>(json).map_err(|error| broken(error.to_string()));
     let snapshot_seq = snapshot
         .as_ref()
         .map_or(0, |snapshot| u32::try_from(snapshot.seq).unwrap_or(0));

@@ -44,9 +44,7 @@ impl SkillHandle {
 
     /// Gives a job to its micro-agent. False if the skill is gone; the job comes again after its restart.
     pub fn start(&self, job: Job) -> bool {
-        self.0
-            .tell(Message::Start(Box::new(job)))
-            .is_ok()
+        self.0.tell(Message::Start(Box::new(job))).is_ok()
     }
 
     pub fn cancel(&self, execution: ExecutionId, step: StepId) {
@@ -117,7 +115,8 @@ impl Actor for Skill {
                 let agent = match state.agents.get(&job.step.node) {
                     Some(agent) => agent,
                     None => {
-                        self.spawn_agent(job.step.node, job.context.node_name(), &myself, state).await?
+                        self.spawn_agent(job.step.node, job.context.node_name(), &myself, state)
+                            .await?
                     }
                 };
                 // If it is just going down, its failure arrives next and the job comes again.

@@ -166,11 +166,16 @@ impl State {
             }
         }
         while let Some(job) = self.jobs.pop_front() {
-            let Some(run) = self.runs.get(&job.execution) else { continue };
+            let Some(run) = self.runs.get(&job.execution) else {
+                continue;
+            };
             let plan = run.version.plan.clone();
             let skill = match self.skills.get(&job.step.skill) {
                 Some(skill) => skill,
-                None => self.spawn_skill(job.step.skill, plan.skill_name(job.step), myself).await?,
+                None => {
+                    self.spawn_skill(job.step.skill, plan.skill_name(job.step), myself)
+                        .await?
+                }
             };
             // If it is just breaking down, its failure arrives next and the job is given again.
             skill.start(job);
