@@ -21,6 +21,7 @@ pub use message::{
     Accepted, DecideMessage, EmployeeError, EventMessage, Message, Reply, StepAnswer, StepResult,
     StopMessage, TriggerMessage,
 };
+pub use carry_out::approval_id;
 pub use runs::named_wait_event;
 
 use super::{
