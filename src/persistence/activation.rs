@@ -152,15 +152,14 @@ async fn snapshots_of(
     tx: &mut SystemTx,
     entities: &[Uuid],
 ) -> Result<HashMap<(Uuid, String), SnapshotRow>> {
-    let rows: Vec<SnapshotRow> =
-        on_tx!(tx, |conn| {
-            sqlx::query_as(DB::adapt(
+    let rows: Vec<SnapshotRow> = on_tx!(tx, |conn| {
+        sqlx::query_as(DB::adapt(
         "SELECT org_id, kind, entity, epoch, seq, body, at_us FROM snapshot WHERE entity = ANY($1)"
     ))
     .bind(DB::uuid_list(entities))
     .fetch_all(conn)
     .await
-        })?;
+    })?;
     Ok(rows
         .into_iter()
         .map(|row| ((row.entity, row.kind.clone()), row))

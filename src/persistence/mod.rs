@@ -8,6 +8,9 @@ mod activation;
 mod approvals;
 mod blobs;
 mod body;
+pub mod codec;
+#[cfg(test)]
+mod conformance;
 mod connections;
 mod db;
 mod effects;
@@ -20,6 +23,7 @@ mod nodes;
 mod orgs;
 mod page;
 mod postgres;
+pub mod private_postgres;
 mod recovery;
 mod retention;
 mod rows;
