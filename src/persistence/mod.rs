@@ -18,6 +18,7 @@ mod employees;
 mod error;
 mod events;
 mod memory;
+mod memory_write;
 mod migrate;
 mod nodes;
 mod orgs;

@@ -231,7 +231,7 @@ fn free_port() -> Result<u16> {
 }
 
 /// Starts the server below a shell that reads its input until the end and then stops the server: the end comes when we close it or die,
-/// however that happens.
+/// however that happens. Nothing of the cluster is kept, so it stops at once, without a checkpoint.
 fn spawn_keeper(bin: &Path, user: Option<&str>, directory: &Path, port: u16) -> Result<Child> {
     const KEEP: &str = r#"
         "$1" -D "$2/data" -p "$3" -k "$2" -c listen_addresses=127.0.0.1 -c fsync=on -c synchronous_commit=on \
@@ -242,7 +242,7 @@ fn spawn_keeper(bin: &Path, user: Option<&str>, directory: &Path, port: u16) -> 
         trap 'exit 1' TERM
         cat >/dev/null
         kill $watch 2>/dev/null
-        kill -INT $server 2>/dev/null
+        kill -QUIT $server 2>/dev/null
         wait $server
         rm -rf "$2"
     "#;

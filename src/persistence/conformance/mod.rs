@@ -2,6 +2,10 @@
 //!
 //! A case is an async function of a `World`: a fresh, migrated database with two orgs, of which the second must see nothing. A machine
 //! without PostgreSQL fails these tests; it does not skip them.
+#![expect(
+    clippy::cloned_ref_to_slice_refs,
+    reason = "a batch of one reads better as an array"
+)]
 
 mod activation;
 mod commit;
@@ -36,4 +40,4 @@ macro_rules! on_both {
         }
     };
 }
-pub(self) use on_both;
+use on_both;

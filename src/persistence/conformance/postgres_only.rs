@@ -15,11 +15,14 @@ fn pools(world: &World) -> (&PgPool, &PgPool) {
     }
 }
 
+/// Name, enabled, forced, and the conditions of the policies for requests and for the engine.
+type TableSecurity = (String, bool, bool, Option<String>, Option<String>);
+
 #[tokio::test]
 async fn every_table_with_an_org_is_under_row_level_security() {
     let world = World::postgres().await;
     let (_, engine) = pools(&world);
-    let tables: Vec<(String, bool, bool, Option<String>, Option<String>)> = sqlx::query_as(
+    let tables: Vec<TableSecurity> = sqlx::query_as(
         "SELECT c.relname::text, c.relrowsecurity, c.relforcerowsecurity,
              (SELECT p.qual || '|' || p.with_check FROM pg_policies p WHERE p.tablename = c.relname AND p.roles = '{tenure_app}' AND p.cmd = 'ALL'),
              (SELECT p.qual || '|' || p.with_check FROM pg_policies p WHERE p.tablename = c.relname AND p.roles = '{tenure_engine}' AND p.cmd = 'ALL')
@@ -192,7 +195,9 @@ async fn a_role_that_could_pass_row_level_security_is_refused() {
     .unwrap();
     let url = own.url("postgres");
     migrate(&url).await.unwrap();
-    let mut owner = <sqlx::PgConnection as sqlx::Connection>::connect(&url).await.unwrap();
+    let mut owner = <sqlx::PgConnection as sqlx::Connection>::connect(&url)
+        .await
+        .unwrap();
     for (make, undo, word) in [
         (
             "ALTER ROLE tenure_app BYPASSRLS",
@@ -237,7 +242,6 @@ async fn migrations_of_one_new_database_at_once() {
 #[tokio::test]
 async fn the_stream_waits_for_a_transaction_that_commits_late() {
     let world = World::postgres().await;
-    let (_, engine) = pools(&world);
     let employee = EmployeeId::from_uuid(id());
     let (early, late) = (world.accept(employee), world.accept(employee));
     // Takes its number and writes, and is still open when the next one commits.
@@ -255,6 +259,7 @@ async fn the_stream_waits_for_a_transaction_that_commits_late() {
     );
     slow.commit().await.unwrap();
     world.commit(&[late.clone()]).await;
+    world.settled().await;
     let seen = stream_page(&mut world.read().await, StreamScope::Org, Cursor::START, 10)
         .await
         .unwrap();
@@ -267,7 +272,6 @@ async fn the_stream_waits_for_a_transaction_that_commits_late() {
         .await
         .unwrap();
     assert_eq!(since, seen, "the tip was before the open transaction");
-    let _ = engine;
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ fn told(items: &[StreamItem]) -> Vec<String> {
 /// Reads to the end in pages of `limit`.
 async fn all(world: &World, scope: StreamScope, mut after: Cursor, limit: u32) -> Vec<StreamItem> {
     let mut items: Vec<StreamItem> = Vec::new();
+    world.settled().await;
     loop {
         let page = stream_page(&mut world.read().await, scope, after, limit)
             .await
@@ -137,6 +138,7 @@ async fn one_run_alone_can_be_followed(world: World) {
 
 async fn the_tip_is_after_all_that_is_seen(world: World) {
     let [first, second] = history(&world).await;
+    world.settled().await;
     let tip = stream_tip(&mut world.read().await).await.unwrap();
     assert_eq!(all(&world, StreamScope::Org, tip, 10).await, []);
     world
@@ -163,6 +165,7 @@ async fn another_org_has_another_stream(world: World) {
         ..Append::new(world.other)
     };
     world.commit(&[theirs, event]).await;
+    world.settled().await;
     let mut tx = world.stranger().await;
     let items = stream_page(&mut tx, StreamScope::Org, Cursor::START, 100)
         .await

@@ -198,6 +198,23 @@ impl World {
         .unwrap()
     }
 
+    /// Waits until readers of the stream may see all that was committed: a transaction that is open anywhere in the cluster, in the database
+    /// of another case too, holds them back.
+    pub async fn settled(&self) {
+        let newest: i64 = {
+            let mut tx = self.system_read().await;
+            super::super::tx::on_tx!(tx, |conn| sqlx::query_scalar(
+                "SELECT max(p) FROM (SELECT commit_pos AS p FROM journal UNION ALL SELECT commit_pos FROM org_event) x"
+            )
+            .fetch_one(conn)
+            .await)
+            .unwrap()
+        };
+        while stream_tip(&mut self.read().await).await.unwrap().position < newest {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
     /// An append that accepts a run of `employee` with one fact.
     pub fn accept(&self, employee: EmployeeId) -> Append {
         self.accept_at(employee, at(1), None)
