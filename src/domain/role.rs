@@ -26,8 +26,6 @@ impl Role {
         }
     }
     pub fn parse(text: &str) -> Option<Role> {
-        [Role::Viewer, Role::Operator, Role::Manager, Role::Admin]
-            .into_iter()
-            .find(|role| role.name() == text)
+        [Role::Viewer, Role::Operator, Role::Manager, Role::Admin].into_iter().find(|role| role.name() == text)
     }
 }

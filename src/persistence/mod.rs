@@ -9,6 +9,11 @@ mod approvals;
 mod blobs;
 mod body;
 pub mod codec;
+<<<<<<< HEAD
+=======
+#[cfg(test)]
+mod conformance;
+>>>>>>> persist
 mod connections;
 mod db;
 mod effects;
@@ -16,11 +21,13 @@ mod employees;
 mod error;
 mod events;
 mod memory;
+mod memory_write;
 mod migrate;
 mod nodes;
 mod orgs;
 mod page;
 mod postgres;
+pub mod private_postgres;
 mod recovery;
 mod retention;
 mod rows;

@@ -8,6 +8,7 @@ mod dedupe;
 mod ledger;
 mod runs;
 mod sides;
+mod snapshots;
 
 pub use append::*;
 
@@ -15,7 +16,7 @@ use super::{
     blobs::{self, BlobUse},
     db::Db,
     error::CommitError,
-    events, memory,
+    events, memory_write,
     nodes::{self, Fence},
 };
 use crate::domain::Timestamp;
@@ -84,10 +85,12 @@ async fn try_commit(
 
     ledger::write(inner, &live).await?;
     sides::write(inner, &live, &changes).await?;
+    snapshots::write(inner, &live).await?;
     let changes: Vec<_> = live
         .iter()
         .flat_map(|append| append.memory.iter().map(|change| (append.org, change)))
         .collect();
+<<<<<<< HEAD
     memory::memory_write(inner, &changes).await?;
     let undone: Vec<_> = live
         .iter()
@@ -97,6 +100,9 @@ async fn try_commit(
         memory::memory_undo_run(&mut tx, org, run, at).await?;
     }
     let inner = &mut tx.inner;
+=======
+    memory_write::memory_write(inner, &changes).await?;
+>>>>>>> persist
     let uses: Vec<_> = live
         .iter()
         .flat_map(|append| append.blobs.iter().map(|blob| blob_use(append, blob)))
