@@ -14,6 +14,7 @@ mod memory;
 mod message;
 mod runs;
 
+pub use carry_out::approval_id;
 pub use handle::{EmployeeHandle, EmployeeMailbox};
 pub use lifecycle::{EmployeeState, Woken, WokenRun};
 pub use live_run::FinishedRun;
@@ -21,7 +22,6 @@ pub use message::{
     Accepted, DecideMessage, EmployeeError, EventMessage, Message, Reply, StepAnswer, StepResult,
     StopMessage, TriggerMessage,
 };
-pub use carry_out::approval_id;
 pub use runs::named_wait_event;
 
 use super::{

@@ -52,7 +52,11 @@ pub struct Concurrency {
 }
 impl Default for Concurrency {
     fn default() -> Self {
-        Self { max_runs: 1_000, max_queued: 10_000, on_conflict: ConflictPolicy::Enqueue }
+        Self {
+            max_runs: 1_000,
+            max_queued: 10_000,
+            on_conflict: ConflictPolicy::Enqueue,
+        }
     }
 }
 

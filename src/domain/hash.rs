@@ -37,7 +37,10 @@ impl fmt::Debug for ContentHash {
 impl FromStr for ContentHash {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {
-        let digits = text.strip_prefix("sha256:").filter(|digits| digits.len() == 64 && digits.is_ascii()).ok_or(())?;
+        let digits = text
+            .strip_prefix("sha256:")
+            .filter(|digits| digits.len() == 64 && digits.is_ascii())
+            .ok_or(())?;
         let mut bytes = [0u8; 32];
         for (place, byte) in bytes.iter_mut().enumerate() {
             *byte = u8::from_str_radix(&digits[2 * place..2 * place + 2], 16).map_err(|_| ())?;
@@ -53,6 +56,7 @@ impl Serialize for ContentHash {
 impl<'de> Deserialize<'de> for ContentHash {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
-        text.parse().map_err(|()| serde::de::Error::custom("expected sha256: and 64 hexadecimal digits"))
+        text.parse()
+            .map_err(|()| serde::de::Error::custom("expected sha256: and 64 hexadecimal digits"))
     }
 }

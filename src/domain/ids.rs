@@ -121,7 +121,9 @@ impl fmt::Debug for ExecutionId {
 impl FromStr for ExecutionId {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        Uuid::from_str(text).map(Self).map_err(|_| IdError { expected: "a UUID" })
+        Uuid::from_str(text)
+            .map(Self)
+            .map_err(|_| IdError { expected: "a UUID" })
     }
 }
 
@@ -141,7 +143,11 @@ mod tests {
     fn another_kind_and_overflow_are_refused() {
         let org = OrgId::from_uuid(Uuid::from_u128(7)).to_string();
         assert!(org.parse::<EmployeeId>().is_err());
-        assert!("emp_80000000000000000000000000".parse::<EmployeeId>().is_err());
+        assert!(
+            "emp_80000000000000000000000000"
+                .parse::<EmployeeId>()
+                .is_err()
+        );
         assert!("emp_".parse::<EmployeeId>().is_err());
     }
 }

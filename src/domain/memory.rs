@@ -24,7 +24,9 @@ impl MemoryLayer {
         }
     }
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Employee, Self::Skill, Self::Org].into_iter().find(|layer| layer.name() == text)
+        [Self::Employee, Self::Skill, Self::Org]
+            .into_iter()
+            .find(|layer| layer.name() == text)
     }
 }
 
@@ -44,7 +46,9 @@ pub struct MemoryView {
 
 impl MemoryView {
     pub fn is_empty(&self) -> bool {
-        self.employee_memory.is_empty() && self.skill_contexts.is_empty() && self.org_knowledge.is_empty()
+        self.employee_memory.is_empty()
+            && self.skill_contexts.is_empty()
+            && self.org_knowledge.is_empty()
     }
 }
 

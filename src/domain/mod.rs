@@ -9,9 +9,13 @@ pub mod role;
 pub mod time;
 pub mod trigger;
 
-pub use employee::{Concurrency, ConflictPolicy, EmployeeSpec, Misfire, Overlap, ScheduleSpec, SubscriptionSpec};
+pub use employee::{
+    Concurrency, ConflictPolicy, EmployeeSpec, Misfire, Overlap, ScheduleSpec, SubscriptionSpec,
+};
 pub use hash::ContentHash;
-pub use ids::{ApprovalId, ConnectionId, EffectId, EmployeeId, ExecutionId, HookId, KeyId, OrgId, ScheduleId};
+pub use ids::{
+    ApprovalId, ConnectionId, EffectId, EmployeeId, ExecutionId, HookId, KeyId, OrgId, ScheduleId,
+};
 pub use memory::{MemoryLayer, MemoryView, MemoryWrite};
 pub use role::Role;
 pub use time::Timestamp;

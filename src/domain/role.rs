@@ -26,6 +26,8 @@ impl Role {
         }
     }
     pub fn parse(text: &str) -> Option<Role> {
-        [Role::Viewer, Role::Operator, Role::Manager, Role::Admin].into_iter().find(|role| role.name() == text)
+        [Role::Viewer, Role::Operator, Role::Manager, Role::Admin]
+            .into_iter()
+            .find(|role| role.name() == text)
     }
 }

@@ -27,7 +27,11 @@ impl StepId {
 
 impl fmt::Display for StepId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}.{}", self.skill, self.skill_visit, self.node, self.visit)?;
+        write!(
+            f,
+            "{}.{}.{}.{}",
+            self.skill, self.skill_visit, self.node, self.visit
+        )?;
         self.item.map_or(Ok(()), |item| write!(f, ".{item}"))
     }
 }
@@ -61,8 +65,18 @@ impl std::str::FromStr for StepId {
 
 impl Serialize for StepId {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let head = [self.skill.into(), self.skill_visit.into(), self.node.into(), self.visit.into(), self.item.unwrap_or(0)];
-        s.collect_seq(if self.item.is_some() { &head[..] } else { &head[..4] })
+        let head = [
+            self.skill.into(),
+            self.skill_visit.into(),
+            self.node.into(),
+            self.visit.into(),
+            self.item.unwrap_or(0),
+        ];
+        s.collect_seq(if self.item.is_some() {
+            &head[..]
+        } else {
+            &head[..4]
+        })
     }
 }
 impl<'de> Deserialize<'de> for StepId {
@@ -73,7 +87,13 @@ impl<'de> Deserialize<'de> for StepId {
             return Err(wrong());
         }
         let small = |place: usize| u16::try_from(parts[place]).map_err(|_| wrong());
-        Ok(StepId { skill: small(0)?, skill_visit: small(1)?, node: small(2)?, visit: small(3)?, item: parts.get(4).copied() })
+        Ok(StepId {
+            skill: small(0)?,
+            skill_visit: small(1)?,
+            node: small(2)?,
+            visit: small(3)?,
+            item: parts.get(4).copied(),
+        })
     }
 }
 
@@ -90,10 +110,18 @@ pub struct StepError {
 
 impl StepError {
     pub fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), retryable: false }
+        Self {
+            code: code.into(),
+            message: message.into(),
+            retryable: false,
+        }
     }
     pub fn retryable(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), retryable: true }
+        Self {
+            code: code.into(),
+            message: message.into(),
+            retryable: true,
+        }
     }
 }
 
@@ -300,9 +328,17 @@ pub struct TimerKey {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Outcome {
-    Completed { result: Arc<Value> },
-    Failed { error: RunError },
-    Cancelled { kind: StopKind, by: String, reason: Option<String> },
+    Completed {
+        result: Arc<Value>,
+    },
+    Failed {
+        error: RunError,
+    },
+    Cancelled {
+        kind: StopKind,
+        by: String,
+        reason: Option<String>,
+    },
 }
 
 /// Which step broke the run, and how.
@@ -320,17 +356,35 @@ pub struct RunError {
 pub enum Command {
     /// Do the work of a `transform`, `decide` or `action` (also as the body of a `map`); answer with `StepCompleted`, `StepFailed` or
     /// `StepParked`. What it needs is in `Run::step_context(step)`.
-    StartStep { step: StepId, attempt: u32 },
+    StartStep {
+        step: StepId,
+        attempt: u32,
+    },
     /// Its result is not wanted any more.
-    CancelStep { step: StepId },
-    SetTimer { timer: TimerKey, due: Timestamp },
-    ClearTimer { timer: TimerKey },
+    CancelStep {
+        step: StepId,
+    },
+    SetTimer {
+        timer: TimerKey,
+        due: Timestamp,
+    },
+    ClearTimer {
+        timer: TimerKey,
+    },
     AskApproval(ApprovalRequest),
     /// The run does not wait for this approval any more (it was decided, it expired, or the run stops).
-    CloseApproval { step: StepId, how: ApprovalEnd },
+    CloseApproval {
+        step: StepId,
+        how: ApprovalEnd,
+    },
     /// Answer with `EventArrived` when an event fits.
-    WaitForEvent { step: StepId, wait: EventWait },
-    StopWaiting { step: StepId },
+    WaitForEvent {
+        step: StepId,
+        wait: EventWait,
+    },
+    StopWaiting {
+        step: StepId,
+    },
     /// The last command of every run, exactly once.
     Finish(Outcome),
 }

@@ -9,11 +9,8 @@ mod approvals;
 mod blobs;
 mod body;
 pub mod codec;
-<<<<<<< HEAD
-=======
 #[cfg(test)]
 mod conformance;
->>>>>>> persist
 mod connections;
 mod db;
 mod effects;

@@ -79,6 +79,7 @@ async fn connections_are_put_in_place(world: World) {
         name: "default".into(),
         sealed_credential: Sealed(b"sealed".to_vec()),
         base_url: Some("http://127.0.0.1:9".into()),
+        account: "{}".into(),
         status: "active".into(),
         created: at(1),
         updated: at(1),
@@ -89,6 +90,7 @@ async fn connections_are_put_in_place(world: World) {
         id: ConnectionId::from_uuid(id()),
         sealed_credential: Sealed(b"new".to_vec()),
         base_url: None,
+        account: "{}".into(),
         updated: at(2),
         ..slack.clone()
     };

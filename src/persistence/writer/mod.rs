@@ -90,19 +90,15 @@ async fn try_commit(
         .iter()
         .flat_map(|append| append.memory.iter().map(|change| (append.org, change)))
         .collect();
-<<<<<<< HEAD
-    memory::memory_write(inner, &changes).await?;
+    memory_write::memory_write(inner, &changes).await?;
     let undone: Vec<_> = live
         .iter()
         .flat_map(|append| append.undo.iter().map(|(run, at)| (append.org, *run, *at)))
         .collect();
     for (org, run, at) in undone {
-        memory::memory_undo_run(&mut tx, org, run, at).await?;
+        super::memory::memory_undo_run(&mut tx, org, run, at).await?;
     }
     let inner = &mut tx.inner;
-=======
-    memory_write::memory_write(inner, &changes).await?;
->>>>>>> persist
     let uses: Vec<_> = live
         .iter()
         .flat_map(|append| append.blobs.iter().map(|blob| blob_use(append, blob)))
