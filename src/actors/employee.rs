@@ -147,6 +147,7 @@ impl Actor for Employee {
             }
         }
         state.start_what_may(&myself).await?;
+        state.show_load();
         state.queue_idle_check(&myself);
         Ok(())
     }

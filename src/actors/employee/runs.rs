@@ -596,10 +596,6 @@ impl State {
             self.flush(execution);
         }
     }
-
-    pub(super) fn queue_message(&self, message: Message) {
-        let _ = self.own.tell(message);
-    }
 }
 
 fn outcome_word(outcome: &Outcome) -> &'static str {
