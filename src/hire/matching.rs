@@ -217,9 +217,10 @@ impl<'m> Matcher<'m> {
         {
             return Err(condition::reason(obstacle, &words));
         }
-        if condition::speaks_of_another(parsed.tokens, &parsed.tags)
-            || (!clause.leave && !condition::instructs(parsed.tokens, &parsed.tags, &template.act))
-        {
+        let (tokens, tags) = (parsed.tokens, &parsed.tags);
+        let told = condition::speaks_of_another(tokens, tags, &covered, &template.act)
+            || !condition::instructs(tokens, tags, &template.act);
+        if told && !clause.leave && !clause.event {
             return Err("tells what somebody does or did, and is no instruction".into());
         }
         if let Some(capability) = template
