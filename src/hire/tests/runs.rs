@@ -17,7 +17,12 @@ struct Lookup;
 impl CapabilityLookup for Lookup {
     fn capability(&self, id: &str) -> Option<CapabilityInfo> {
         let integration = Catalog.integration_of(id)?;
-        Some(CapabilityInfo { id: id.into(), permission: id.into(), integration, write: id.contains("send") || id.contains("post") })
+        Some(CapabilityInfo {
+            id: id.into(),
+            permission: id.into(),
+            integration,
+            write: id.contains("send") || id.contains("post"),
+        })
     }
 }
 
@@ -30,7 +35,11 @@ struct Played {
 
 impl Played {
     fn of(&self, capability: &str) -> Vec<&Value> {
-        self.calls.iter().filter(|(id, _)| id == capability).map(|(_, arguments)| arguments).collect()
+        self.calls
+            .iter()
+            .filter(|(id, _)| id == capability)
+            .map(|(_, arguments)| arguments)
+            .collect()
     }
 }
 
@@ -49,15 +58,23 @@ fn invoices() -> Value {
 }
 
 fn world() -> World {
-    World { invoices: invoices(), decision: Decision::Approved, memory: MemoryView::default() }
+    World {
+        invoices: invoices(),
+        decision: Decision::Approved,
+        memory: MemoryView::default(),
+    }
 }
 
 impl World {
     fn answer(&self, capability: &str, arguments: &Value) -> Value {
         match capability {
-            "quickbooks.invoice.query" => json!({"invoices": self.invoices, "count": self.invoices.as_array().unwrap().len()}),
+            "quickbooks.invoice.query" => {
+                json!({"invoices": self.invoices, "count": self.invoices.as_array().unwrap().len()})
+            }
             // The second customer has no address.
-            "quickbooks.customer.get" if arguments["id"] == "8" => json!({"customer": {"Id": "8", "DisplayName": "Customer 8"}}),
+            "quickbooks.customer.get" if arguments["id"] == "8" => {
+                json!({"customer": {"Id": "8", "DisplayName": "Customer 8"}})
+            }
             "quickbooks.customer.get" => {
                 json!({"customer": {"Id": arguments["id"], "DisplayName": "Customer 7", "PrimaryEmailAddr": {"Address": "seven@acme.example"}}})
             }
@@ -70,21 +87,51 @@ impl World {
 
     fn play(&self, text: &str, kind: TriggerType, payload: Value, skill: Option<&str>) -> Played {
         let hired = plan(text).unwrap();
-        let plan = compile(&hired.graph, &hired.skill_graphs, &Lookup).unwrap_or_else(|errors| panic!("{text}: {errors:?}"));
+        let plan = compile(&hired.graph, &hired.skill_graphs, &Lookup)
+            .unwrap_or_else(|errors| panic!("{text}: {errors:?}"));
         let at = Timestamp::parse("2026-11-20T09:00:00Z").unwrap();
-        let trigger = Trigger { kind, payload: Arc::new(payload), source: "test".into() };
+        let trigger = Trigger {
+            kind,
+            payload: Arc::new(payload),
+            source: "test".into(),
+        };
         let employee = EmployeeId::from_uuid(Uuid::nil());
-        let accepted = Fact::Accepted { employee, version: 1, trigger, context: None, skill: skill.map(Into::into), at };
-        let (mut run, commands) = Run::start(Arc::new(plan), &accepted, ExecutionId::from_uuid(Uuid::nil()), self.memory.clone());
-        let (mut queue, mut calls, mut approvals) = (VecDeque::from(commands), Vec::new(), Vec::new());
+        let accepted = Fact::Accepted {
+            employee,
+            version: 1,
+            trigger,
+            context: None,
+            skill: skill.map(Into::into),
+            at,
+        };
+        let (mut run, commands) = Run::start(
+            Arc::new(plan),
+            &accepted,
+            ExecutionId::from_uuid(Uuid::nil()),
+            self.memory.clone(),
+        );
+        let (mut queue, mut calls, mut approvals) =
+            (VecDeque::from(commands), Vec::new(), Vec::new());
         while let Some(command) = queue.pop_front() {
             let fact = match command {
                 Command::StartStep { step, .. } => self.step(&run, step, at, &mut calls),
                 Command::AskApproval(request) => {
                     approvals.push((*request.arguments).clone());
-                    Fact::ApprovalDecided { step: request.step, decision: self.decision, by: "test".into(), comment: None, at }
+                    Fact::ApprovalDecided {
+                        step: request.step,
+                        decision: self.decision,
+                        by: "test".into(),
+                        comment: None,
+                        at,
+                    }
                 }
-                Command::Finish(outcome) => return Played { outcome, calls, approvals },
+                Command::Finish(outcome) => {
+                    return Played {
+                        outcome,
+                        calls,
+                        approvals,
+                    };
+                }
                 _ => continue,
             };
             queue.extend(run.apply(&fact));
@@ -92,15 +139,40 @@ impl World {
         panic!("the run of {text} has stopped without an end");
     }
 
-    fn step(&self, run: &Run, step: StepId, at: Timestamp, calls: &mut Vec<(String, Value)>) -> Fact {
+    fn step(
+        &self,
+        run: &Run,
+        step: StepId,
+        at: Timestamp,
+        calls: &mut Vec<(String, Value)>,
+    ) -> Fact {
         match run.step_context(step).evaluate() {
-            Ok(Work::Output { output, remember }) => Fact::StepCompleted { step, output, remember, at },
-            Ok(Work::Call { capability, arguments, .. }) => {
+            Ok(Work::Output { output, remember }) => Fact::StepCompleted {
+                step,
+                output,
+                remember,
+                at,
+            },
+            Ok(Work::Call {
+                capability,
+                arguments,
+                ..
+            }) => {
                 let output = Arc::new(self.answer(&capability, &arguments));
                 calls.push((capability, arguments));
-                Fact::StepCompleted { step, output, remember: Vec::new(), at }
+                Fact::StepCompleted {
+                    step,
+                    output,
+                    remember: Vec::new(),
+                    at,
+                }
             }
-            Err(error) => Fact::StepFailed { step, attempt: 1, error, at },
+            Err(error) => Fact::StepFailed {
+                step,
+                attempt: 1,
+                error,
+                at,
+            },
         }
     }
 }
@@ -114,7 +186,12 @@ fn completed(played: &Played) -> bool {
 #[test]
 fn the_clerk_asks_mails_and_reports() {
     let mut world = world();
-    world.memory.org_knowledge = Arc::new(json!({"manager": {"slack": "U0BOSS"}}).as_object().unwrap().clone());
+    world.memory.org_knowledge = Arc::new(
+        json!({"manager": {"slack": "U0BOSS"}})
+            .as_object()
+            .unwrap()
+            .clone(),
+    );
     let played = world.play(CLERK, TriggerType::Schedule, json!({}), None);
     assert!(completed(&played), "{:?}", played.outcome);
     let query = played.of("quickbooks.invoice.query")[0];
@@ -122,32 +199,89 @@ fn the_clerk_asks_mails_and_reports() {
     assert_eq!(query["where"], conditions);
     assert_eq!(played.approvals[0]["total"], 2100.5);
     let mails = played.of("gmail.send");
-    assert_eq!(mails.iter().map(|mail| &mail["to"]).collect::<Vec<_>>(), ["seven@acme.example"]);
+    assert_eq!(
+        mails.iter().map(|mail| &mail["to"]).collect::<Vec<_>>(),
+        ["seven@acme.example"]
+    );
     let posts = played.of("slack.chat.post");
-    assert_eq!(posts.iter().map(|post| post["channel"].as_str().unwrap()).collect::<Vec<_>>(), ["U0BOSS", "#finance"]);
+    assert_eq!(
+        posts
+            .iter()
+            .map(|post| post["channel"].as_str().unwrap())
+            .collect::<Vec<_>>(),
+        ["U0BOSS", "#finance"]
+    );
     let summary = posts[1]["text"].as_str().unwrap();
-    assert!(summary.contains("2 invoices, 2100.5 in all") && summary.contains("sent: 1. Without a mail address: INV-1042"), "{summary}");
+    assert!(
+        summary.contains("2 invoices, 2100.5 in all")
+            && summary.contains("sent: 1. Without a mail address: INV-1042"),
+        "{summary}"
+    );
 }
 
 #[test]
 fn the_clerk_mails_nobody_without_leave_and_without_invoices() {
-    let denied = World { decision: Decision::Denied, ..world() }.play(CLERK, TriggerType::DirectCommand, json!({}), None);
-    assert!(completed(&denied) && denied.of("gmail.send").is_empty(), "{:?}", denied.outcome);
-    assert!(denied.of("slack.chat.post")[0]["text"].as_str().unwrap().contains("Not approved"));
-    let none = World { invoices: json!([]), ..world() }.play(CLERK, TriggerType::DirectCommand, json!(null), None);
-    assert!(completed(&none) && none.approvals.is_empty(), "{:?}", none.outcome);
-    assert_eq!(none.of("slack.chat.post")[0]["text"].as_str().unwrap().trim(), "No invoices to report.");
+    let denied = World {
+        decision: Decision::Denied,
+        ..world()
+    }
+    .play(CLERK, TriggerType::DirectCommand, json!({}), None);
+    assert!(
+        completed(&denied) && denied.of("gmail.send").is_empty(),
+        "{:?}",
+        denied.outcome
+    );
+    assert!(
+        denied.of("slack.chat.post")[0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("Not approved")
+    );
+    let none = World {
+        invoices: json!([]),
+        ..world()
+    }
+    .play(CLERK, TriggerType::DirectCommand, json!(null), None);
+    assert!(
+        completed(&none) && none.approvals.is_empty(),
+        "{:?}",
+        none.outcome
+    );
+    assert_eq!(
+        none.of("slack.chat.post")[0]["text"]
+            .as_str()
+            .unwrap()
+            .trim(),
+        "No invoices to report."
+    );
 }
 
 #[test]
 fn the_clerk_answers_in_the_thread() {
     let message = json!({"type": "message", "channel": "C7", "user": "U1", "text": "Is INV-1042 paid?", "ts": "17.1"});
-    for payload in [message.clone(), json!({"type": "event_callback", "event": message})] {
-        let played = world().play(CLERK, TriggerType::ExternalEvent, payload, Some("skill_answers"));
+    for payload in [
+        message.clone(),
+        json!({"type": "event_callback", "event": message}),
+    ] {
+        let played = world().play(
+            CLERK,
+            TriggerType::ExternalEvent,
+            payload,
+            Some("skill_answers"),
+        );
         assert!(completed(&played), "{:?}", played.outcome);
-        let [(_, _), (_, reply)] = played.calls.as_slice() else { panic!("{:?}", played.calls) };
-        assert_eq!((&reply["channel"], &reply["thread_ts"]), (&json!("C7"), &json!("17.1")));
-        assert!(reply["text"].as_str().unwrap().contains("INV-1042") && !reply["text"].as_str().unwrap().contains("1041"), "{reply}");
+        let [(_, _), (_, reply)] = played.calls.as_slice() else {
+            panic!("{:?}", played.calls)
+        };
+        assert_eq!(
+            (&reply["channel"], &reply["thread_ts"]),
+            (&json!("C7"), &json!("17.1"))
+        );
+        assert!(
+            reply["text"].as_str().unwrap().contains("INV-1042")
+                && !reply["text"].as_str().unwrap().contains("1041"),
+            "{reply}"
+        );
     }
 }
 
@@ -166,6 +300,11 @@ fn every_template_runs_to_its_end() {
         let played = world().play(text, TriggerType::DirectCommand, json!({}), None);
         assert!(completed(&played), "{text}: {:?}", played.outcome);
     }
-    let played = world().play("When the webhook github/push fires, tell #dev", TriggerType::ExternalEvent, json!({"a": 1}), Some("skill_event"));
+    let played = world().play(
+        "When the webhook github/push fires, tell #dev",
+        TriggerType::ExternalEvent,
+        json!({"a": 1}),
+        Some("skill_event"),
+    );
     assert!(completed(&played), "{:?}", played.outcome);
 }
