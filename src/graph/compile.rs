@@ -46,12 +46,28 @@ pub trait CapabilityLookup {
 ///
 /// # Errors
 /// All that is wrong, with graph, node and field.
-pub fn compile(employee: &Value, skills: &BTreeMap<String, Value>, lookup: &dyn CapabilityLookup) -> Result<Plan, CompileErrors> {
-    let mut compiler = Compiler { lookup, errors: Vec::new(), texts: TextSet::default(), capabilities: BTreeMap::new() };
+pub fn compile(
+    employee: &Value,
+    skills: &BTreeMap<String, Value>,
+    lookup: &dyn CapabilityLookup,
+) -> Result<Plan, CompileErrors> {
+    let mut compiler = Compiler {
+        lookup,
+        errors: Vec::new(),
+        texts: TextSet::default(),
+        capabilities: BTreeMap::new(),
+    };
     let employee = compiler.read(employee, GraphType::Employee);
     let skills: BTreeMap<String, GraphSpec> = skills
         .iter()
-        .filter_map(|(id, value)| Some((id.clone(), compiler.read(value, GraphType::Skill).filter(|spec| compiler.named(id, spec))?)))
+        .filter_map(|(id, value)| {
+            Some((
+                id.clone(),
+                compiler
+                    .read(value, GraphType::Skill)
+                    .filter(|spec| compiler.named(id, spec))?,
+            ))
+        })
         .collect();
     let plan = employee.and_then(|employee| compiler.plan(&employee, &skills));
     compiler.texts.finish();
@@ -78,7 +94,12 @@ struct At<'a> {
 impl Compiler<'_> {
     fn refuse(&mut self, at: At<'_>, field: &str, message: impl Into<String>) {
         let field = Some(field.to_string()).filter(|field| !field.is_empty());
-        self.errors.push(CompileError { graph: at.graph.into(), node: at.node.map(str::to_string), field, message: message.into() });
+        self.errors.push(CompileError {
+            graph: at.graph.into(),
+            node: at.node.map(str::to_string),
+            field,
+            message: message.into(),
+        });
     }
 
     fn read(&mut self, value: &Value, wanted: GraphType) -> Option<GraphSpec> {
@@ -89,7 +110,14 @@ impl Compiler<'_> {
                     GraphType::Employee => ("a skill graph", "`employee`"),
                     GraphType::Skill => ("an employee graph", "`skill`"),
                 };
-                self.refuse(At { graph: &spec.graph_id, node: None }, "type", format!("is {found}; here it must be {needed}"));
+                self.refuse(
+                    At {
+                        graph: &spec.graph_id,
+                        node: None,
+                    },
+                    "type",
+                    format!("is {found}; here it must be {needed}"),
+                );
                 None
             }
             Err(CompileErrors(errors)) => {
@@ -101,13 +129,22 @@ impl Compiler<'_> {
 
     fn named(&mut self, key: &str, spec: &GraphSpec) -> bool {
         if key != spec.graph_id {
-            self.refuse(At { graph: &spec.graph_id, node: None }, "graph_id", format!("is listed under `{key}`; both must be the same"));
+            self.refuse(
+                At {
+                    graph: &spec.graph_id,
+                    node: None,
+                },
+                "graph_id",
+                format!("is listed under `{key}`; both must be the same"),
+            );
         }
         key == spec.graph_id
     }
 
     fn plan(&mut self, employee: &GraphSpec, skills: &BTreeMap<String, GraphSpec>) -> Option<Plan> {
-        let skill_steps: HashMap<String, StepRef> = positions(employee).map(|(id, place)| (id, StepRef::Skill(place))).collect();
+        let skill_steps: HashMap<String, StepRef> = positions(employee)
+            .map(|(id, place)| (id, StepRef::Skill(place)))
+            .collect();
         let employee_plan = self.graph(employee, &skill_steps);
         let mut compiled = BTreeMap::new();
         for id in used_graphs(employee) {
@@ -120,38 +157,73 @@ impl Compiler<'_> {
         }
         let mut plans = Vec::new();
         for node in &employee.nodes {
-            let WorkSpec::Skill { skill_graph, permissions } = &node.work else { continue };
-            let at = At { graph: &employee.graph_id, node: Some(&node.id) };
+            let WorkSpec::Skill {
+                skill_graph,
+                permissions,
+            } = &node.work
+            else {
+                continue;
+            };
+            let at = At {
+                graph: &employee.graph_id,
+                node: Some(&node.id),
+            };
             match skills.get(skill_graph) {
                 Some(spec) => self.check_permissions(at, permissions, spec),
                 // One that was given but has errors of its own is not missing.
                 None if self.errors.iter().any(|error| error.graph == *skill_graph) => {}
-                None => self.refuse(at, "skill_graph", format!("there is no skill graph `{skill_graph}`{}", known(skills))),
+                None => self.refuse(
+                    at,
+                    "skill_graph",
+                    format!("there is no skill graph `{skill_graph}`{}", known(skills)),
+                ),
             }
             plans.extend(compiled.get(skill_graph.as_str()).cloned());
         }
-        let durability = if employee.durability == Durability::Step { Durability::Step } else { Durability::Default };
+        let durability = if employee.durability == Durability::Step {
+            Durability::Step
+        } else {
+            Durability::Default
+        };
         let complete = plans.len() == employee.nodes.len();
         let capabilities = std::mem::take(&mut self.capabilities);
-        employee_plan.filter(|_| complete).map(|employee| Plan { employee, skills: plans, durability, capabilities })
+        employee_plan.filter(|_| complete).map(|employee| Plan {
+            employee,
+            skills: plans,
+            durability,
+            capabilities,
+        })
     }
 }
 
 fn known(skills: &BTreeMap<String, GraphSpec>) -> String {
     let names: Vec<&str> = skills.keys().take(20).map(String::as_str).collect();
-    if names.is_empty() { "; none is given".into() } else { format!("; given are {}", names.join(", ")) }
+    if names.is_empty() {
+        "; none is given".into()
+    } else {
+        format!("; given are {}", names.join(", "))
+    }
 }
 
 fn positions(spec: &GraphSpec) -> impl Iterator<Item = (String, u16)> + '_ {
-    spec.nodes.iter().zip(0u16..).map(|(node, place)| (node.id.clone(), place))
+    spec.nodes
+        .iter()
+        .zip(0u16..)
+        .map(|(node, place)| (node.id.clone(), place))
 }
 
 fn used_graphs(employee: &GraphSpec) -> BTreeSet<&str> {
-    let graph_of = |work| match work {
-        &WorkSpec::Skill { ref skill_graph, .. } => Some(skill_graph.as_str()),
-        _ => None,
-    };
-    employee.nodes.iter().filter_map(|node| graph_of(&node.work)).collect()
+    fn graph_of(work: &WorkSpec) -> Option<&str> {
+        match work {
+            WorkSpec::Skill { skill_graph, .. } => Some(skill_graph),
+            _ => None,
+        }
+    }
+    employee
+        .nodes
+        .iter()
+        .filter_map(|node| graph_of(&node.work))
+        .collect()
 }
 
 /// Whether a permission of a skill node lets it use a capability: it is the capability's id, its declared permission, or a dotted
@@ -159,9 +231,12 @@ fn used_graphs(employee: &GraphSpec) -> BTreeSet<&str> {
 pub fn permission_covers(permission: &str, capability: &CapabilityInfo) -> bool {
     permission == capability.id
         || permission == capability.permission
-        || permission
-            .strip_suffix(".*")
-            .is_some_and(|prefix| capability.id.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.')))
+        || permission.strip_suffix(".*").is_some_and(|prefix| {
+            capability
+                .id
+                .strip_prefix(prefix)
+                .is_some_and(|rest| rest.starts_with('.'))
+        })
 }
 
 #[cfg(test)]

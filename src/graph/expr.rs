@@ -57,7 +57,10 @@ pub struct Expr {
 #[derive(Clone, Debug)]
 pub(crate) enum Ir {
     Literal(Value),
-    Path { place: Place, segments: Box<[Box<str>]> },
+    Path {
+        place: Place,
+        segments: Box<[Box<str>]>,
+    },
     Local(usize),
     Select(Box<Ir>, Box<str>),
     Has(Box<Ir>, Box<str>),
@@ -101,7 +104,10 @@ impl Expr {
     /// # Errors
     /// One sentence that says what is wrong and what would be right.
     pub fn compile(source: &str, names: &Names<'_>) -> Result<Expr, String> {
-        Ok(Expr { source: source.into(), ir: lower::compile(source, names)? })
+        Ok(Expr {
+            source: source.into(),
+            ir: lower::compile(source, names)?,
+        })
     }
 
     pub fn source(&self) -> &str {
@@ -125,7 +131,11 @@ impl Expr {
     pub fn test(&self, data: &Data<'_>) -> Result<bool, EvalError> {
         match self.evaluate(data)? {
             Value::Bool(yes) => Ok(yes),
-            other => Err(EvalError::wrong(format!("`{}` is {}, not a boolean", self.source, kind_of(&other)))),
+            other => Err(EvalError::wrong(format!(
+                "`{}` is {}, not a boolean",
+                self.source,
+                kind_of(&other)
+            ))),
         }
     }
 }

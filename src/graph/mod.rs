@@ -6,6 +6,7 @@ pub mod expr;
 pub mod fact;
 pub mod plan;
 pub mod run;
+pub mod schema;
 pub mod scope;
 pub mod spec;
 pub mod template;
@@ -14,5 +15,8 @@ pub mod text;
 pub use compile::{CapabilityInfo, CapabilityLookup, compile};
 pub use error::{CompileError, CompileErrors};
 pub use plan::{Plan, SKILL_NODE};
-pub use run::{Run, RunState, RunStatus, SkillView, StepContext, StepStatus, StepView, Waiting, Work};
+pub use run::{
+    Run, RunState, RunStatus, SkillView, StepContext, StepStatus, StepView, Waiting, Work,
+};
+pub use schema::json_schema;
 pub use spec::{Durability, GraphSpec, yaml_to_value};

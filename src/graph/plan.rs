@@ -62,13 +62,32 @@ pub(super) struct EdgePlan {
     pub when: Option<Expr>,
 }
 
+/// What a `transform` writes to memory: layer, key, value.
+pub(super) type Remember = (MemoryLayer, Box<str>, Template);
+
 #[derive(Debug)]
 pub(super) enum WorkPlan {
     Skill,
-    Transform { output: Template, remember: Box<[(MemoryLayer, Box<str>, Template)]> },
-    Decide { cases: Box<[(Expr, Value)]>, otherwise: Option<Value> },
-    Action { capability: Box<str>, connection: Option<Box<str>>, arguments: Template },
-    Approval { title: Option<Text>, arguments: Option<Template>, expires_ms: Option<u64>, on_denied: Option<u16>, on_expired: Option<u16> },
+    Transform {
+        output: Template,
+        remember: Box<[Remember]>,
+    },
+    Decide {
+        cases: Box<[(Expr, Value)]>,
+        otherwise: Option<Value>,
+    },
+    Action {
+        capability: Box<str>,
+        connection: Option<Box<str>>,
+        arguments: Template,
+    },
+    Approval {
+        title: Option<Text>,
+        arguments: Option<Template>,
+        expires_ms: Option<u64>,
+        on_denied: Option<u16>,
+        on_expired: Option<u16>,
+    },
     Wait(WaitPlan),
     Map(Box<MapPlan>),
 }
@@ -77,7 +96,13 @@ pub(super) enum WorkPlan {
 pub(super) enum WaitPlan {
     Duration(u64),
     Until(Expr),
-    Event { event: Box<str>, source: Option<Box<str>>, matches: Box<[(Box<str>, Template)]>, timeout_ms: Option<u64>, on_timeout: Option<u16> },
+    Event {
+        event: Box<str>,
+        source: Option<Box<str>>,
+        matches: Box<[(Box<str>, Template)]>,
+        timeout_ms: Option<u64>,
+        on_timeout: Option<u16>,
+    },
 }
 
 #[derive(Debug)]
@@ -123,18 +148,27 @@ impl Plan {
 
     /// Position of a skill node, as in [`StepId::skill`].
     pub fn skill_position(&self, id: &str) -> Option<u16> {
-        self.employee.ids.iter().position(|known| &**known == id).and_then(|place| u16::try_from(place).ok())
+        self.employee
+            .ids
+            .iter()
+            .position(|known| &**known == id)
+            .and_then(|place| u16::try_from(place).ok())
     }
 
     /// Id of the skill node that a step belongs to; empty for a step of another plan.
     pub fn skill_name(&self, step: StepId) -> &str {
-        self.employee.ids.get(usize::from(step.skill)).map_or("", AsRef::as_ref)
+        self.employee
+            .ids
+            .get(usize::from(step.skill))
+            .map_or("", AsRef::as_ref)
     }
 
     /// Id of the micro-agent; empty for a step that stands for a whole skill, and for a step of another plan.
     pub fn node_name(&self, step: StepId) -> &str {
         let graph = self.skills.get(usize::from(step.skill));
-        graph.and_then(|graph| graph.ids.get(usize::from(step.node))).map_or("", AsRef::as_ref)
+        graph
+            .and_then(|graph| graph.ids.get(usize::from(step.node)))
+            .map_or("", AsRef::as_ref)
     }
 
     /// `transform`, `decide`, …; of an element of a `map` the type of its body; `skill` for a whole skill.
@@ -159,7 +193,10 @@ impl Plan {
     }
 
     pub(super) fn node(&self, step: StepId) -> Option<&NodePlan> {
-        self.skills.get(usize::from(step.skill))?.nodes.get(usize::from(step.node))
+        self.skills
+            .get(usize::from(step.skill))?
+            .nodes
+            .get(usize::from(step.node))
     }
 
     /// The work of a micro-agent, or of the body of a `map` if the step is an element.

@@ -49,15 +49,27 @@ pub struct Run {
 
 impl Run {
     /// Starts a run. `accepted` is the first fact of its journal, `context` the memory that it reads to its end.
-    pub fn start(plan: Arc<Plan>, accepted: &Fact, execution: ExecutionId, context: MemoryView) -> (Run, Vec<Command>) {
+    pub fn start(
+        plan: Arc<Plan>,
+        accepted: &Fact,
+        execution: ExecutionId,
+        context: MemoryView,
+    ) -> (Run, Vec<Command>) {
         let at = accepted.at();
-        let mut run = Run { plan, state: RunState::new(execution, at, context), dirty: BTreeSet::new(), out: Vec::new() };
+        let mut run = Run {
+            plan,
+            state: RunState::new(execution, at, context),
+            dirty: BTreeSet::new(),
+            out: Vec::new(),
+        };
         match accepted {
             Fact::Accepted { trigger, skill, .. } => {
                 run.state.trigger = Arc::new(trigger.clone());
                 run.enter(skill.as_deref());
             }
-            other => run.broken(format!("the journal begins with {other:?} instead of `accepted`")),
+            other => run.broken(format!(
+                "the journal begins with {other:?} instead of `accepted`"
+            )),
         }
         let commands = run.settled();
         (run, commands)
@@ -72,25 +84,57 @@ impl Run {
         match fact {
             Fact::Accepted { .. } => {}
             Fact::StepCompleted { step, output, .. } => self.step_completed(*step, output.clone()),
-            Fact::StepFailed { step, attempt, error, .. } => self.step_failed(*step, *attempt, error.clone()),
+            Fact::StepFailed {
+                step,
+                attempt,
+                error,
+                ..
+            } => self.step_failed(*step, *attempt, error.clone()),
             Fact::StepParked { step, wait, .. } => self.step_parked(*step, wait.clone()),
             Fact::StepResumed { step, .. } => self.step_resumed(*step),
             Fact::TimerFired { timer, .. } => self.timer_fired(*timer),
-            Fact::ApprovalDecided { step, decision, by, comment, .. } => self.decided(*step, *decision, by, comment.as_deref()),
-            Fact::EventArrived { step, payload, source, .. } => self.event_arrived(*step, payload, source),
-            Fact::StopRequested { kind, by, reason, .. } => {
-                self.finish(Outcome::Cancelled { kind: *kind, by: by.clone(), reason: reason.clone() });
+            Fact::ApprovalDecided {
+                step,
+                decision,
+                by,
+                comment,
+                ..
+            } => self.decided(*step, *decision, by, comment.as_deref()),
+            Fact::EventArrived {
+                step,
+                payload,
+                source,
+                ..
+            } => self.event_arrived(*step, payload, source),
+            Fact::StopRequested {
+                kind, by, reason, ..
+            } => {
+                self.finish(Outcome::Cancelled {
+                    kind: *kind,
+                    by: by.clone(),
+                    reason: reason.clone(),
+                });
             }
         }
         self.settled()
     }
 
     /// Rebuilds a run from its journal, `accepted` first. What it would have to do again is in [`Run::outstanding`].
-    pub fn replay<F: Borrow<Fact>>(plan: Arc<Plan>, facts: impl IntoIterator<Item = F>, execution: ExecutionId, context: MemoryView) -> Run {
+    pub fn replay<F: Borrow<Fact>>(
+        plan: Arc<Plan>,
+        facts: impl IntoIterator<Item = F>,
+        execution: ExecutionId,
+        context: MemoryView,
+    ) -> Run {
         let mut facts = facts.into_iter();
         let Some(first) = facts.next() else {
             let at = Timestamp::default();
-            let mut run = Run { plan, state: RunState::new(execution, at, context), dirty: BTreeSet::new(), out: Vec::new() };
+            let mut run = Run {
+                plan,
+                state: RunState::new(execution, at, context),
+                dirty: BTreeSet::new(),
+                out: Vec::new(),
+            };
             run.broken("the journal is empty".into());
             run.out.clear();
             return run;
@@ -109,7 +153,12 @@ impl Run {
 
     /// A run as it was. `plan` must be the plan that it ran with.
     pub fn restore(plan: Arc<Plan>, state: RunState) -> Run {
-        Run { plan, state, dirty: BTreeSet::new(), out: Vec::new() }
+        Run {
+            plan,
+            state,
+            dirty: BTreeSet::new(),
+            out: Vec::new(),
+        }
     }
 
     pub fn plan(&self) -> &Arc<Plan> {
@@ -142,19 +191,40 @@ impl Run {
             None => plan.employee.entry.clone(),
             Some((_, Some(place))) => Box::from([place]),
             Some((id, None)) => {
-                let error = StepError::new("unknown_skill", format!("the employee has no skill `{id}`"));
-                return self.finish(Outcome::Failed { error: RunError { skill: id.into(), node: None, error } });
+                let error =
+                    StepError::new("unknown_skill", format!("the employee has no skill `{id}`"));
+                return self.finish(Outcome::Failed {
+                    error: RunError {
+                        skill: id.into(),
+                        node: None,
+                        error,
+                    },
+                });
             }
         };
         let payload = self.state.trigger.payload.clone();
-        self.open_frame(FrameKey::Employee, &entry, plan.employee.nodes.len(), payload);
+        self.open_frame(
+            FrameKey::Employee,
+            &entry,
+            plan.employee.nodes.len(),
+            payload,
+        );
     }
 
-    fn open_frame(&mut self, key: FrameKey, entry: &[u16], nodes: usize, input: Arc<serde_json::Value>) {
+    fn open_frame(
+        &mut self,
+        key: FrameKey,
+        entry: &[u16],
+        nodes: usize,
+        input: Arc<serde_json::Value>,
+    ) {
         let mut frame = Frame::new(nodes);
         for node in entry {
             if let Some(node) = frame.nodes.get_mut(usize::from(*node)) {
-                node.tokens.push(Token { edge: None, value: input.clone() });
+                node.tokens.push(Token {
+                    edge: None,
+                    value: input.clone(),
+                });
             }
         }
         self.state.frames.insert(key, frame);
@@ -163,7 +233,13 @@ impl Run {
 
     fn broken(&mut self, message: String) {
         let error = StepError::new("journal_broken", message);
-        self.finish(Outcome::Failed { error: RunError { skill: String::new(), node: None, error } });
+        self.finish(Outcome::Failed {
+            error: RunError {
+                skill: String::new(),
+                node: None,
+                error,
+            },
+        });
     }
 
     fn settled(&mut self) -> Vec<Command> {

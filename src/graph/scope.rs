@@ -82,7 +82,9 @@ impl Names<'_> {
         })?;
         match field {
             None | Some("output") => Ok(step),
-            Some(other) => Err(format!("a step has only `output`: write steps.{id}.output instead of steps.{id}.{other}")),
+            Some(other) => Err(format!(
+                "a step has only `output`: write steps.{id}.output instead of steps.{id}.{other}"
+            )),
         }
     }
 }
@@ -112,7 +114,10 @@ pub struct Data<'a> {
 }
 
 fn last(log: &Log, node: u16) -> Option<&Value> {
-    log.iter().rev().find(|(done, _)| *done == node).map(|(_, output)| output.as_ref())
+    log.iter()
+        .rev()
+        .find(|(done, _)| *done == node)
+        .map(|(_, output)| output.as_ref())
 }
 
 impl<'a> Data<'a> {
@@ -123,13 +128,19 @@ impl<'a> Data<'a> {
     pub fn lookup(&self, place: Place, segments: &[Box<str>]) -> Result<Cow<'a, Value>, EvalError> {
         let (start, taken) = self.start(place, segments)?;
         descend(start, &segments[taken..]).map_err(|error| match error {
-            EvalError::Missing(tail) => EvalError::Missing(format!("{}.{tail}", self.prefix(place, &segments[..taken]))),
+            EvalError::Missing(tail) => {
+                EvalError::Missing(format!("{}.{tail}", self.prefix(place, &segments[..taken])))
+            }
             other => other,
         })
     }
 
     /// The borrowed value where a path really begins, and how many segments that took.
-    fn start(&self, place: Place, segments: &[Box<str>]) -> Result<(Cow<'a, Value>, usize), EvalError> {
+    fn start(
+        &self,
+        place: Place,
+        segments: &[Box<str>],
+    ) -> Result<(Cow<'a, Value>, usize), EvalError> {
         let first = segments.first().map(AsRef::as_ref);
         let second = segments.get(1).map(AsRef::as_ref);
         let whole = |value: Value| Ok((Cow::Owned(value), 0));
@@ -137,25 +148,45 @@ impl<'a> Data<'a> {
             (Place::Input, _) => Ok((Cow::Borrowed(self.input), 0)),
             (Place::Step(step), Some("output")) => match self.step_output(step) {
                 Some(output) => Ok((Cow::Borrowed(output), 1)),
-                None => Err(EvalError::Missing(format!("{}.output", self.prefix(place, &[])))),
+                None => Err(EvalError::Missing(format!(
+                    "{}.output",
+                    self.prefix(place, &[])
+                ))),
             },
-            (Place::Step(step), _) => whole(self.step_output(step).map_or(json!({}), |output| json!({"output": output}))),
+            (Place::Step(step), _) => whole(
+                self.step_output(step)
+                    .map_or(json!({}), |output| json!({"output": output})),
+            ),
             (Place::Trigger, Some("payload")) => Ok((Cow::Borrowed(&*self.trigger.payload), 1)),
             (Place::Trigger, _) => whole(json!({
                 "type": self.trigger.kind.name(), "payload": &*self.trigger.payload, "source": self.trigger.source
             })),
             (Place::Memory, Some("skill")) => match (self.skill_memory(), second) {
                 (Some(memory), Some(key)) => in_map(memory, key).map(|found| (found, 2)),
-                (memory, _) => Ok((Cow::Owned(Value::Object(memory.cloned().unwrap_or_default())), 1)),
+                (memory, _) => Ok((
+                    Cow::Owned(Value::Object(memory.cloned().unwrap_or_default())),
+                    1,
+                )),
             },
-            (Place::Memory, Some(key)) => in_map(&self.memory.employee_memory, key).map(|found| (found, 1)),
+            (Place::Memory, Some(key)) => {
+                in_map(&self.memory.employee_memory, key).map(|found| (found, 1))
+            }
             (Place::Memory, None) => whole(Value::Object(self.whole_memory())),
-            (Place::Org, Some(key)) => in_map(&self.memory.org_knowledge, key).map(|found| (found, 1)),
+            (Place::Org, Some(key)) => {
+                in_map(&self.memory.org_knowledge, key).map(|found| (found, 1))
+            }
             (Place::Org, None) => whole(Value::Object((*self.memory.org_knowledge).clone())),
             (Place::Run, _) => whole(json!({"at": self.at, "execution_id": self.execution})),
             (Place::Steps, _) => whole(Value::Object(self.all_steps())),
-            (Place::Output, _) => Ok((self.output.map_or(Cow::Owned(Value::Null), Cow::Borrowed), 0)),
-            (Place::Item, _) => Ok((self.item.map_or(Cow::Owned(Value::Null), |(item, _)| Cow::Borrowed(item)), 0)),
+            (Place::Output, _) => Ok((
+                self.output.map_or(Cow::Owned(Value::Null), Cow::Borrowed),
+                0,
+            )),
+            (Place::Item, _) => Ok((
+                self.item
+                    .map_or(Cow::Owned(Value::Null), |(item, _)| Cow::Borrowed(item)),
+                0,
+            )),
             (Place::Index, _) => whole(json!(self.item.map(|(_, index)| index))),
         }
     }
@@ -168,24 +199,39 @@ impl<'a> Data<'a> {
     }
 
     fn skill_memory(&self) -> Option<&'a Map<String, Value>> {
-        self.skill.and_then(|skill| self.memory.skill_contexts.get(skill)).map(AsRef::as_ref)
+        self.skill
+            .and_then(|skill| self.memory.skill_contexts.get(skill))
+            .map(AsRef::as_ref)
     }
 
     fn whole_memory(&self) -> Map<String, Value> {
         let mut all = (*self.memory.employee_memory).clone();
-        all.insert("skill".into(), Value::Object(self.skill_memory().cloned().unwrap_or_default()));
+        all.insert(
+            "skill".into(),
+            Value::Object(self.skill_memory().cloned().unwrap_or_default()),
+        );
         all
     }
 
     fn all_steps(&self) -> Map<String, Value> {
         let named = |log: &'a Log, ids: &'a [Box<str>]| {
-            log.iter().filter_map(|(node, output)| Some((ids.get(usize::from(*node))?.to_string(), json!({"output": output}))))
+            log.iter().filter_map(|(node, output)| {
+                Some((
+                    ids.get(usize::from(*node))?.to_string(),
+                    json!({"output": output}),
+                ))
+            })
         };
-        named(self.skills, self.ids[0]).chain(named(self.nodes, self.ids[1])).collect()
+        named(self.skills, self.ids[0])
+            .chain(named(self.nodes, self.ids[1]))
+            .collect()
     }
 
     fn prefix(&self, place: Place, taken: &[Box<str>]) -> String {
-        let id = |ids: &[Box<str>], node: u16| ids.get(usize::from(node)).map_or_else(String::new, |id| id.to_string());
+        let id = |ids: &[Box<str>], node: u16| {
+            ids.get(usize::from(node))
+                .map_or_else(String::new, |id| id.to_string())
+        };
         let root = match place {
             Place::Trigger => "trigger".into(),
             Place::Input => "input".into(),
@@ -199,12 +245,16 @@ impl<'a> Data<'a> {
             Place::Item => self.item_name.into(),
             Place::Index => "index".into(),
         };
-        taken.iter().fold(root, |path, segment| format!("{path}.{segment}"))
+        taken
+            .iter()
+            .fold(root, |path, segment| format!("{path}.{segment}"))
     }
 }
 
 fn in_map<'a>(map: &'a Map<String, Value>, key: &str) -> Result<Cow<'a, Value>, EvalError> {
-    map.get(key).map(Cow::Borrowed).ok_or_else(|| EvalError::Missing(key.into()))
+    map.get(key)
+        .map(Cow::Borrowed)
+        .ok_or_else(|| EvalError::Missing(key.into()))
 }
 
 fn descend<'a>(start: Cow<'a, Value>, segments: &[Box<str>]) -> Result<Cow<'a, Value>, EvalError> {
@@ -216,8 +266,17 @@ fn descend<'a>(start: Cow<'a, Value>, segments: &[Box<str>]) -> Result<Cow<'a, V
 
 fn walk<'a>(start: &'a Value, segments: &[Box<str>]) -> Result<&'a Value, EvalError> {
     let so_far = |place: usize| segments[..=place].join(".");
-    segments.iter().enumerate().try_fold(start, |value, (place, segment)| match value {
-        Value::Object(map) => map.get(&**segment).ok_or_else(|| EvalError::Missing(so_far(place))),
-        other => Err(EvalError::wrong(format!("cannot read `{}`: its owner is {}", so_far(place), super::expr::kind_of(other)))),
-    })
+    segments
+        .iter()
+        .enumerate()
+        .try_fold(start, |value, (place, segment)| match value {
+            Value::Object(map) => map
+                .get(&**segment)
+                .ok_or_else(|| EvalError::Missing(so_far(place))),
+            other => Err(EvalError::wrong(format!(
+                "cannot read `{}`: its owner is {}",
+                so_far(place),
+                super::expr::kind_of(other)
+            ))),
+        })
 }

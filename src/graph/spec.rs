@@ -1,8 +1,8 @@
 //! The JSON shape of graphs as types, before anything is looked up or compiled. `catalog/schema/graph.schema.json` describes the same.
 
 mod agents;
-mod read;
 mod node;
+mod read;
 
 use super::error::CompileErrors;
 use read::Reader;
@@ -96,13 +96,41 @@ pub struct RetryPolicy {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum WorkSpec {
-    Skill { skill_graph: String, permissions: Vec<String> },
-    Transform { output: Value, remember: RememberSpec },
-    Decide { cases: Vec<(String, String)>, otherwise: Option<String> },
-    Action { capability: String, connection: Option<String>, arguments: Value },
-    Approval { title: Option<String>, arguments: Option<Value>, expires_ms: Option<u64>, on_denied: Option<String>, on_expired: Option<String> },
-    Wait { until: WaitSpec },
-    Map { items: String, name: String, width: u32, max_items: u32, on_item_error: OnItemError, body: BodySpec },
+    Skill {
+        skill_graph: String,
+        permissions: Vec<String>,
+    },
+    Transform {
+        output: Value,
+        remember: RememberSpec,
+    },
+    Decide {
+        cases: Vec<(String, String)>,
+        otherwise: Option<String>,
+    },
+    Action {
+        capability: String,
+        connection: Option<String>,
+        arguments: Value,
+    },
+    Approval {
+        title: Option<String>,
+        arguments: Option<Value>,
+        expires_ms: Option<u64>,
+        on_denied: Option<String>,
+        on_expired: Option<String>,
+    },
+    Wait {
+        until: WaitSpec,
+    },
+    Map {
+        items: String,
+        name: String,
+        width: u32,
+        max_items: u32,
+        on_item_error: OnItemError,
+        body: BodySpec,
+    },
 }
 
 /// Templates by key, for each layer of memory: employee, skill, org.
@@ -118,7 +146,13 @@ pub enum WaitSpec {
     Duration(u64),
     /// CEL that gives an RFC 3339 time.
     Until(String),
-    Event { event: String, source: Option<String>, matches: Vec<(String, Value)>, timeout_ms: Option<u64>, on_timeout: Option<String> },
+    Event {
+        event: String,
+        source: Option<String>,
+        matches: Vec<(String, Value)>,
+        timeout_ms: Option<u64>,
+        on_timeout: Option<String>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,7 +203,9 @@ impl GraphSpec {
 
     /// The nodes that a graph starts with, if nothing else is said: those without incoming edges.
     pub fn default_entry(&self) -> impl Iterator<Item = &NodeSpec> {
-        self.nodes.iter().filter(|node| !self.edges.iter().any(|edge| edge.to == node.id))
+        self.nodes
+            .iter()
+            .filter(|node| !self.edges.iter().any(|edge| edge.to == node.id))
     }
 }
 
@@ -183,7 +219,10 @@ pub fn yaml_to_value(text: &str) -> Result<Value, String> {
 
 /// Whether a text can be the id of a graph or a node.
 pub fn is_id(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 /// Milliseconds of `PT10M`, `P1DT2H`, `10m`, `1h30m`, `500ms`.
@@ -208,7 +247,14 @@ pub fn parse_duration(text: &str) -> Option<u64> {
         let units: &[(&str, u64)] = match (iso.is_some(), in_time) {
             (true, false) => &[("W", 604_800_000), ("D", 86_400_000)],
             (true, true) => &[("H", 3_600_000), ("M", 60_000), ("S", 1_000)],
-            (false, _) => &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)],
+            (false, _) => &[
+                ("ms", 1),
+                ("s", 1_000),
+                ("m", 60_000),
+                ("h", 3_600_000),
+                ("d", 86_400_000),
+                ("w", 604_800_000),
+            ],
         };
         let (unit, factor) = units.iter().find(|(unit, _)| rest.starts_with(unit))?;
         total = total.checked_add(digits.parse::<u64>().ok()?.checked_mul(*factor)?)?;

@@ -25,10 +25,23 @@ pub enum Template {
 impl Template {
     /// # Errors
     /// All that is wrong, each with the JSON path inside the template (empty for its root).
-    pub fn compile(spec: &Value, names: &Names<'_>, texts: &mut TextSet) -> Result<Template, Vec<(String, String)>> {
+    pub fn compile(
+        spec: &Value,
+        names: &Names<'_>,
+        texts: &mut TextSet,
+    ) -> Result<Template, Vec<(String, String)>> {
         let mut errors = Vec::new();
-        let template = Compiler { names, texts, errors: &mut errors }.compile(spec, "", 0);
-        if errors.is_empty() { Ok(template) } else { Err(errors) }
+        let template = Compiler {
+            names,
+            texts,
+            errors: &mut errors,
+        }
+        .compile(spec, "", 0);
+        if errors.is_empty() {
+            Ok(template)
+        } else {
+            Err(errors)
+        }
     }
 
     pub fn evaluate(&self, data: &Data<'_>) -> Result<Value, EvalError> {
@@ -36,9 +49,15 @@ impl Template {
             Template::Literal(value) => value.clone(),
             Template::Expr(expr) => expr.evaluate(data)?,
             Template::Text(text) => Value::String(text.render(data)?),
-            Template::List(items) => items.iter().map(|item| item.evaluate(data)).collect::<Result<_, _>>()?,
+            Template::List(items) => items
+                .iter()
+                .map(|item| item.evaluate(data))
+                .collect::<Result<_, _>>()?,
             Template::Object(fields) => Value::Object(
-                fields.iter().map(|(key, field)| Ok((key.to_string(), field.evaluate(data)?))).collect::<Result<Map<_, _>, EvalError>>()?,
+                fields
+                    .iter()
+                    .map(|(key, field)| Ok((key.to_string(), field.evaluate(data)?)))
+                    .collect::<Result<Map<_, _>, EvalError>>()?,
             ),
         })
     }
@@ -53,16 +72,23 @@ struct Compiler<'c, 'n> {
 impl Compiler<'_, '_> {
     fn compile(&mut self, spec: &Value, path: &str, depth: usize) -> Template {
         if depth > MAX_DEPTH {
-            return self.refuse(path, format!("the template nests deeper than {MAX_DEPTH} levels"));
+            return self.refuse(
+                path,
+                format!("the template nests deeper than {MAX_DEPTH} levels"),
+            );
         }
         match spec {
             Value::String(source) => match Expr::compile(source, self.names) {
                 Ok(expr) => Template::Expr(expr),
                 Err(message) => self.refuse(path, message),
             },
-            Value::Array(items) => {
-                Template::List(items.iter().enumerate().map(|(place, item)| self.compile(item, &format!("{path}[{place}]"), depth + 1)).collect())
-            }
+            Value::Array(items) => Template::List(
+                items
+                    .iter()
+                    .enumerate()
+                    .map(|(place, item)| self.compile(item, &format!("{path}[{place}]"), depth + 1))
+                    .collect(),
+            ),
             Value::Object(map) => self.object(map, path, depth),
             literal => Template::Literal(literal.clone()),
         }

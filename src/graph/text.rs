@@ -31,7 +31,11 @@ pub struct Text(Kind);
 enum Kind {
     /// Without any tag.
     Plain(Box<str>),
-    Template { environment: Arc<OnceLock<Environment<'static>>>, name: Box<str>, reads: Box<[Read]> },
+    Template {
+        environment: Arc<OnceLock<Environment<'static>>>,
+        name: Box<str>,
+        reads: Box<[Read]>,
+    },
 }
 
 /// A variable of the template and what it stands for.
@@ -40,8 +44,11 @@ struct Read {
     name: Box<str>,
     place: Place,
     /// The steps that it names, of `steps`.
-    steps: Box<[(Box<str>, Place)]>,
+    steps: NamedSteps,
 }
+
+/// Ids of steps and where their outputs are.
+type NamedSteps = Box<[(Box<str>, Place)]>;
 
 impl std::fmt::Debug for Text {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -59,7 +66,11 @@ impl Default for TextSet {
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(50);
-        Self { environment, shared: Arc::default(), count: 0 }
+        Self {
+            environment,
+            shared: Arc::default(),
+            count: 0,
+        }
     }
 }
 
@@ -68,7 +79,10 @@ impl TextSet {
     /// One sentence: what does not parse, which variable is unknown.
     pub fn compile(&mut self, source: &str, names: &Names<'_>) -> Result<Text, String> {
         if source.len() > MAX_SOURCE {
-            return Err(format!("the text has {} bytes, at most {MAX_SOURCE} are allowed", source.len()));
+            return Err(format!(
+                "the text has {} bytes, at most {MAX_SOURCE} are allowed",
+                source.len()
+            ));
         }
         if !["{{", "{%", "{#"].iter().any(|mark| source.contains(mark)) {
             return Ok(Text(Kind::Plain(source.into())));
@@ -78,9 +92,20 @@ impl TextSet {
         self.environment
             .add_template_owned(name.clone(), source.to_string())
             .map_err(|error| format!("the text is no minijinja template: {}", describe(&error)))?;
-        let template = self.environment.get_template(&name).map_err(|error| describe(&error))?;
-        let reads = reads(&template.undeclared_variables(true), &self.environment, names)?;
-        Ok(Text(Kind::Template { environment: self.shared.clone(), name: name.into(), reads }))
+        let template = self
+            .environment
+            .get_template(&name)
+            .map_err(|error| describe(&error))?;
+        let reads = reads(
+            &template.undeclared_variables(true),
+            &self.environment,
+            names,
+        )?;
+        Ok(Text(Kind::Template {
+            environment: self.shared.clone(),
+            name: name.into(),
+            reads,
+        }))
     }
 
     /// Makes the texts usable. No text can be added after it.
@@ -91,31 +116,58 @@ impl TextSet {
 }
 
 fn describe(error: &minijinja::Error) -> String {
-    error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()))
+    error.detail().map_or_else(
+        || error.kind().to_string(),
+        |detail| format!("{}: {detail}", error.kind()),
+    )
 }
 
-fn reads(paths: &std::collections::HashSet<String>, environment: &Environment<'_>, names: &Names<'_>) -> Result<Box<[Read]>, String> {
+fn reads(
+    paths: &std::collections::HashSet<String>,
+    environment: &Environment<'_>,
+    names: &Names<'_>,
+) -> Result<Box<[Read]>, String> {
     let is_global = |name: &str| environment.globals().any(|(global, _)| global == name);
-    let roots: BTreeSet<&str> = paths.iter().filter_map(|path| path.split('.').next()).filter(|root| !is_global(root)).collect();
+    let roots: BTreeSet<&str> = paths
+        .iter()
+        .filter_map(|path| path.split('.').next())
+        .filter(|root| !is_global(root))
+        .collect();
     roots
         .into_iter()
         .map(|root| {
-            let place = names.place(root).ok_or_else(|| format!("there is no variable `{root}`; known are {}", names.known()))?;
+            let place = names.place(root).ok_or_else(|| {
+                format!("there is no variable `{root}`; known are {}", names.known())
+            })?;
             let whole = place == Place::Steps && paths.contains("steps");
-            let steps = if place == Place::Steps && !whole { named_steps(paths, names)? } else { Box::default() };
-            Ok(Read { name: root.into(), place, steps })
+            let steps = if place == Place::Steps && !whole {
+                named_steps(paths, names)?
+            } else {
+                Box::default()
+            };
+            Ok(Read {
+                name: root.into(),
+                place,
+                steps,
+            })
         })
         .collect()
 }
 
-fn named_steps(paths: &std::collections::HashSet<String>, names: &Names<'_>) -> Result<Box<[(Box<str>, Place)]>, String> {
+fn named_steps(
+    paths: &std::collections::HashSet<String>,
+    names: &Names<'_>,
+) -> Result<NamedSteps, String> {
     let mut steps = std::collections::BTreeMap::new();
     for path in paths.iter().filter_map(|path| path.strip_prefix("steps.")) {
         let mut parts = path.split('.');
         let id = parts.next().unwrap_or_default();
         steps.insert(id, Place::Step(names.step(id, parts.next())?));
     }
-    Ok(steps.into_iter().map(|(id, place)| (id.into(), place)).collect())
+    Ok(steps
+        .into_iter()
+        .map(|(id, place)| (id.into(), place))
+        .collect())
 }
 
 impl Text {
@@ -124,14 +176,30 @@ impl Text {
     pub fn render(&self, data: &Data<'_>) -> Result<String, EvalError> {
         match &self.0 {
             Kind::Plain(text) => Ok(text.to_string()),
-            Kind::Template { environment, name, reads } => {
-                let environment = environment.get().ok_or_else(|| EvalError::wrong("the texts of this graph are not ready"))?;
-                let template = environment.get_template(name).map_err(|error| EvalError::wrong(describe(&error)))?;
-                let context = reads.iter().map(|read| Ok((read.name.to_string(), read.value(data)?))).collect::<Result<Vec<_>, EvalError>>()?;
-                template.render(Jinja::from_pairs(context)).map_err(|error| match error.kind() {
-                    minijinja::ErrorKind::OutOfFuel => EvalError::OutOfFuel,
-                    _ => EvalError::wrong(format!("the text cannot be rendered: {}", describe(&error))),
-                })
+            Kind::Template {
+                environment,
+                name,
+                reads,
+            } => {
+                let environment = environment
+                    .get()
+                    .ok_or_else(|| EvalError::wrong("the texts of this graph are not ready"))?;
+                let template = environment
+                    .get_template(name)
+                    .map_err(|error| EvalError::wrong(describe(&error)))?;
+                let context = reads
+                    .iter()
+                    .map(|read| Ok((read.name.to_string(), read.value(data)?)))
+                    .collect::<Result<Vec<_>, EvalError>>()?;
+                template
+                    .render(Jinja::from_pairs(context))
+                    .map_err(|error| match error.kind() {
+                        minijinja::ErrorKind::OutOfFuel => EvalError::OutOfFuel,
+                        _ => EvalError::wrong(format!(
+                            "the text cannot be rendered: {}",
+                            describe(&error)
+                        )),
+                    })
             }
         }
     }
@@ -142,8 +210,13 @@ impl Read {
         if self.steps.is_empty() {
             return data.lookup(self.place, &[]).map(|value| convert(&value));
         }
-        let steps = self.steps.iter().map(|(id, place)| Ok((id.to_string(), convert(&*data.lookup(*place, &[])?))));
-        Ok(Jinja::from_pairs(steps.collect::<Result<Vec<_>, EvalError>>()?))
+        let steps = self
+            .steps
+            .iter()
+            .map(|(id, place)| Ok((id.to_string(), convert(&*data.lookup(*place, &[])?))));
+        Ok(Jinja::from_pairs(
+            steps.collect::<Result<Vec<_>, EvalError>>()?,
+        ))
     }
 }
 
@@ -158,6 +231,9 @@ fn convert(value: &Value) -> Jinja {
         },
         Value::String(text) => Jinja::from(text.as_str()),
         Value::Array(items) => items.iter().map(convert).collect(),
-        Value::Object(map) => Jinja::from_pairs(map.iter().map(|(key, value)| (key.as_str(), convert(value)))),
+        Value::Object(map) => Jinja::from_pairs(
+            map.iter()
+                .map(|(key, value)| (key.as_str(), convert(value))),
+        ),
     }
 }

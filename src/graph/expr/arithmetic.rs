@@ -74,23 +74,36 @@ impl Operator {
                 }
                 (a, b) => self.calculate(a, b),
             },
-            Operator::Subtract | Operator::Multiply | Operator::Divide | Operator::Modulo => self.calculate(left, right),
+            Operator::Subtract | Operator::Multiply | Operator::Divide | Operator::Modulo => {
+                self.calculate(left, right)
+            }
         }
     }
 
-    fn order<'a>(self, left: &Val<'a>, right: &Val<'a>, holds: fn(Ordering) -> bool) -> Result<Val<'a>, EvalError> {
+    fn order<'a>(
+        self,
+        left: &Val<'a>,
+        right: &Val<'a>,
+        holds: fn(Ordering) -> bool,
+    ) -> Result<Val<'a>, EvalError> {
         let order = left.compare(right).ok_or_else(|| self.unfit(left, right))?;
         Ok(Val::Bool(holds(order)))
     }
 
     fn unfit(self, left: &Val<'_>, right: &Val<'_>) -> EvalError {
         let hint = match (left, right) {
-            (Val::Double(_), Val::Int(_) | Val::UInt(_)) | (Val::Int(_) | Val::UInt(_), Val::Double(_)) => {
+            (Val::Double(_), Val::Int(_) | Val::UInt(_))
+            | (Val::Int(_) | Val::UInt(_), Val::Double(_)) => {
                 "; CEL does not mix them, write double(x) around the integer"
             }
             _ => "",
         };
-        EvalError::wrong(format!("cannot apply {} to {} and {}{hint}", self.symbol(), left.kind(), right.kind()))
+        EvalError::wrong(format!(
+            "cannot apply {} to {} and {}{hint}",
+            self.symbol(),
+            left.kind(),
+            right.kind()
+        ))
     }
 
     fn calculate<'a>(self, left: Val<'a>, right: Val<'a>) -> Result<Val<'a>, EvalError> {
@@ -111,7 +124,14 @@ impl Operator {
             Operator::Divide => a / b,
             _ => return Err(self.unfit(&Val::Double(a), &Val::Double(b))),
         };
-        if value.is_finite() { Ok(Val::Double(value)) } else { Err(EvalError::wrong(format!("{a} {} {b} is {value}", self.symbol()))) }
+        if value.is_finite() {
+            Ok(Val::Double(value))
+        } else {
+            Err(EvalError::wrong(format!(
+                "{a} {} {b} is {value}",
+                self.symbol()
+            )))
+        }
     }
 
     fn ints<'a>(self, a: i64, b: i64) -> Result<Val<'a>, EvalError> {
@@ -126,7 +146,12 @@ impl Operator {
             _ => a.checked_rem(b),
         }
         .map(Val::Int)
-        .ok_or_else(|| EvalError::wrong(format!("{a} {} {b} does not fit into 64 bits", self.symbol())))
+        .ok_or_else(|| {
+            EvalError::wrong(format!(
+                "{a} {} {b} does not fit into 64 bits",
+                self.symbol()
+            ))
+        })
     }
 
     fn uints<'a>(self, left: &Val<'a>, right: &Val<'a>) -> Result<Val<'a>, EvalError> {
@@ -146,8 +171,18 @@ impl Operator {
             Operator::Divide => a.checked_div(b),
             _ => a.checked_rem(b),
         };
-        let fitted = value.and_then(|value| u64::try_from(value).map(Val::UInt).or_else(|_| i64::try_from(value).map(Val::Int)).ok());
-        fitted.ok_or_else(|| EvalError::wrong(format!("{a} {} {b} does not fit into 64 bits", self.symbol())))
+        let fitted = value.and_then(|value| {
+            u64::try_from(value)
+                .map(Val::UInt)
+                .or_else(|_| i64::try_from(value).map(Val::Int))
+                .ok()
+        });
+        fitted.ok_or_else(|| {
+            EvalError::wrong(format!(
+                "{a} {} {b} does not fit into 64 bits",
+                self.symbol()
+            ))
+        })
     }
 }
 
@@ -155,8 +190,13 @@ fn contains<'a>(item: &Val<'a>, list: &Val<'a>) -> Result<Val<'a>, EvalError> {
     match list {
         Val::Object(_) | Val::Map(_) => match item {
             Val::Text(key) => Ok(Val::Bool(list.field(key).is_ok())),
-            other => Err(EvalError::wrong(format!("the keys of an object are strings, not {}", other.kind()))),
+            other => Err(EvalError::wrong(format!(
+                "the keys of an object are strings, not {}",
+                other.kind()
+            ))),
         },
-        list => Ok(Val::Bool(list.elements()?.iter().any(|element| element.equals(item)))),
+        list => Ok(Val::Bool(
+            list.elements()?.iter().any(|element| element.equals(item)),
+        )),
     }
 }

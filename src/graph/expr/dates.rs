@@ -17,16 +17,30 @@ fn parse(text: &str) -> Result<Moment, EvalError> {
 
 /// The form that was given is the form that comes back.
 pub(super) fn add_days(text: &str, days: i64) -> Result<String, EvalError> {
-    let far = || EvalError::wrong(format!("{days} days from {text} is outside of the calendar"));
+    let far = || {
+        EvalError::wrong(format!(
+            "{days} days from {text} is outside of the calendar"
+        ))
+    };
     let span = Days::new(days.unsigned_abs());
     match parse(text)? {
         Moment::Day(day) => {
-            let moved = if days < 0 { day.checked_sub_days(span) } else { day.checked_add_days(span) };
+            let moved = if days < 0 {
+                day.checked_sub_days(span)
+            } else {
+                day.checked_add_days(span)
+            };
             moved.map(|day| day.to_string()).ok_or_else(far)
         }
         Moment::Time(time) => {
-            let moved = if days < 0 { time.checked_sub_days(span) } else { time.checked_add_days(span) };
-            moved.map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true)).ok_or_else(far)
+            let moved = if days < 0 {
+                time.checked_sub_days(span)
+            } else {
+                time.checked_add_days(span)
+            };
+            moved
+                .map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+                .ok_or_else(far)
         }
     }
 }

@@ -6,7 +6,11 @@ use serde_json::Value;
 use std::{borrow::Cow, rc::Rc};
 
 pub(super) fn evaluate(ir: &Ir, data: &Data<'_>) -> Result<Value, EvalError> {
-    let mut machine = Machine { data, locals: Vec::new(), fuel: FUEL };
+    let mut machine = Machine {
+        data,
+        locals: Vec::new(),
+        fuel: FUEL,
+    };
     let value = machine.eval(ir)?;
     machine.charge(value.weight())?;
     value.into_json()
@@ -32,7 +36,11 @@ impl<'a> Machine<'_, 'a> {
                 Cow::Borrowed(value) => Ok(Val::borrowed(value)),
                 Cow::Owned(value) => self.made(Val::owned(value)),
             },
-            Ir::Local(slot) => self.locals.get(*slot).cloned().ok_or_else(|| EvalError::wrong("loop variable without a loop")),
+            Ir::Local(slot) => self
+                .locals
+                .get(*slot)
+                .cloned()
+                .ok_or_else(|| EvalError::wrong("loop variable without a loop")),
             Ir::Select(owner, name) => self.eval(owner)?.field(name),
             Ir::Has(owner, name) => self.has(owner, name),
             Ir::Index(owner, index) => {
@@ -45,7 +53,11 @@ impl<'a> Machine<'_, 'a> {
             Ir::Or(left, right) => self.logic(left, right, true),
             Ir::Cond(parts) => {
                 let [condition, yes, no] = &**parts;
-                if self.eval(condition)?.bool()? { self.eval(yes) } else { self.eval(no) }
+                if self.eval(condition)?.bool()? {
+                    self.eval(yes)
+                } else {
+                    self.eval(no)
+                }
             }
             Ir::Binary(operator, left, right) => {
                 let (left, right) = (self.eval(left)?, self.eval(right)?);
@@ -53,11 +65,21 @@ impl<'a> Machine<'_, 'a> {
                 self.charge_copy(&right)?;
                 operator.apply(left, right)
             }
-            Ir::List(items) => Ok(Val::list(items.iter().map(|item| self.eval(item)).collect::<Result<_, _>>()?)),
+            Ir::List(items) => Ok(Val::list(
+                items
+                    .iter()
+                    .map(|item| self.eval(item))
+                    .collect::<Result<_, _>>()?,
+            )),
             Ir::Map(entries) => self.map_literal(entries),
             Ir::Call(function, arguments) => {
-                let arguments = arguments.iter().map(|argument| self.eval(argument)).collect::<Result<Vec<_>, _>>()?;
-                arguments.iter().try_for_each(|argument| self.charge_copy(argument))?;
+                let arguments = arguments
+                    .iter()
+                    .map(|argument| self.eval(argument))
+                    .collect::<Result<Vec<_>, _>>()?;
+                arguments
+                    .iter()
+                    .try_for_each(|argument| self.charge_copy(argument))?;
                 let value = function.call(arguments)?;
                 self.made(value)
             }
@@ -72,7 +94,9 @@ impl<'a> Machine<'_, 'a> {
     /// Operators and functions may copy or walk their operands.
     fn charge_copy(&mut self, value: &Val<'a>) -> Result<(), EvalError> {
         match value {
-            Val::Text(_) | Val::Array(_) | Val::List(_) | Val::Object(_) | Val::Map(_) => self.charge(value.weight()),
+            Val::Text(_) | Val::Array(_) | Val::List(_) | Val::Object(_) | Val::Map(_) => {
+                self.charge(value.weight())
+            }
             _ => Ok(()),
         }
     }
@@ -100,7 +124,11 @@ impl<'a> Machine<'_, 'a> {
             return Err(EvalError::OutOfFuel);
         }
         let right = self.eval(right)?.bool()?;
-        if right == decisive { Ok(Val::Bool(decisive)) } else { left.map(Val::Bool) }
+        if right == decisive {
+            Ok(Val::Bool(decisive))
+        } else {
+            left.map(Val::Bool)
+        }
     }
 
     fn map_literal(&mut self, entries: &[(Ir, Ir)]) -> Result<Val<'a>, EvalError> {
@@ -108,7 +136,12 @@ impl<'a> Machine<'_, 'a> {
         for (key, value) in entries {
             let key = match self.eval(key)? {
                 Val::Text(key) => key.into_owned(),
-                other => return Err(EvalError::wrong(format!("the keys of an object are strings, not {}", other.kind()))),
+                other => {
+                    return Err(EvalError::wrong(format!(
+                        "the keys of an object are strings, not {}",
+                        other.kind()
+                    )));
+                }
             };
             let value = self.eval(value)?;
             map.insert(key, value);
@@ -142,7 +175,9 @@ impl<'a> Machine<'_, 'a> {
                 (FoldKind::Map, value) => made.push(value?),
                 (FoldKind::Filter, value) => made.extend(value?.bool()?.then_some(element)),
                 (FoldKind::ExistsOne, value) => found += u32::from(value?.bool()?),
-                (FoldKind::All | FoldKind::Exists, value) => match value.and_then(|value| value.bool()) {
+                (FoldKind::All | FoldKind::Exists, value) => match value
+                    .and_then(|value| value.bool())
+                {
                     Ok(yes) if yes == (fold.kind == FoldKind::Exists) => return Ok(Val::Bool(yes)),
                     Ok(_) => {}
                     Err(error) => pending = Some(error),
@@ -160,9 +195,10 @@ impl<'a> Machine<'_, 'a> {
 
 fn negate(value: Val<'_>) -> Result<Val<'_>, EvalError> {
     match value {
-        Val::Int(number) => {
-            number.checked_neg().map(Val::Int).ok_or_else(|| EvalError::wrong(format!("-({number}) does not fit into 64 bits")))
-        }
+        Val::Int(number) => number
+            .checked_neg()
+            .map(Val::Int)
+            .ok_or_else(|| EvalError::wrong(format!("-({number}) does not fit into 64 bits"))),
         Val::Double(number) => Ok(Val::Double(-number)),
         other => Err(EvalError::wrong(format!("cannot negate {}", other.kind()))),
     }

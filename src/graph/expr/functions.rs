@@ -72,14 +72,26 @@ impl Function {
         }
         let (name, least, most) = *TABLE.iter().find(|entry| entry.0 == name).ok_or_else(|| {
             let known: Vec<&str> = TABLE.iter().map(|entry| entry.0).collect();
-            format!("there is no function `{name}`; known are {}", known.join(", "))
+            format!(
+                "there is no function `{name}`; known are {}",
+                known.join(", ")
+            )
         })?;
         if !(least..=most).contains(&arguments.len()) {
-            let wanted = if least == most { format!("{least}") } else { format!("{least} to {most}") };
-            return Err(format!("{name}() takes {wanted} argument(s), not {}", arguments.len()));
+            let wanted = if least == most {
+                format!("{least}")
+            } else {
+                format!("{least} to {most}")
+            };
+            return Err(format!(
+                "{name}() takes {wanted} argument(s), not {}",
+                arguments.len()
+            ));
         }
         let pattern = match (name, arguments) {
-            ("matches", [_, Ir::Literal(Value::String(pattern))]) => Some(Arc::new(compile_pattern(pattern)?)),
+            ("matches", [_, Ir::Literal(Value::String(pattern))]) => {
+                Some(Arc::new(compile_pattern(pattern)?))
+            }
             _ => None,
         };
         Ok(Function { name, pattern })
@@ -98,21 +110,35 @@ impl Function {
             "double" => to_double(&first).map(Val::Double),
             "string" => Ok(Val::text(first.show())),
             "bool" => to_bool(&first),
-            "type" => Ok(Val::text(first.kind().trim_start_matches("a ").trim_start_matches("an "))),
+            "type" => Ok(Val::text(
+                first
+                    .kind()
+                    .trim_start_matches("a ")
+                    .trim_start_matches("an "),
+            )),
             "abs" | "floor" | "ceil" => self.rounded(first),
             "round" => round(&first, second),
             "sum" => sum(&first),
             "min" => self.extreme(first, rest, Ordering::Less),
             "max" => self.extreme(first, rest, Ordering::Greater),
             "date" => Ok(Val::text(dates::day_of(self.text(&first)?)?.to_string())),
-            "days_between" => dates::days_between(self.text(&first)?, self.text(second.ok_or_else(missing)?)?).map(Val::Int),
+            "days_between" => {
+                dates::days_between(self.text(&first)?, self.text(second.ok_or_else(missing)?)?)
+                    .map(Val::Int)
+            }
             "date_add_days" => match second {
                 Some(Val::Int(days)) => dates::add_days(self.text(&first)?, *days).map(Val::text),
-                _ => Err(EvalError::wrong("date_add_days() takes a date and an integer number of days")),
+                _ => Err(EvalError::wrong(
+                    "date_add_days() takes a date and an integer number of days",
+                )),
             },
             "join" => self.join(&first, second),
-            "keys" | "values" | "distinct" | "sort" | "reverse" | "first" | "last" => self.on_list(first),
-            "contains" if first.is_list() => Operator::In.apply(second.ok_or_else(missing)?.clone(), first),
+            "keys" | "values" | "distinct" | "sort" | "reverse" | "first" | "last" => {
+                self.on_list(first)
+            }
+            "contains" if first.is_list() => {
+                Operator::In.apply(second.ok_or_else(missing)?.clone(), first)
+            }
             _ => self.on_text(&first, &rest),
         }
     }
@@ -120,11 +146,15 @@ impl Function {
     fn text<'v>(&self, value: &'v Val<'_>) -> Result<&'v str, EvalError> {
         match value {
             Val::Text(text) => Ok(text),
-            other => Err(EvalError::wrong(format!("{}() takes a string, not {}", self.name, other.kind()))),
+            other => Err(EvalError::wrong(format!(
+                "{}() takes a string, not {}",
+                self.name,
+                other.kind()
+            ))),
         }
     }
 
-    fn number<'v>(&self, value: Option<&'v Val<'_>>) -> Result<usize, EvalError> {
+    fn number(&self, value: Option<&Val<'_>>) -> Result<usize, EvalError> {
         match value {
             Some(Val::Int(number)) => usize::try_from(*number).ok(),
             _ => None,
@@ -147,7 +177,10 @@ impl Function {
             "matches" => Val::Bool(self.matches(text, other(0)?)?),
             "replace" => Val::text(self.replace(text, other(0)?, other(1)?)?),
             "split" => Val::list(text.split(other(0)?).map(Val::text).collect()),
-            "indexOf" => Val::Int(text.find(other(0)?).map_or(-1, |byte| text[..byte].chars().count() as i64)),
+            "indexOf" => Val::Int(
+                text.find(other(0)?)
+                    .map_or(-1, |byte| text[..byte].chars().count() as i64),
+            ),
             _ => self.substring(text, rest)?,
         })
     }
@@ -155,7 +188,9 @@ impl Function {
     fn matches(&self, text: &str, pattern: &str) -> Result<bool, EvalError> {
         match &self.pattern {
             Some(pattern) => Ok(pattern.is_match(text)),
-            None => compile_pattern(pattern).map(|pattern| pattern.is_match(text)).map_err(EvalError::Wrong),
+            None => compile_pattern(pattern)
+                .map(|pattern| pattern.is_match(text))
+                .map_err(EvalError::Wrong),
         }
     }
 
@@ -171,11 +206,22 @@ impl Function {
     fn substring<'a>(&self, text: &str, rest: &[Val<'a>]) -> Result<Val<'a>, EvalError> {
         let length = text.chars().count();
         let start = self.number(rest.first())?;
-        let end = if rest.len() > 1 { self.number(rest.get(1))? } else { length };
+        let end = if rest.len() > 1 {
+            self.number(rest.get(1))?
+        } else {
+            length
+        };
         if start > end || end > length {
-            return Err(EvalError::wrong(format!("substring({start}, {end}) of a text of {length} characters")));
+            return Err(EvalError::wrong(format!(
+                "substring({start}, {end}) of a text of {length} characters"
+            )));
         }
-        Ok(Val::text(text.chars().skip(start).take(end - start).collect::<String>()))
+        Ok(Val::text(
+            text.chars()
+                .skip(start)
+                .take(end - start)
+                .collect::<String>(),
+        ))
     }
 
     fn join<'a>(&self, list: &Val<'a>, separator: Option<&Val<'a>>) -> Result<Val<'a>, EvalError> {
@@ -184,7 +230,10 @@ impl Function {
         if elements.len().saturating_mul(separator.len()) > 4 * 1024 * 1024 {
             return Err(EvalError::OutOfFuel);
         }
-        let texts = elements.iter().map(|element| self.text(element)).collect::<Result<Vec<_>, _>>()?;
+        let texts = elements
+            .iter()
+            .map(|element| self.text(element))
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Val::text(texts.join(separator)))
     }
 
@@ -192,12 +241,29 @@ impl Function {
         let mut elements = value.elements()?;
         let is_object = !value.is_list();
         match self.name {
-            "keys" | "values" if !is_object => Err(EvalError::wrong(format!("{}() takes an object, not {}", self.name, value.kind()))),
+            "keys" | "values" if !is_object => Err(EvalError::wrong(format!(
+                "{}() takes an object, not {}",
+                self.name,
+                value.kind()
+            ))),
             "keys" => Ok(Val::list(elements)),
-            "values" => elements.iter().map(|key| value.index(key)).collect::<Result<_, _>>().map(Val::list),
-            _ if is_object => Err(EvalError::wrong(format!("{}() takes a list, not {}", self.name, value.kind()))),
-            "first" => elements.into_iter().next().ok_or_else(|| EvalError::Missing("the first element of an empty list".into())),
-            "last" => elements.pop().ok_or_else(|| EvalError::Missing("the last element of an empty list".into())),
+            "values" => elements
+                .iter()
+                .map(|key| value.index(key))
+                .collect::<Result<_, _>>()
+                .map(Val::list),
+            _ if is_object => Err(EvalError::wrong(format!(
+                "{}() takes a list, not {}",
+                self.name,
+                value.kind()
+            ))),
+            "first" => elements
+                .into_iter()
+                .next()
+                .ok_or_else(|| EvalError::Missing("the first element of an empty list".into())),
+            "last" => elements
+                .pop()
+                .ok_or_else(|| EvalError::Missing("the last element of an empty list".into())),
             "reverse" => {
                 elements.reverse();
                 Ok(Val::list(elements))
@@ -209,29 +275,45 @@ impl Function {
 
     fn rounded<'a>(&self, value: Val<'a>) -> Result<Val<'a>, EvalError> {
         match (self.name, value) {
-            ("abs", Val::Int(number)) => {
-                number.checked_abs().map(Val::Int).ok_or_else(|| EvalError::wrong(format!("abs({number}) does not fit into 64 bits")))
-            }
+            ("abs", Val::Int(number)) => number.checked_abs().map(Val::Int).ok_or_else(|| {
+                EvalError::wrong(format!("abs({number}) does not fit into 64 bits"))
+            }),
             (_, value @ (Val::Int(_) | Val::UInt(_))) => Ok(value),
             ("abs", Val::Double(number)) => Ok(Val::Double(number.abs())),
             ("floor", Val::Double(number)) => Ok(Val::Double(number.floor())),
             (_, Val::Double(number)) => Ok(Val::Double(number.ceil())),
-            (_, other) => Err(EvalError::wrong(format!("{}() takes a number, not {}", self.name, other.kind()))),
+            (_, other) => Err(EvalError::wrong(format!(
+                "{}() takes a number, not {}",
+                self.name,
+                other.kind()
+            ))),
         }
     }
 
-    fn extreme<'a>(&self, first: Val<'a>, rest: Vec<Val<'a>>, wanted: Ordering) -> Result<Val<'a>, EvalError> {
+    fn extreme<'a>(
+        &self,
+        first: Val<'a>,
+        rest: Vec<Val<'a>>,
+        wanted: Ordering,
+    ) -> Result<Val<'a>, EvalError> {
         let mut elements = if rest.is_empty() && first.is_list() {
             first.elements()?
         } else {
             [first].into_iter().chain(rest).collect()
         }
         .into_iter();
-        let start = elements.next().ok_or_else(|| EvalError::Missing(format!("the {} of an empty list", self.name)))?;
+        let start = elements
+            .next()
+            .ok_or_else(|| EvalError::Missing(format!("the {} of an empty list", self.name)))?;
         elements.try_fold(start, |best, next| match next.compare(&best) {
             Some(order) if order == wanted => Ok(next),
             Some(_) => Ok(best),
-            None => Err(EvalError::wrong(format!("{}() cannot compare {} with {}", self.name, next.kind(), best.kind()))),
+            None => Err(EvalError::wrong(format!(
+                "{}() cannot compare {} with {}",
+                self.name,
+                next.kind(),
+                best.kind()
+            ))),
         })
     }
 }
@@ -240,7 +322,12 @@ fn compile_pattern(pattern: &str) -> Result<Regex, String> {
     regex::RegexBuilder::new(pattern)
         .size_limit(MAX_PATTERN)
         .build()
-        .map_err(|error| format!("`{pattern}` is no regular expression: {}", error.to_string().lines().last().unwrap_or_default()))
+        .map_err(|error| {
+            format!(
+                "`{pattern}` is no regular expression: {}",
+                error.to_string().lines().last().unwrap_or_default()
+            )
+        })
 }
 
 fn unconvertible(value: &Val<'_>, to: &str) -> EvalError {
@@ -257,7 +344,11 @@ fn to_int<'a>(value: &Val<'a>) -> Result<Val<'a>, EvalError> {
         Val::Int(number) => Some(*number),
         Val::UInt(number) => i64::try_from(*number).ok(),
         // Bounds that a double can hold: 2^63 itself is already too large.
-        Val::Double(number) if *number > -9.223_372_036_854_775e18 && *number < 9.223_372_036_854_775e18 => Some(*number as i64),
+        Val::Double(number)
+            if *number > -9.223_372_036_854_775e18 && *number < 9.223_372_036_854_775e18 =>
+        {
+            Some(*number as i64)
+        }
         Val::Text(text) => text.parse().ok(),
         _ => None,
     }
@@ -269,7 +360,9 @@ fn to_uint<'a>(value: &Val<'a>) -> Result<Val<'a>, EvalError> {
     match value {
         Val::Int(number) => u64::try_from(*number).ok(),
         Val::UInt(number) => Some(*number),
-        Val::Double(number) if *number >= 0.0 && *number < 1.844_674_407_370_955e19 => Some(*number as u64),
+        Val::Double(number) if *number >= 0.0 && *number < 1.844_674_407_370_955e19 => {
+            Some(*number as u64)
+        }
         Val::Text(text) => text.parse().ok(),
         _ => None,
     }
@@ -302,7 +395,11 @@ fn round<'a>(value: &Val<'a>, digits: Option<&Val<'a>>) -> Result<Val<'a>, EvalE
     let digits = match digits {
         None => 0,
         Some(Val::Int(digits @ 0..=15)) => *digits as i32,
-        Some(_) => return Err(EvalError::wrong("round() takes a number of digits from 0 to 15")),
+        Some(_) => {
+            return Err(EvalError::wrong(
+                "round() takes a number of digits from 0 to 15",
+            ));
+        }
     };
     match value {
         Val::Int(_) | Val::UInt(_) => Ok(value.clone()),
@@ -310,32 +407,59 @@ fn round<'a>(value: &Val<'a>, digits: Option<&Val<'a>>) -> Result<Val<'a>, EvalE
             let shifted = format!("{number:e}");
             let (mantissa, exponent) = shifted.split_once('e').unwrap_or((&shifted, "0"));
             let exponent = exponent.parse::<i32>().unwrap_or(0);
-            let whole = format!("{mantissa}e{}", exponent + digits).parse::<f64>().unwrap_or(f64::NAN).round();
+            let whole = format!("{mantissa}e{}", exponent + digits)
+                .parse::<f64>()
+                .unwrap_or(f64::NAN)
+                .round();
             let back = format!("{whole:e}");
             let (mantissa, exponent) = back.split_once('e').unwrap_or((&back, "0"));
             let exponent = exponent.parse::<i32>().unwrap_or(0);
-            Ok(Val::Double(format!("{mantissa}e{}", exponent - digits).parse().unwrap_or(*number)))
+            Ok(Val::Double(
+                format!("{mantissa}e{}", exponent - digits)
+                    .parse()
+                    .unwrap_or(*number),
+            ))
         }
-        other => Err(EvalError::wrong(format!("round() takes a number, not {}", other.kind()))),
+        other => Err(EvalError::wrong(format!(
+            "round() takes a number, not {}",
+            other.kind()
+        ))),
     }
 }
 
 /// The sum of a list of numbers: an int if all are ints, else a double. It mixes what `+` does not: amounts in JSON come as `10` and `10.5`.
 fn sum<'a>(list: &Val<'a>) -> Result<Val<'a>, EvalError> {
     let elements = list.elements()?;
-    if elements.iter().any(|element| matches!(element, Val::Double(_))) {
-        return elements.iter().try_fold(0.0, |total, element| match element {
-            Val::Text(_) => Err(unconvertible(element, "a summand")),
-            number => Ok(total + to_double(number)?),
-        })
-        .map(Val::Double);
+    if elements
+        .iter()
+        .any(|element| matches!(element, Val::Double(_)))
+    {
+        return elements
+            .iter()
+            .try_fold(0.0, |total, element| match element {
+                Val::Text(_) => Err(unconvertible(element, "a summand")),
+                number => Ok(total + to_double(number)?),
+            })
+            .map(Val::Double);
     }
-    elements.into_iter().try_fold(Val::Int(0), |total, element| Operator::Add.apply(total, element))
+    elements
+        .into_iter()
+        .try_fold(Val::Int(0), |total, element| {
+            Operator::Add.apply(total, element)
+        })
 }
 
 fn sort(mut elements: Vec<Val<'_>>) -> Result<Val<'_>, EvalError> {
-    if let Some((a, b)) = elements.iter().zip(elements.iter().skip(1)).find(|(a, b)| a.compare(b).is_none()) {
-        return Err(EvalError::wrong(format!("sort() cannot compare {} with {}", a.kind(), b.kind())));
+    if let Some((a, b)) = elements
+        .iter()
+        .zip(elements.iter().skip(1))
+        .find(|(a, b)| a.compare(b).is_none())
+    {
+        return Err(EvalError::wrong(format!(
+            "sort() cannot compare {} with {}",
+            a.kind(),
+            b.kind()
+        )));
     }
     elements.sort_by(|a, b| a.compare(b).unwrap_or(Ordering::Equal));
     Ok(Val::list(elements))
@@ -350,7 +474,9 @@ fn distinct(elements: Vec<Val<'_>>) -> Result<Val<'_>, EvalError> {
     for element in elements {
         // Equal values have equal keys once whole doubles are written as integers.
         let key = match &element {
-            Val::Double(number) if number.fract() == 0.0 && number.abs() < 9e15 => (*number as i64).to_string(),
+            Val::Double(number) if number.fract() == 0.0 && number.abs() < 9e15 => {
+                (*number as i64).to_string()
+            }
             other => other.clone().into_json()?.to_string(),
         };
         if seen.insert(key) {

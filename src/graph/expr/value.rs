@@ -43,7 +43,11 @@ impl<'a> Val<'a> {
         match value {
             Value::String(text) => Val::Text(Cow::Owned(text)),
             Value::Array(items) => Val::list(items.into_iter().map(Val::owned).collect()),
-            Value::Object(map) => Val::Map(Rc::new(map.into_iter().map(|(key, value)| (key, Val::owned(value))).collect())),
+            Value::Object(map) => Val::Map(Rc::new(
+                map.into_iter()
+                    .map(|(key, value)| (key, Val::owned(value)))
+                    .collect(),
+            )),
             Value::Number(number) => number_of(&number),
             Value::Bool(yes) => Val::Bool(yes),
             Value::Null => Val::Null,
@@ -67,7 +71,10 @@ impl<'a> Val<'a> {
     pub fn bool(&self) -> Result<bool, EvalError> {
         match self {
             Val::Bool(yes) => Ok(*yes),
-            other => Err(EvalError::wrong(format!("expected a boolean, found {}", other.kind()))),
+            other => Err(EvalError::wrong(format!(
+                "expected a boolean, found {}",
+                other.kind()
+            ))),
         }
     }
 
@@ -76,9 +83,17 @@ impl<'a> Val<'a> {
         Ok(match self {
             Val::Array(items) => items.iter().map(Val::borrowed).collect(),
             Val::List(items) => items.to_vec(),
-            Val::Object(map) => map.keys().map(|key| Val::Text(Cow::Borrowed(key.as_str()))).collect(),
+            Val::Object(map) => map
+                .keys()
+                .map(|key| Val::Text(Cow::Borrowed(key.as_str())))
+                .collect(),
             Val::Map(map) => map.keys().map(Val::text).collect(),
-            other => return Err(EvalError::wrong(format!("expected a list or an object, found {}", other.kind()))),
+            other => {
+                return Err(EvalError::wrong(format!(
+                    "expected a list or an object, found {}",
+                    other.kind()
+                )));
+            }
         })
     }
 
@@ -90,7 +105,12 @@ impl<'a> Val<'a> {
         match self {
             Val::Object(map) => map.get(name).map(Val::borrowed),
             Val::Map(map) => map.get(name).cloned(),
-            other => return Err(EvalError::wrong(format!("cannot read `{name}` of {}", other.kind()))),
+            other => {
+                return Err(EvalError::wrong(format!(
+                    "cannot read `{name}` of {}",
+                    other.kind()
+                )));
+            }
         }
         .ok_or_else(|| EvalError::Missing(name.into()))
     }
@@ -102,12 +122,23 @@ impl<'a> Val<'a> {
         let place = match index {
             Val::Int(place) => usize::try_from(*place).ok(),
             Val::UInt(place) => usize::try_from(*place).ok(),
-            other => return Err(EvalError::wrong(format!("cannot index {} with {}", self.kind(), other.kind()))),
+            other => {
+                return Err(EvalError::wrong(format!(
+                    "cannot index {} with {}",
+                    self.kind(),
+                    other.kind()
+                )));
+            }
         };
         match self {
             Val::Array(items) => place.and_then(|place| items.get(place)).map(Val::borrowed),
             Val::List(items) => place.and_then(|place| items.get(place)).cloned(),
-            other => return Err(EvalError::wrong(format!("cannot index {} with a number", other.kind()))),
+            other => {
+                return Err(EvalError::wrong(format!(
+                    "cannot index {} with a number",
+                    other.kind()
+                )));
+            }
         }
         .ok_or_else(|| EvalError::Missing(format!("element {}", index.show())))
     }
@@ -128,9 +159,20 @@ impl<'a> Val<'a> {
     pub fn weight(&self) -> u64 {
         match self {
             Val::Text(text) => 1 + text.len() as u64 / 32,
-            Val::Array(items) => items.iter().map(|item| Val::borrowed(item).weight()).sum::<u64>() + 1,
+            Val::Array(items) => {
+                items
+                    .iter()
+                    .map(|item| Val::borrowed(item).weight())
+                    .sum::<u64>()
+                    + 1
+            }
             Val::List(items) => items.iter().map(Val::weight).sum::<u64>() + 1,
-            Val::Object(map) => map.values().map(|item| Val::borrowed(item).weight()).sum::<u64>() + 1,
+            Val::Object(map) => {
+                map.values()
+                    .map(|item| Val::borrowed(item).weight())
+                    .sum::<u64>()
+                    + 1
+            }
             Val::Map(map) => map.values().map(Val::weight).sum::<u64>() + 1,
             _ => 1,
         }
@@ -145,7 +187,10 @@ impl<'a> Val<'a> {
             Val::UInt(number) => number.to_string(),
             Val::Double(number) => number.to_string(),
             Val::Text(text) => text.to_string(),
-            other => other.clone().into_json().map_or_else(|_| other.kind().into(), |json| json.to_string()),
+            other => other
+                .clone()
+                .into_json()
+                .map_or_else(|_| other.kind().into(), |json| json.to_string()),
         }
     }
 
@@ -157,13 +202,18 @@ impl<'a> Val<'a> {
             Val::Bool(yes) => Value::Bool(yes),
             Val::Int(number) => number.into(),
             Val::UInt(number) => number.into(),
-            Val::Double(number) => Number::from_f64(number)
-                .map(Value::Number)
-                .ok_or_else(|| EvalError::wrong(format!("the result is {number}, which is no JSON number")))?,
+            Val::Double(number) => {
+                Number::from_f64(number).map(Value::Number).ok_or_else(|| {
+                    EvalError::wrong(format!("the result is {number}, which is no JSON number"))
+                })?
+            }
             Val::Text(text) => Value::String(text.into_owned()),
             Val::Array(items) => Value::Array(items.to_vec()),
             Val::Object(map) => Value::Object(map.clone()),
-            Val::List(items) => Rc::unwrap_or_clone(items).into_iter().map(Val::into_json).collect::<Result<Value, _>>()?,
+            Val::List(items) => Rc::unwrap_or_clone(items)
+                .into_iter()
+                .map(Val::into_json)
+                .collect::<Result<Value, _>>()?,
             Val::Map(map) => Value::Object(
                 Rc::unwrap_or_clone(map)
                     .into_iter()
@@ -183,18 +233,24 @@ impl<'a> Val<'a> {
                 (Ok(a), Ok(b)) => a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.equals(b)),
                 _ => false,
             },
-            (Val::Object(_) | Val::Map(_), Val::Object(_) | Val::Map(_)) => self.same_entries(other),
+            (Val::Object(_) | Val::Map(_), Val::Object(_) | Val::Map(_)) => {
+                self.same_entries(other)
+            }
             (a, b) => compare_numbers(a, b) == Some(Ordering::Equal),
         }
     }
 
     fn same_entries(&self, other: &Val<'a>) -> bool {
-        let (Ok(keys), Ok(size)) = (self.elements(), other.size()) else { return false };
+        let (Ok(keys), Ok(size)) = (self.elements(), other.size()) else {
+            return false;
+        };
         keys.len() == size
-            && keys.iter().all(|key| match (self.index(key), other.index(key)) {
-                (Ok(a), Ok(b)) => a.equals(&b),
-                _ => false,
-            })
+            && keys
+                .iter()
+                .all(|key| match (self.index(key), other.index(key)) {
+                    (Ok(a), Ok(b)) => a.equals(&b),
+                    _ => false,
+                })
     }
 
     /// The order of two values, if they have one: numbers of any kind, texts, booleans.

@@ -37,15 +37,28 @@ pub struct StepContext {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Work {
     /// It is done: this is its output, to be told as `StepCompleted`.
-    Output { output: Arc<Value>, remember: Vec<MemoryWrite> },
+    Output {
+        output: Arc<Value>,
+        remember: Vec<MemoryWrite>,
+    },
     /// It wants this of the outside.
-    Call { capability: String, connection: Option<String>, arguments: Value },
+    Call {
+        capability: String,
+        connection: Option<String>,
+        arguments: Value,
+    },
 }
 
 impl Run {
     /// The context of a step, also of a finished one. A step that this run does not know gets the trigger's data alone.
     pub fn step_context(&self, id: StepId) -> StepContext {
-        let log = |key: FrameKey| self.state.frames.get(&key).map(|frame| frame.log.clone()).unwrap_or_default();
+        let log = |key: FrameKey| {
+            self.state
+                .frames
+                .get(&key)
+                .map(|frame| frame.log.clone())
+                .unwrap_or_default()
+        };
         let step = self.state.steps.get(&id);
         let seen = step.map_or([0, 0], |step| [step.seen.0 as usize, step.seen.1 as usize]);
         StepContext {
@@ -56,7 +69,10 @@ impl Run {
             memory: self.state.memory.clone(),
             step: id,
             input: step.map(|step| step.input.clone()).unwrap_or_default(),
-            logs: [log(FrameKey::Employee), log(FrameKey::Skill(id.skill, id.skill_visit))],
+            logs: [
+                log(FrameKey::Employee),
+                log(FrameKey::Skill(id.skill, id.skill_visit)),
+            ],
             seen,
         }
     }
@@ -65,7 +81,11 @@ impl Run {
     pub(super) fn edge_context(&self, id: StepId, output: &Arc<Value>) -> StepContext {
         let context = self.step_context(id);
         let seen = [context.logs[0].len(), context.logs[1].len()];
-        StepContext { input: output.clone(), seen, ..context }
+        StepContext {
+            input: output.clone(),
+            seen,
+            ..context
+        }
     }
 }
 
@@ -88,22 +108,40 @@ impl StepContext {
             Some(WorkPlan::Transform { output, remember }) => {
                 let output = Arc::new(self.template(output)?);
                 let write = |(layer, key, template): &(_, Box<str>, Template)| {
-                    Ok(MemoryWrite { layer: *layer, key: key.to_string(), value: self.template(template)? })
+                    Ok(MemoryWrite {
+                        layer: *layer,
+                        key: key.to_string(),
+                        value: self.template(template)?,
+                    })
                 };
-                let remember = remember.iter().map(write).collect::<Result<_, EvalError>>()?;
+                let remember = remember
+                    .iter()
+                    .map(write)
+                    .collect::<Result<_, EvalError>>()?;
                 Ok(Work::Output { output, remember })
             }
             Some(WorkPlan::Decide { cases, otherwise }) => self.decide(cases, otherwise.as_ref()),
-            Some(WorkPlan::Action { capability, connection, arguments }) => Ok(Work::Call {
+            Some(WorkPlan::Action {
+                capability,
+                connection,
+                arguments,
+            }) => Ok(Work::Call {
                 capability: capability.to_string(),
                 connection: connection.as_deref().map(str::to_string),
                 arguments: self.template(arguments)?,
             }),
-            _ => Err(StepError::new("not_work", format!("step {} has no work of its own", self.step))),
+            _ => Err(StepError::new(
+                "not_work",
+                format!("step {} has no work of its own", self.step),
+            )),
         }
     }
 
-    fn decide(&self, cases: &[(Expr, Value)], otherwise: Option<&Value>) -> Result<Work, StepError> {
+    fn decide(
+        &self,
+        cases: &[(Expr, Value)],
+        otherwise: Option<&Value>,
+    ) -> Result<Work, StepError> {
         let data = self.data(None);
         for (when, choice) in cases {
             if when.test(&data)? {
@@ -111,12 +149,21 @@ impl StepContext {
             }
         }
         otherwise.map(|choice| self.chosen(choice)).ok_or_else(|| {
-            StepError::new("no_case_matched", format!("none of the {} cases holds and there is no `otherwise`", cases.len()))
+            StepError::new(
+                "no_case_matched",
+                format!(
+                    "none of the {} cases holds and there is no `otherwise`",
+                    cases.len()
+                ),
+            )
         })
     }
 
     fn chosen(&self, choice: &Value) -> Work {
-        Work::Output { output: Arc::new(json!({"choice": choice, "input": &*self.input})), remember: Vec::new() }
+        Work::Output {
+            output: Arc::new(json!({"choice": choice, "input": &*self.input})),
+            remember: Vec::new(),
+        }
     }
 
     pub(super) fn template(&self, template: &Template) -> Result<Value, EvalError> {
@@ -135,7 +182,11 @@ impl StepContext {
     fn data<'a>(&'a self, output: Option<&'a Value>) -> Data<'a> {
         let seen = |which: usize| &self.logs[which][..self.seen[which].min(self.logs[which].len())];
         let in_skill = self.step.node != SKILL_NODE;
-        let skill_graph = self.plan.skills.get(usize::from(self.step.skill)).filter(|_| in_skill);
+        let skill_graph = self
+            .plan
+            .skills
+            .get(usize::from(self.step.skill))
+            .filter(|_| in_skill);
         Data {
             trigger: &self.trigger,
             execution: self.execution,
@@ -143,7 +194,10 @@ impl StepContext {
             input: &self.input,
             skills: seen(0),
             nodes: if in_skill { seen(1) } else { &[] },
-            ids: [&self.plan.employee.ids, skill_graph.map_or(&[], |graph| &graph.ids)],
+            ids: [
+                &self.plan.employee.ids,
+                skill_graph.map_or(&[], |graph| &graph.ids),
+            ],
             memory: &self.memory,
             skill: in_skill.then(|| self.plan.skill_name(self.step)),
             output,

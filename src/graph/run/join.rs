@@ -16,15 +16,27 @@ impl NodeState {
 
 /// The first node that may start.
 pub(super) fn next_ready(graph: &GraphPlan, frame: &Frame) -> Option<u16> {
-    (0u16..).zip(&frame.nodes).find(|(node, state)| state.is_pending() && is_ready(graph, frame, *node)).map(|(node, _)| node)
+    (0u16..)
+        .zip(&frame.nodes)
+        .find(|(node, state)| state.is_pending() && is_ready(graph, frame, *node))
+        .map(|(node, _)| node)
 }
 
 fn is_ready(graph: &GraphPlan, frame: &Frame, node: u16) -> bool {
-    let (Some(plan), Some(state)) = (graph.nodes.get(usize::from(node)), frame.nodes.get(usize::from(node))) else { return false };
+    let (Some(plan), Some(state)) = (
+        graph.nodes.get(usize::from(node)),
+        frame.nodes.get(usize::from(node)),
+    ) else {
+        return false;
+    };
     if state.has_direct() || plan.join == Join::Any {
         return true;
     }
-    let mut open = plan.edges_in.iter().filter(|edge| !state.tokens.iter().any(|token| token.edge == Some(**edge))).peekable();
+    let mut open = plan
+        .edges_in
+        .iter()
+        .filter(|edge| !state.tokens.iter().any(|token| token.edge == Some(**edge)))
+        .peekable();
     if open.peek().is_none() {
         return true;
     }
@@ -48,7 +60,10 @@ fn reachable(graph: &GraphPlan, frame: &Frame, joining: u16) -> Vec<bool> {
     while let Some(node) = open.pop() {
         for next in graph.nodes[usize::from(node)].successors.iter().copied() {
             let place = usize::from(next);
-            if next != joining && !reached[place] && frame.nodes[place].visits < graph.nodes[place].max_visits {
+            if next != joining
+                && !reached[place]
+                && frame.nodes[place].visits < graph.nodes[place].max_visits
+            {
                 reached[place] = true;
                 open.push(next);
             }
@@ -79,8 +94,16 @@ fn take_input(graph: &GraphPlan, join: Join, state: &mut NodeState) -> Arc<Value
     let mut kept = Vec::new();
     for token in state.tokens.drain(..) {
         let edge = token.edge.unwrap_or(u16::MAX);
-        let wanted = if join == Join::Any { taken.is_empty() } else { !taken.iter().any(|(known, _)| *known == edge) };
-        if wanted { taken.push((edge, token.value)) } else { kept.push(token) }
+        let wanted = if join == Join::Any {
+            taken.is_empty()
+        } else {
+            !taken.iter().any(|(known, _)| *known == edge)
+        };
+        if wanted {
+            taken.push((edge, token.value))
+        } else {
+            kept.push(token)
+        }
     }
     state.tokens = kept;
     merge(graph, taken)
@@ -91,22 +114,46 @@ fn merge(graph: &GraphPlan, mut taken: Vec<(u16, Arc<Value>)>) -> Arc<Value> {
     if taken.len() == 1 {
         return taken.remove(0).1;
     }
-    let from = |edge: u16| graph.edges.get(usize::from(edge)).map_or(u16::MAX, |edge| edge.from);
-    if taken.windows(2).all(|pair| from(pair[0].0) == from(pair[1].0)) {
+    let from = |edge: u16| {
+        graph
+            .edges
+            .get(usize::from(edge))
+            .map_or(u16::MAX, |edge| edge.from)
+    };
+    if taken
+        .windows(2)
+        .all(|pair| from(pair[0].0) == from(pair[1].0))
+    {
         return taken.pop().map_or_else(Arc::default, |(_, value)| value);
     }
-    let name = |edge: u16| graph.ids.get(usize::from(from(edge))).map_or_else(String::new, |id| id.to_string());
-    let by_node: Map<String, Value> = taken.iter().map(|(edge, value)| (name(*edge), (**value).clone())).collect();
+    let name = |edge: u16| {
+        graph
+            .ids
+            .get(usize::from(from(edge)))
+            .map_or_else(String::new, |id| id.to_string())
+    };
+    let by_node: Map<String, Value> = taken
+        .iter()
+        .map(|(edge, value)| (name(*edge), (**value).clone()))
+        .collect();
     Arc::new(Value::Object(by_node))
 }
 
 /// What a frame gives: the output of its last node, or an object by node id, or null.
 pub(super) fn frame_output(graph: &GraphPlan, frame: &Frame) -> Arc<Value> {
-    let mut last: Vec<(usize, &Arc<Value>)> =
-        frame.nodes.iter().enumerate().filter_map(|(node, state)| Some((node, state.last.as_ref()?))).collect();
+    let mut last: Vec<(usize, &Arc<Value>)> = frame
+        .nodes
+        .iter()
+        .enumerate()
+        .filter_map(|(node, state)| Some((node, state.last.as_ref()?)))
+        .collect();
     match last.len() {
         0 => Arc::new(Value::Null),
         1 => last.remove(0).1.clone(),
-        _ => Arc::new(Value::Object(last.into_iter().map(|(node, output)| (graph.ids[node].to_string(), (**output).clone())).collect())),
+        _ => Arc::new(Value::Object(
+            last.into_iter()
+                .map(|(node, output)| (graph.ids[node].to_string(), (**output).clone()))
+                .collect(),
+        )),
     }
 }

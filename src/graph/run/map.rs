@@ -13,23 +13,41 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 impl Run {
-    pub(super) fn map_items(&mut self, id: StepId, map: &MapPlan) -> Result<Arc<Vec<Arc<Value>>>, StepError> {
+    pub(super) fn map_items(
+        &mut self,
+        id: StepId,
+        map: &MapPlan,
+    ) -> Result<Arc<Vec<Arc<Value>>>, StepError> {
         let items = match self.step_context(id).value(&map.items)? {
             Value::Array(items) => items,
             other => {
                 let kind = crate::graph::expr::kind_of(&other);
-                return Err(StepError::new("expression_failed", format!("`items` gave {kind}, not a list")));
+                return Err(StepError::new(
+                    "expression_failed",
+                    format!("`items` gave {kind}, not a list"),
+                ));
             }
         };
         if items.len() > map.max_items as usize {
-            let message = format!("`items` gave {} elements, `max_items` allows {}", items.len(), map.max_items);
+            let message = format!(
+                "`items` gave {} elements, `max_items` allows {}",
+                items.len(),
+                map.max_items
+            );
             return Err(StepError::new("too_many_items", message));
         }
         Ok(Arc::new(items.into_iter().map(Arc::new).collect()))
     }
 
     pub(super) fn begin_map(&mut self, id: StepId, items: Arc<Vec<Arc<Value>>>) {
-        self.end_phase(id, Phase::Mapping { items, next: 0, open: 0 });
+        self.end_phase(
+            id,
+            Phase::Mapping {
+                items,
+                next: 0,
+                open: 0,
+            },
+        );
         self.start_items(id);
     }
 
@@ -38,7 +56,11 @@ impl Run {
         let plan = self.plan.clone();
         let Some(map) = plan.map(id) else { return };
         loop {
-            let Some(Phase::Mapping { items, next, open }) = self.state.steps.get_mut(&id).map(|step| &mut step.phase) else { return };
+            let Some(Phase::Mapping { items, next, open }) =
+                self.state.steps.get_mut(&id).map(|step| &mut step.phase)
+            else {
+                return;
+            };
             let Some(input) = items.get(*next as usize).cloned() else {
                 let (items, open) = (items.len(), *open);
                 if open == 0 {
@@ -49,7 +71,10 @@ impl Run {
             if *open >= map.width {
                 return;
             }
-            let item = StepId { item: Some(*next), ..id };
+            let item = StepId {
+                item: Some(*next),
+                ..id
+            };
             *next += 1;
             *open += 1;
             self.new_step(item, input);
@@ -76,8 +101,15 @@ impl Run {
     /// Whether the map goes on.
     fn item_counted(&mut self, item: StepId, error: Option<StepError>) -> bool {
         let id = item.parent();
-        let fails = self.plan.map(id).is_some_and(|map| map.on_item_error == OnItemError::Fail);
-        let Some(Phase::Mapping { open, .. }) = self.state.steps.get_mut(&id).map(|step| &mut step.phase) else { return false };
+        let fails = self
+            .plan
+            .map(id)
+            .is_some_and(|map| map.on_item_error == OnItemError::Fail);
+        let Some(Phase::Mapping { open, .. }) =
+            self.state.steps.get_mut(&id).map(|step| &mut step.phase)
+        else {
+            return false;
+        };
         *open = open.saturating_sub(1);
         match error {
             Some(error) if fails => {
@@ -92,7 +124,12 @@ impl Run {
     fn collect(&mut self, id: StepId, map: &MapPlan, items: usize) {
         let mut outputs = Vec::with_capacity(items);
         for item in (0u32..).take(items) {
-            let Some(step) = self.state.steps.get(&StepId { item: Some(item), ..id }) else { continue };
+            let Some(step) = self.state.steps.get(&StepId {
+                item: Some(item),
+                ..id
+            }) else {
+                continue;
+            };
             match (&step.output, &step.error) {
                 (Some(output), _) => outputs.push((**output).clone()),
                 (None, Some(error)) if map.on_item_error == OnItemError::Collect => {

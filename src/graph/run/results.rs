@@ -20,7 +20,11 @@ impl Run {
     }
 
     pub(super) fn step_failed(&mut self, id: StepId, attempt: u32, error: StepError) {
-        let current = self.state.steps.get(&id).is_some_and(|step| step.attempt == attempt);
+        let current = self
+            .state
+            .steps
+            .get(&id)
+            .is_some_and(|step| step.attempt == attempt);
         if let (true, Some(Phase::Running | Phase::Parked(_))) = (current, self.phase(id)) {
             // It has stopped by itself: nothing to cancel.
             self.end_phase(id, Phase::Backoff);
@@ -43,33 +47,60 @@ impl Run {
         }
     }
 
-    pub(super) fn decided(&mut self, id: StepId, decision: Decision, by: &str, comment: Option<&str>) {
-        let Some(Phase::Approval { arguments, .. }) = self.phase(id) else { return };
+    pub(super) fn decided(
+        &mut self,
+        id: StepId,
+        decision: Decision,
+        by: &str,
+        comment: Option<&str>,
+    ) {
+        let Some(Phase::Approval { arguments, .. }) = self.phase(id) else {
+            return;
+        };
         let arguments = arguments.clone();
         match decision {
             Decision::Approved => {
-                self.out.push(Command::CloseApproval { step: id, how: ApprovalEnd::Approved });
+                self.out.push(Command::CloseApproval {
+                    step: id,
+                    how: ApprovalEnd::Approved,
+                });
                 let output = json!({"decision": "approved", "by": by, "comment": comment, "arguments": &*arguments});
                 self.complete(id, Arc::new(output));
             }
             Decision::Denied => {
                 let handler = self.approval_handlers(id).0;
                 let extra = json!({"decision": "denied", "by": by, "comment": comment, "arguments": &*arguments});
-                let message = comment.map_or_else(|| format!("{by} denied it"), |comment| format!("{by} denied it: {comment}"));
-                self.end_approval(id, ApprovalEnd::Denied, StepError::new("approval_denied", message), (handler, extra));
+                let message = comment.map_or_else(
+                    || format!("{by} denied it"),
+                    |comment| format!("{by} denied it: {comment}"),
+                );
+                self.end_approval(
+                    id,
+                    ApprovalEnd::Denied,
+                    StepError::new("approval_denied", message),
+                    (handler, extra),
+                );
             }
         }
     }
 
     pub(super) fn approval_expired(&mut self, id: StepId) {
-        let Some(Phase::Approval { arguments, .. }) = self.phase(id) else { return };
+        let Some(Phase::Approval { arguments, .. }) = self.phase(id) else {
+            return;
+        };
         let extra = json!({"decision": "expired", "arguments": &**arguments});
         let handler = self.approval_handlers(id).1;
         let error = StepError::new("approval_expired", "nobody decided in time");
         self.end_approval(id, ApprovalEnd::Expired, error, (handler, extra));
     }
 
-    fn end_approval(&mut self, id: StepId, how: ApprovalEnd, error: StepError, handler: (Option<u16>, Value)) {
+    fn end_approval(
+        &mut self,
+        id: StepId,
+        how: ApprovalEnd,
+        error: StepError,
+        handler: (Option<u16>, Value),
+    ) {
         self.out.push(Command::CloseApproval { step: id, how });
         self.clear_timers(id);
         self.fail_for_good(id, error, Some(handler));
@@ -78,7 +109,11 @@ impl Run {
     /// `on_denied` and `on_expired`.
     fn approval_handlers(&self, id: StepId) -> (Option<u16>, Option<u16>) {
         match self.plan.work(id) {
-            Some(WorkPlan::Approval { on_denied, on_expired, .. }) => (*on_denied, *on_expired),
+            Some(WorkPlan::Approval {
+                on_denied,
+                on_expired,
+                ..
+            }) => (*on_denied, *on_expired),
             _ => (None, None),
         }
     }
@@ -94,11 +129,20 @@ impl Run {
     pub(super) fn fail(&mut self, id: StepId, error: StepError) {
         self.release(id);
         let policy = limits_of(&self.plan, id).retry;
-        let attempt = self.state.steps.get(&id).map_or(u32::MAX, |step| step.attempt);
+        let attempt = self
+            .state
+            .steps
+            .get(&id)
+            .map_or(u32::MAX, |step| step.attempt);
         let repeatable = error.retryable || matches!(error.code.as_str(), "timeout" | "panicked");
         match policy.filter(|policy| repeatable && attempt < policy.max_attempts) {
             Some(policy) => {
-                let due = self.now().after_ms(super::timers::delay_ms(&policy, self.state.execution, id, attempt));
+                let due = self.now().after_ms(super::timers::delay_ms(
+                    &policy,
+                    self.state.execution,
+                    id,
+                    attempt,
+                ));
                 self.end_phase(id, Phase::Backoff);
                 if let Some(step) = self.state.steps.get_mut(&id) {
                     step.error = Some(error);

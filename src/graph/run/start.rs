@@ -25,7 +25,12 @@ impl From<EvalError> for StepError {
 /// How long a step may take and how often it is tried.
 pub(super) fn limits_of(plan: &Plan, step: StepId) -> Limits {
     if step.node == SKILL_NODE {
-        return plan.employee.nodes.get(usize::from(step.skill)).map(|node| node.limits).unwrap_or_default();
+        return plan
+            .employee
+            .nodes
+            .get(usize::from(step.skill))
+            .map(|node| node.limits)
+            .unwrap_or_default();
     }
     match step.item {
         Some(_) => plan.map(step).map(|map| map.limits).unwrap_or_default(),
@@ -37,9 +42,15 @@ impl Run {
     /// Replaces the default input, if the node says so, and begins.
     pub(super) fn first_attempt(&mut self, id: StepId) -> Result<(), StepError> {
         let plan = self.plan.clone();
-        let node = if id.node == SKILL_NODE { plan.employee.nodes.get(usize::from(id.skill)) } else { plan.node(id) };
+        let node = if id.node == SKILL_NODE {
+            plan.employee.nodes.get(usize::from(id.skill))
+        } else {
+            plan.node(id)
+        };
         if let (Some(template), None) = (node.and_then(|node| node.input.as_ref()), id.item) {
-            let input = self.evaluate(id, template).map_err(|error| StepError::new("expression_failed", format!("`input`: {}", error.message)))?;
+            let input = self.evaluate(id, template).map_err(|error| {
+                StepError::new("expression_failed", format!("`input`: {}", error.message))
+            })?;
             if let Some(step) = self.state.steps.get_mut(&id) {
                 step.input = Arc::new(input);
             }
@@ -49,10 +60,21 @@ impl Run {
 
     pub(super) fn begin_attempt(&mut self, id: StepId) -> Result<(), StepError> {
         let plan = self.plan.clone();
-        match if id.node == SKILL_NODE { Some(&WorkPlan::Skill) } else { plan.work(id) } {
+        match if id.node == SKILL_NODE {
+            Some(&WorkPlan::Skill)
+        } else {
+            plan.work(id)
+        } {
             Some(WorkPlan::Skill) => self.begin_skill(&plan, id),
-            Some(WorkPlan::Transform { .. } | WorkPlan::Decide { .. } | WorkPlan::Action { .. }) => self.run_step(id),
-            Some(WorkPlan::Approval { title, arguments, expires_ms, .. }) => {
+            Some(
+                WorkPlan::Transform { .. } | WorkPlan::Decide { .. } | WorkPlan::Action { .. },
+            ) => self.run_step(id),
+            Some(WorkPlan::Approval {
+                title,
+                arguments,
+                expires_ms,
+                ..
+            }) => {
                 let title = match title {
                     Some(title) => self.step_context(id).render(title)?,
                     None => format!("{} asks for approval", plan.node_name(id)),
@@ -71,31 +93,58 @@ impl Run {
                 self.begin_map(id, items);
                 return Ok(());
             }
-            None => return Err(StepError::new("plan_mismatch", "the plan of this run has no such node")),
+            None => {
+                return Err(StepError::new(
+                    "plan_mismatch",
+                    "the plan of this run has no such node",
+                ));
+            }
         }
         self.set_timeout(id);
         Ok(())
     }
 
     fn begin_skill(&mut self, plan: &Plan, id: StepId) {
-        let Some(graph) = plan.skills.get(usize::from(id.skill)) else { return };
+        let Some(graph) = plan.skills.get(usize::from(id.skill)) else {
+            return;
+        };
         let input = self.input_of(id);
         self.end_phase(id, Phase::Frame);
-        self.open_frame(FrameKey::Skill(id.skill, id.skill_visit), &graph.entry, graph.nodes.len(), input);
+        self.open_frame(
+            FrameKey::Skill(id.skill, id.skill_visit),
+            &graph.entry,
+            graph.nodes.len(),
+            input,
+        );
     }
 
     /// Asks for the work of a step to be done; also again, after it was parked.
     pub(super) fn run_step(&mut self, id: StepId) {
         self.end_phase(id, Phase::Running);
         if let Some(step) = self.state.steps.get(&id) {
-            self.out.push(Command::StartStep { step: id, attempt: step.attempt });
+            self.out.push(Command::StartStep {
+                step: id,
+                attempt: step.attempt,
+            });
         }
     }
 
     fn ask(&mut self, id: StepId, title: String, arguments: Arc<Value>, expires_ms: Option<u64>) {
         let expires = expires_ms.map(|millis| self.now().after_ms(millis));
-        self.end_phase(id, Phase::Approval { title: title.clone(), arguments: arguments.clone(), expires });
-        self.out.push(Command::AskApproval(ApprovalRequest { step: id, title, arguments, expires: expires.map(Timestamp::from) }));
+        self.end_phase(
+            id,
+            Phase::Approval {
+                title: title.clone(),
+                arguments: arguments.clone(),
+                expires,
+            },
+        );
+        self.out.push(Command::AskApproval(ApprovalRequest {
+            step: id,
+            title,
+            arguments,
+            expires: expires.map(Timestamp::from),
+        }));
         if let Some(due) = expires {
             self.set_timer(id, TimerPurpose::Expiry, due);
         }
@@ -111,17 +160,36 @@ impl Run {
             WaitPlan::Until(until) => {
                 let value = self.step_context(id).value(until)?;
                 let due = value.as_str().and_then(Timestamp::parse).ok_or_else(|| {
-                    StepError::new("expression_failed", format!("`until` gave {value}, not an RFC 3339 time"))
+                    StepError::new(
+                        "expression_failed",
+                        format!("`until` gave {value}, not an RFC 3339 time"),
+                    )
                 })?;
                 self.end_phase(id, Phase::Timer(due.into()));
                 self.set_timer(id, TimerPurpose::Wait, due.into());
             }
-            WaitPlan::Event { event, source, matches, timeout_ms, .. } => {
-                let matches = matches.iter().map(|(pointer, template)| Ok((pointer.to_string(), self.evaluate(id, template)?)));
+            WaitPlan::Event {
+                event,
+                source,
+                matches,
+                timeout_ms,
+                ..
+            } => {
+                let matches = matches.iter().map(|(pointer, template)| {
+                    Ok((pointer.to_string(), self.evaluate(id, template)?))
+                });
                 let matches = matches.collect::<Result<Vec<_>, StepError>>()?;
                 let until = timeout_ms.map(|millis| self.now().after_ms(millis));
                 let source = source.as_deref().map(str::to_string);
-                self.end_phase(id, Phase::Event { event: event.to_string(), source, matches, until });
+                self.end_phase(
+                    id,
+                    Phase::Event {
+                        event: event.to_string(),
+                        source,
+                        matches,
+                        until,
+                    },
+                );
                 self.out.extend(self.open_command(id));
                 if let Some(due) = until {
                     self.set_timer(id, TimerPurpose::Wait, due);
@@ -135,16 +203,33 @@ impl Run {
     pub(super) fn open_command(&self, id: StepId) -> Option<Command> {
         let step = self.state.steps.get(&id)?;
         match &step.phase {
-            Phase::Running => Some(Command::StartStep { step: id, attempt: step.attempt }),
-            Phase::Approval { title, arguments, expires } => Some(Command::AskApproval(ApprovalRequest {
+            Phase::Running => Some(Command::StartStep {
+                step: id,
+                attempt: step.attempt,
+            }),
+            Phase::Approval {
+                title,
+                arguments,
+                expires,
+            } => Some(Command::AskApproval(ApprovalRequest {
                 step: id,
                 title: title.clone(),
                 arguments: arguments.clone(),
                 expires: expires.map(Timestamp::from),
             })),
-            Phase::Event { event, source, matches, until } => Some(Command::WaitForEvent {
+            Phase::Event {
+                event,
+                source,
+                matches,
+                until,
+            } => Some(Command::WaitForEvent {
                 step: id,
-                wait: EventWait { event: event.clone(), source: source.clone(), matches: matches.clone(), until: until.map(Timestamp::from) },
+                wait: EventWait {
+                    event: event.clone(),
+                    source: source.clone(),
+                    matches: matches.clone(),
+                    until: until.map(Timestamp::from),
+                },
             }),
             _ => None,
         }
@@ -155,6 +240,10 @@ impl Run {
     }
 
     pub(super) fn input_of(&self, id: StepId) -> Arc<Value> {
-        self.state.steps.get(&id).map(|step| step.input.clone()).unwrap_or_default()
+        self.state
+            .steps
+            .get(&id)
+            .map(|step| step.input.clone())
+            .unwrap_or_default()
     }
 }

@@ -157,13 +157,20 @@ impl Phase {
 
 impl Frame {
     pub fn new(nodes: usize) -> Frame {
-        Frame { log: Arc::default(), nodes: vec![NodeState::default(); nodes] }
+        Frame {
+            log: Arc::default(),
+            nodes: vec![NodeState::default(); nodes],
+        }
     }
 }
 
 impl RunState {
     pub fn new(execution: ExecutionId, at: Timestamp, memory: MemoryView) -> RunState {
-        let trigger = Trigger { kind: TriggerType::DirectCommand, payload: Arc::default(), source: String::new() };
+        let trigger = Trigger {
+            kind: TriggerType::DirectCommand,
+            payload: Arc::default(),
+            source: String::new(),
+        };
         RunState {
             execution,
             trigger: Arc::new(trigger),
@@ -181,14 +188,30 @@ impl RunState {
 
 /// The frame and the node that a step works for.
 pub(super) fn place_of(step: StepId) -> (FrameKey, u16) {
-    if step.node == SKILL_NODE { (FrameKey::Employee, step.skill) } else { (FrameKey::Skill(step.skill, step.skill_visit), step.node) }
+    if step.node == SKILL_NODE {
+        (FrameKey::Employee, step.skill)
+    } else {
+        (FrameKey::Skill(step.skill, step.skill_visit), step.node)
+    }
 }
 
 /// The step of a node's visit.
 pub(super) fn step_of(frame: FrameKey, node: u16, visit: u16) -> StepId {
     match frame {
-        FrameKey::Employee => StepId { skill: node, skill_visit: visit, node: SKILL_NODE, visit: 1, item: None },
-        FrameKey::Skill(skill, skill_visit) => StepId { skill, skill_visit, node, visit, item: None },
+        FrameKey::Employee => StepId {
+            skill: node,
+            skill_visit: visit,
+            node: SKILL_NODE,
+            visit: 1,
+            item: None,
+        },
+        FrameKey::Skill(skill, skill_visit) => StepId {
+            skill,
+            skill_visit,
+            node,
+            visit,
+            item: None,
+        },
     }
 }
 
@@ -196,11 +219,16 @@ pub(super) fn step_of(frame: FrameKey, node: u16, visit: u16) -> StepId {
 mod text {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 
-    pub fn serialize<T: Serialize, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<T: Serialize, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         let text = serde_json::to_string(value).map_err(serde::ser::Error::custom)?;
         serializer.serialize_str(&text)
     }
-    pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
         let text = String::deserialize(deserializer)?;
         serde_json::from_str(&text).map_err(serde::de::Error::custom)
     }

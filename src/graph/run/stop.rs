@@ -9,7 +9,12 @@ use crate::graph::fact::{Command, Outcome, StepId};
 impl Run {
     /// A step is not wanted any more.
     pub(super) fn cancel(&mut self, id: StepId) {
-        if self.state.steps.get(&id).is_none_or(|step| step.phase.is_finished()) {
+        if self
+            .state
+            .steps
+            .get(&id)
+            .is_none_or(|step| step.phase.is_finished())
+        {
             return;
         }
         self.release(id);
@@ -18,7 +23,9 @@ impl Run {
 
     /// Cancels what is at work in a frame, in the order of its graph, and forgets the frame.
     pub(super) fn close_frame(&mut self, key: FrameKey) {
-        let Some(frame) = self.state.frames.remove(&key) else { return };
+        let Some(frame) = self.state.frames.remove(&key) else {
+            return;
+        };
         for (node, state) in (0u16..).zip(&frame.nodes).filter(|(_, state)| state.active) {
             self.cancel(step_of(key, node, state.visits));
         }
@@ -42,8 +49,19 @@ impl Run {
         if let Some(outcome) = &self.state.outcome {
             return vec![Command::Finish(outcome.clone())];
         }
-        let steps = self.state.order.iter().filter_map(|id| self.open_command(*id));
-        let timers = self.state.timers.iter().map(|(timer, due)| Command::SetTimer { timer: *timer, due: (*due).into() });
+        let steps = self
+            .state
+            .order
+            .iter()
+            .filter_map(|id| self.open_command(*id));
+        let timers = self
+            .state
+            .timers
+            .iter()
+            .map(|(timer, due)| Command::SetTimer {
+                timer: *timer,
+                due: (*due).into(),
+            });
         steps.chain(timers).collect()
     }
 }

@@ -40,7 +40,10 @@ impl RunStatus {
         }
     }
     pub fn is_finished(self) -> bool {
-        matches!(self, RunStatus::Completed | RunStatus::Failed | RunStatus::Cancelled)
+        matches!(
+            self,
+            RunStatus::Completed | RunStatus::Failed | RunStatus::Cancelled
+        )
     }
 }
 
@@ -107,8 +110,14 @@ pub struct SkillView {
 impl Step {
     fn status(&self) -> StepStatus {
         match self.phase {
-            Phase::New | Phase::Running | Phase::Mapping { .. } | Phase::Frame => StepStatus::Running,
-            Phase::Backoff | Phase::Parked(_) | Phase::Approval { .. } | Phase::Event { .. } | Phase::Timer(_) => StepStatus::Waiting,
+            Phase::New | Phase::Running | Phase::Mapping { .. } | Phase::Frame => {
+                StepStatus::Running
+            }
+            Phase::Backoff
+            | Phase::Parked(_)
+            | Phase::Approval { .. }
+            | Phase::Event { .. }
+            | Phase::Timer(_) => StepStatus::Waiting,
             Phase::Completed => StepStatus::Completed,
             Phase::Failed => StepStatus::Failed,
             Phase::Cancelled => StepStatus::Cancelled,
@@ -133,22 +142,35 @@ impl Run {
     /// Whether the run is unfinished and nothing of it is at work: everything that is open is an approval, a timer, an event or a
     /// named wait.
     pub fn is_parked(&self) -> bool {
-        self.state.outcome.is_none() && !self.state.steps.values().any(|step| matches!(step.phase, Phase::Running))
+        self.state.outcome.is_none()
+            && !self
+                .state
+                .steps
+                .values()
+                .any(|step| matches!(step.phase, Phase::Running))
     }
 
     /// What the run waits for, in the order in which the steps started.
     pub fn waiting_on(&self) -> Vec<Waiting> {
-        self.known_steps().filter_map(|(id, step)| self.waiting(id, step)).collect()
+        self.known_steps()
+            .filter_map(|(id, step)| self.waiting(id, step))
+            .collect()
     }
 
     /// Steps of micro-agents and of elements, in the order in which they started.
     pub fn steps(&self) -> Vec<StepView> {
-        self.known_steps().filter(|(id, _)| id.node != SKILL_NODE).map(|(id, step)| self.step_view(id, step)).collect()
+        self.known_steps()
+            .filter(|(id, _)| id.node != SKILL_NODE)
+            .map(|(id, step)| self.step_view(id, step))
+            .collect()
     }
 
     /// One step of [`Run::steps`].
     pub fn step(&self, id: StepId) -> Option<StepView> {
-        self.state.steps.get(&id).map(|step| self.step_view(id, step))
+        self.state
+            .steps
+            .get(&id)
+            .map(|step| self.step_view(id, step))
     }
 
     /// Visits of skills, in the order in which they started.
@@ -170,8 +192,12 @@ impl Run {
                 continue;
             }
             let node = self.plan.node_name(id);
-            let view = views.iter_mut().find(|view| view.skill == skill && view.skill_visit == id.skill_visit);
-            if let Some(view) = view.filter(|view| !view.micro_agents.iter().any(|known| known == node)) {
+            let view = views
+                .iter_mut()
+                .find(|view| view.skill == skill && view.skill_visit == id.skill_visit);
+            if let Some(view) =
+                view.filter(|view| !view.micro_agents.iter().any(|known| known == node))
+            {
                 view.micro_agents.push(node.into());
             }
         }
@@ -180,12 +206,18 @@ impl Run {
 
     /// Ids of the capabilities whose actions have started, sorted.
     pub fn capabilities_used(&self) -> Vec<String> {
-        let used: BTreeSet<&str> = self.known_steps().filter_map(|(id, _)| self.plan.capability(id)).collect();
+        let used: BTreeSet<&str> = self
+            .known_steps()
+            .filter_map(|(id, _)| self.plan.capability(id))
+            .collect();
         used.into_iter().map(str::to_string).collect()
     }
 
     fn known_steps(&self) -> impl Iterator<Item = (StepId, &Step)> {
-        self.state.order.iter().filter_map(|id| Some((*id, self.state.steps.get(id)?)))
+        self.state
+            .order
+            .iter()
+            .filter_map(|id| Some((*id, self.state.steps.get(id)?)))
     }
 
     fn step_view(&self, id: StepId, step: &Step) -> StepView {
@@ -207,23 +239,60 @@ impl Run {
     }
 
     fn waiting(&self, id: StepId, step: &Step) -> Option<Waiting> {
-        let timer = |purpose| self.state.timers.get(&TimerKey { step: id, attempt: step.attempt, purpose }).map(|due| (*due).into());
+        let timer = |purpose| {
+            self.state
+                .timers
+                .get(&TimerKey {
+                    step: id,
+                    attempt: step.attempt,
+                    purpose,
+                })
+                .map(|due| (*due).into())
+        };
         let until = |at: Option<super::state::At>| at.map(Timestamp::from);
         let (kind, on, until, detail) = match &step.phase {
-            Phase::Approval { title, expires, .. } => {
-                ("approval", title.clone(), until(*expires), format!("a person has to decide: {title}"))
+            Phase::Approval { title, expires, .. } => (
+                "approval",
+                title.clone(),
+                until(*expires),
+                format!("a person has to decide: {title}"),
+            ),
+            Phase::Event {
+                event,
+                source,
+                until: end,
+                ..
+            } => {
+                let from = source
+                    .as_ref()
+                    .map_or_else(String::new, |source| format!(" from {source}"));
+                (
+                    "event",
+                    event.clone(),
+                    until(*end),
+                    format!("waits for the event {event}{from}"),
+                )
             }
-            Phase::Event { event, source, until: end, .. } => {
-                let from = source.as_ref().map_or_else(String::new, |source| format!(" from {source}"));
-                ("event", event.clone(), until(*end), format!("waits for the event {event}{from}"))
-            }
-            Phase::Timer(due) => ("timer", "wait".into(), Some((*due).into()), format!("waits until {}", Timestamp::from(*due))),
+            Phase::Timer(due) => (
+                "timer",
+                "wait".into(),
+                Some((*due).into()),
+                format!("waits until {}", Timestamp::from(*due)),
+            ),
             Phase::Backoff => {
                 let code = step.error.as_ref().map_or("", |error| error.code.as_str());
-                let detail = format!("attempt {} failed ({code}) and is tried again", step.attempt);
+                let detail = format!(
+                    "attempt {} failed ({code}) and is tried again",
+                    step.attempt
+                );
                 ("timer", "retry".into(), timer(TimerPurpose::Retry), detail)
             }
-            Phase::Parked(wait) => (wait.kind.as_str(), wait.on.clone(), None, wait.detail.clone()),
+            Phase::Parked(wait) => (
+                wait.kind.as_str(),
+                wait.on.clone(),
+                None,
+                wait.detail.clone(),
+            ),
             _ => return None,
         };
         Some(Waiting {

@@ -16,9 +16,17 @@ pub struct Catalog;
 
 impl CapabilityLookup for Catalog {
     fn capability(&self, id: &str) -> Option<CapabilityInfo> {
-        let integration = id.split('.').next().filter(|integration| *integration == "test")?;
+        let integration = id
+            .split('.')
+            .next()
+            .filter(|integration| *integration == "test")?;
         let permission = format!("{integration}.write");
-        Some(CapabilityInfo { id: id.into(), permission, integration: integration.into(), write: true })
+        Some(CapabilityInfo {
+            id: id.into(),
+            permission,
+            integration: integration.into(),
+            write: true,
+        })
     }
 }
 
@@ -26,12 +34,22 @@ impl CapabilityLookup for Catalog {
 pub fn one_skill(nodes: Value, edges: Value) -> Arc<Plan> {
     let skill = json!({"graph_id": "sg", "type": "skill", "nodes": nodes, "edges": edges});
     let node = json!({"id": "s", "type": "skill", "skill_graph": "sg", "permissions": ["test.*"]});
-    plan(json!({"graph_id": "e", "type": "employee", "nodes": [node]}), [skill])
+    plan(
+        json!({"graph_id": "e", "type": "employee", "nodes": [node]}),
+        [skill],
+    )
 }
 
 pub fn plan<const N: usize>(employee: Value, skills: [Value; N]) -> Arc<Plan> {
-    let skills: BTreeMap<String, Value> =
-        skills.into_iter().map(|skill| (skill["graph_id"].as_str().unwrap_or_default().to_string(), skill)).collect();
+    let skills: BTreeMap<String, Value> = skills
+        .into_iter()
+        .map(|skill| {
+            (
+                skill["graph_id"].as_str().unwrap_or_default().to_string(),
+                skill,
+            )
+        })
+        .collect();
     Arc::new(compile(&employee, &skills, &Catalog).unwrap_or_else(|errors| panic!("{errors}")))
 }
 
@@ -44,8 +62,19 @@ pub fn execution() -> ExecutionId {
 }
 
 pub fn accepted(payload: Value, skill: Option<&str>) -> Fact {
-    let trigger = Trigger { kind: TriggerType::DirectCommand, payload: Arc::new(payload), source: "api".into() };
-    Fact::Accepted { employee: EmployeeId::from_uuid(Uuid::nil()), version: 1, trigger, context: None, skill: skill.map(Into::into), at: at(0) }
+    let trigger = Trigger {
+        kind: TriggerType::DirectCommand,
+        payload: Arc::new(payload),
+        source: "api".into(),
+    };
+    Fact::Accepted {
+        employee: EmployeeId::from_uuid(Uuid::nil()),
+        version: 1,
+        trigger,
+        context: None,
+        skill: skill.map(Into::into),
+        at: at(0),
+    }
 }
 
 /// A run with its journal and the commands that nobody has answered.
@@ -65,7 +94,13 @@ impl Driver {
 
     pub fn from(plan: &Arc<Plan>, accepted: Fact) -> Driver {
         let (run, log) = Run::start(plan.clone(), &accepted, execution(), MemoryView::default());
-        Driver { plan: plan.clone(), run, facts: vec![accepted], log, clock: 0 }
+        Driver {
+            plan: plan.clone(),
+            run,
+            facts: vec![accepted],
+            log,
+            clock: 0,
+        }
     }
 
     pub fn next_at(&mut self) -> Timestamp {
@@ -82,26 +117,51 @@ impl Driver {
 
     /// The step of a node's only visit that is at work, of skill `s`.
     pub fn step(&self, node: &str) -> StepId {
-        let open = self.run.steps().into_iter().rev().find(|view| view.node == node && view.item.is_none());
+        let open = self
+            .run
+            .steps()
+            .into_iter()
+            .rev()
+            .find(|view| view.node == node && view.item.is_none());
         open.unwrap_or_else(|| panic!("no step of {node}")).step
     }
 
     pub fn running(&self) -> Vec<String> {
-        let open = self.run.outstanding().into_iter().filter_map(|command| match command {
-            Command::StartStep { step, .. } => Some(step),
-            _ => None,
-        });
-        open.map(|step| step.item.map_or_else(|| self.plan.node_name(step).to_string(), |item| format!("{}#{item}", self.plan.node_name(step)))).collect()
+        let open = self
+            .run
+            .outstanding()
+            .into_iter()
+            .filter_map(|command| match command {
+                Command::StartStep { step, .. } => Some(step),
+                _ => None,
+            });
+        open.map(|step| {
+            step.item.map_or_else(
+                || self.plan.node_name(step).to_string(),
+                |item| format!("{}#{item}", self.plan.node_name(step)),
+            )
+        })
+        .collect()
     }
 
     pub fn done(&mut self, step: StepId, output: Value) -> Vec<Command> {
         let at = self.next_at();
-        self.apply(Fact::StepCompleted { step, output: Arc::new(output), remember: Vec::new(), at })
+        self.apply(Fact::StepCompleted {
+            step,
+            output: Arc::new(output),
+            remember: Vec::new(),
+            at,
+        })
     }
 
     pub fn failed(&mut self, step: StepId, attempt: u32, error: StepError) -> Vec<Command> {
         let at = self.next_at();
-        self.apply(Fact::StepFailed { step, attempt, error, at })
+        self.apply(Fact::StepFailed {
+            step,
+            attempt,
+            error,
+            at,
+        })
     }
 
     pub fn fire(&mut self, timer: TimerKey) -> Vec<Command> {
@@ -111,24 +171,39 @@ impl Driver {
 
     pub fn decide(&mut self, step: StepId, decision: Decision) -> Vec<Command> {
         let at = self.next_at();
-        self.apply(Fact::ApprovalDecided { step, decision, by: "ann".into(), comment: None, at })
+        self.apply(Fact::ApprovalDecided {
+            step,
+            decision,
+            by: "ann".into(),
+            comment: None,
+            at,
+        })
     }
 
     /// The only timer of a purpose that is set.
     pub fn timer(&self, purpose: crate::graph::fact::TimerPurpose) -> TimerKey {
-        let mut set = self.run.outstanding().into_iter().filter_map(|command| match command {
-            Command::SetTimer { timer, .. } if timer.purpose == purpose => Some(timer),
-            _ => None,
-        });
+        let mut set = self
+            .run
+            .outstanding()
+            .into_iter()
+            .filter_map(|command| match command {
+                Command::SetTimer { timer, .. } if timer.purpose == purpose => Some(timer),
+                _ => None,
+            });
         set.next().unwrap_or_else(|| panic!("no {purpose:?} timer"))
     }
 
     /// Does all work that can be done without anybody, actions answered with their arguments.
     pub fn work(&mut self) -> &mut Self {
-        while let Some((step, attempt)) = self.run.outstanding().into_iter().find_map(|command| match command {
-            Command::StartStep { step, attempt } => Some((step, attempt)),
-            _ => None,
-        }) {
+        while let Some((step, attempt)) =
+            self.run
+                .outstanding()
+                .into_iter()
+                .find_map(|command| match command {
+                    Command::StartStep { step, attempt } => Some((step, attempt)),
+                    _ => None,
+                })
+        {
             match self.run.step_context(step).evaluate() {
                 Ok(Work::Output { output, .. }) => self.done(step, (*output).clone()),
                 Ok(Work::Call { arguments, .. }) => self.done(step, arguments),

@@ -18,11 +18,23 @@ pub enum Cond {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
     Work,
-    Ask { expires: bool, on_denied: Option<usize>, on_expired: Option<usize> },
+    Ask {
+        expires: bool,
+        on_denied: Option<usize>,
+        on_expired: Option<usize>,
+    },
     Clock,
-    Listen { timeout: bool, on_timeout: Option<usize> },
+    Listen {
+        timeout: bool,
+        on_timeout: Option<usize>,
+    },
     /// `policy`: fail, skip, collect.
-    Each { items: usize, width: usize, policy: &'static str, attempts: u32 },
+    Each {
+        items: usize,
+        width: usize,
+        policy: &'static str,
+        attempts: u32,
+    },
     Skill(usize),
 }
 
@@ -58,7 +70,10 @@ enum Life {
     Asking,
     Clocked,
     Listening,
-    Items { next: usize, results: Vec<Option<Result<Value, String>>> },
+    Items {
+        next: usize,
+        results: Vec<Option<Result<Value, String>>>,
+    },
     Inner,
     Over,
 }
@@ -94,7 +109,12 @@ pub struct Reference<'m> {
 }
 
 pub fn interpret<'m>(model: &'m Model, facts: &[Fact]) -> Reference<'m> {
-    let mut reference = Reference { model, frames: Vec::new(), visits: Vec::new(), end: None };
+    let mut reference = Reference {
+        model,
+        frames: Vec::new(),
+        visits: Vec::new(),
+        end: None,
+    };
     for fact in facts {
         if reference.end.is_none() {
             reference.take(fact);
@@ -109,7 +129,9 @@ impl Reference<'_> {
     pub fn open(&self) -> BTreeSet<String> {
         let mut open = BTreeSet::new();
         for visit in self.visits.iter().filter(|_| self.end.is_none()) {
-            let mut timer = |purpose: TimerPurpose| open.insert(format!("timer {purpose:?} {} {}", visit.id, visit.attempt));
+            let mut timer = |purpose: TimerPurpose| {
+                open.insert(format!("timer {purpose:?} {} {}", visit.id, visit.attempt))
+            };
             let kind = &self.node(visit).kind;
             match (&visit.life, kind) {
                 (Life::Backoff, _) => timer(TimerPurpose::Retry),
@@ -142,7 +164,8 @@ impl Reference<'_> {
     }
 
     fn in_life(&self, id: StepId, lives: &[Life]) -> Option<usize> {
-        self.find(id).filter(|at| lives.contains(&self.visits[*at].life))
+        self.find(id)
+            .filter(|at| lives.contains(&self.visits[*at].life))
     }
 
     fn take(&mut self, fact: &Fact) {
@@ -153,8 +176,16 @@ impl Reference<'_> {
                     self.complete(at, (**output).clone());
                 }
             }
-            Fact::StepFailed { step, attempt, error, .. } => {
-                if let Some(at) = self.in_life(*step, &[Life::Running, Life::Parked]).filter(|at| self.visits[*at].attempt == *attempt) {
+            Fact::StepFailed {
+                step,
+                attempt,
+                error,
+                ..
+            } => {
+                if let Some(at) = self
+                    .in_life(*step, &[Life::Running, Life::Parked])
+                    .filter(|at| self.visits[*at].attempt == *attempt)
+                {
                     self.fail(at, &error.code, error.retryable, None, json!({}));
                 }
             }
@@ -170,21 +201,32 @@ impl Reference<'_> {
                 }
             }
             Fact::TimerFired { timer, .. } => self.timer(timer.step, timer.attempt, timer.purpose),
-            Fact::ApprovalDecided { step, decision, by, .. } => {
-                let Some(at) = self.in_life(*step, &[Life::Asking]) else { return };
+            Fact::ApprovalDecided {
+                step, decision, by, ..
+            } => {
+                let Some(at) = self.in_life(*step, &[Life::Asking]) else {
+                    return;
+                };
                 let arguments = self.visits[at].input.clone();
                 match decision {
                     Decision::Approved => {
                         self.complete(at, json!({"decision": "approved", "by": by, "comment": null, "arguments": arguments}));
                     }
                     Decision::Denied => {
-                        let Kind::Ask { on_denied, .. } = self.node(&self.visits[at]).kind else { return };
+                        let Kind::Ask { on_denied, .. } = self.node(&self.visits[at]).kind else {
+                            return;
+                        };
                         let extra = json!({"decision": "denied", "by": by, "comment": null, "arguments": arguments});
                         self.fail(at, "approval_denied", false, on_denied, extra);
                     }
                 }
             }
-            Fact::EventArrived { step, payload, source, .. } => {
+            Fact::EventArrived {
+                step,
+                payload,
+                source,
+                ..
+            } => {
                 if let Some(at) = self.in_life(*step, &[Life::Listening]) {
                     self.complete(at, json!({"event": &**payload, "source": source}));
                 }
@@ -195,7 +237,9 @@ impl Reference<'_> {
 
     fn timer(&mut self, id: StepId, attempt: u32, purpose: TimerPurpose) {
         let word = format!("timer {purpose:?} {id} {attempt}");
-        let Some(at) = self.find(id).filter(|_| self.open().contains(&word)) else { return };
+        let Some(at) = self.find(id).filter(|_| self.open().contains(&word)) else {
+            return;
+        };
         let kind = self.node(&self.visits[at]).kind.clone();
         match (purpose, kind) {
             (TimerPurpose::Retry, _) => {
@@ -210,27 +254,50 @@ impl Reference<'_> {
                 let extra = json!({"decision": "expired", "arguments": self.visits[at].input});
                 self.fail(at, "approval_expired", false, on_expired, extra);
             }
-            (_, Kind::Listen { on_timeout, .. }) => self.fail(at, "wait_timeout", false, on_timeout, json!({})),
+            (_, Kind::Listen { on_timeout, .. }) => {
+                self.fail(at, "wait_timeout", false, on_timeout, json!({}))
+            }
             _ => self.complete(at, self.visits[at].input.clone()),
         }
     }
 
     fn enter(&mut self, graph: usize, owner: Option<StepId>, input: Value) {
         let model = &self.model[graph];
-        let is_start = |node: usize| !model.edges.iter().any(|edge| edge.1 == node) && !handlers(model).any(|(_, to)| to == node);
-        let mut starts: Vec<usize> = (0..model.nodes.len()).filter(|node| is_start(*node)).collect();
+        let is_start = |node: usize| {
+            !model.edges.iter().any(|edge| edge.1 == node)
+                && !handlers(model).any(|(_, to)| to == node)
+        };
+        let mut starts: Vec<usize> = (0..model.nodes.len())
+            .filter(|node| is_start(*node))
+            .collect();
         if starts.is_empty() {
             starts.push(0);
         }
-        let arrivals = starts.into_iter().map(|node| (node, None, input.clone())).collect();
-        self.frames.push(Frame { graph, owner, open: true, begun: vec![0; model.nodes.len()], arrivals, ends: BTreeMap::new() });
+        let arrivals = starts
+            .into_iter()
+            .map(|node| (node, None, input.clone()))
+            .collect();
+        self.frames.push(Frame {
+            graph,
+            owner,
+            open: true,
+            begun: vec![0; model.nodes.len()],
+            arrivals,
+            ends: BTreeMap::new(),
+        });
     }
 
     /// Until nothing more can begin or end: inner frames, then the employee.
     fn go_on(&mut self) {
         loop {
-            let mut keys: Vec<usize> = (0..self.frames.len()).filter(|at| self.frames[*at].open).collect();
-            keys.sort_by_key(|at| self.frames[*at].owner.map_or((u16::MAX, 0), |owner| (owner.skill, owner.skill_visit)));
+            let mut keys: Vec<usize> = (0..self.frames.len())
+                .filter(|at| self.frames[*at].open)
+                .collect();
+            keys.sort_by_key(|at| {
+                self.frames[*at]
+                    .owner
+                    .map_or((u16::MAX, 0), |owner| (owner.skill, owner.skill_visit))
+            });
             if self.end.is_some() || !keys.into_iter().any(|frame| self.advance(frame)) {
                 return;
             }
@@ -240,9 +307,15 @@ impl Reference<'_> {
     /// One move in a frame.
     fn advance(&mut self, frame: usize) -> bool {
         let nodes = self.model[self.frames[frame].graph].nodes.len();
-        let waiting: Vec<usize> = (0..nodes).filter(|node| self.has_arrivals(frame, *node) && !self.at_work(frame, *node)).collect();
+        let waiting: Vec<usize> = (0..nodes)
+            .filter(|node| self.has_arrivals(frame, *node) && !self.at_work(frame, *node))
+            .collect();
         let idle = !(0..nodes).any(|node| self.at_work(frame, node));
-        let ready = waiting.iter().copied().find(|node| self.may_begin(frame, *node)).or(waiting.first().copied().filter(|_| idle));
+        let ready = waiting
+            .iter()
+            .copied()
+            .find(|node| self.may_begin(frame, *node))
+            .or(waiting.first().copied().filter(|_| idle));
         match ready {
             Some(node) => self.visit(frame, node),
             None if idle => self.leave(frame),
@@ -252,21 +325,38 @@ impl Reference<'_> {
     }
 
     fn has_arrivals(&self, frame: usize, node: usize) -> bool {
-        self.frames[frame].arrivals.iter().any(|arrival| arrival.0 == node)
+        self.frames[frame]
+            .arrivals
+            .iter()
+            .any(|arrival| arrival.0 == node)
     }
 
     fn at_work(&self, frame: usize, node: usize) -> bool {
-        self.visits.iter().any(|visit| visit.frame == frame && visit.node == node && visit.id.item.is_none() && visit.life != Life::Over)
+        self.visits.iter().any(|visit| {
+            visit.frame == frame
+                && visit.node == node
+                && visit.id.item.is_none()
+                && visit.life != Life::Over
+        })
     }
 
     fn may_begin(&self, frame: usize, node: usize) -> bool {
         let state = &self.frames[frame];
         let graph = &self.model[state.graph];
-        let arrived = |edge: Option<usize>| state.arrivals.iter().any(|arrival| arrival.0 == node && arrival.1 == edge);
+        let arrived = |edge: Option<usize>| {
+            state
+                .arrivals
+                .iter()
+                .any(|arrival| arrival.0 == node && arrival.1 == edge)
+        };
         if arrived(None) || graph.nodes[node].any {
             return true;
         }
-        let open = graph.edges.iter().enumerate().filter(|(edge, (_, to, _))| *to == node && !arrived(Some(*edge)));
+        let open = graph
+            .edges
+            .iter()
+            .enumerate()
+            .filter(|(edge, (_, to, _))| *to == node && !arrived(Some(*edge)));
         !open.into_iter().any(|(_, (from, _, _))| {
             (0..graph.nodes.len()).any(|start| {
                 start != node
@@ -277,16 +367,30 @@ impl Reference<'_> {
     }
 
     /// Whether there is a way through nodes with visits left that avoids a node.
-    fn path(&self, frame: usize, from: usize, to: usize, avoiding: usize, way: &mut Vec<usize>) -> bool {
+    fn path(
+        &self,
+        frame: usize,
+        from: usize,
+        to: usize,
+        avoiding: usize,
+        way: &mut Vec<usize>,
+    ) -> bool {
         if from == to {
             return true;
         }
         let state = &self.frames[frame];
         let graph = &self.model[state.graph];
         let edges = graph.edges.iter().map(|edge| (edge.0, edge.1));
-        let next: Vec<usize> = edges.chain(handlers(graph)).filter(|step| step.0 == from).map(|step| step.1).collect();
+        let next: Vec<usize> = edges
+            .chain(handlers(graph))
+            .filter(|step| step.0 == from)
+            .map(|step| step.1)
+            .collect();
         next.into_iter().any(|node| {
-            if node == avoiding || way.contains(&node) || state.begun[node] >= graph.nodes[node].visits {
+            if node == avoiding
+                || way.contains(&node)
+                || state.begun[node] >= graph.nodes[node].visits
+            {
                 return false;
             }
             way.push(node);
@@ -305,18 +409,42 @@ impl Reference<'_> {
         let begun = state.begun[node];
         let small = |number: usize| u16::try_from(number).unwrap();
         let id = match state.owner {
-            None => StepId { skill: small(node), skill_visit: begun, node: u16::MAX, visit: 1, item: None },
-            Some(owner) => StepId { node: small(node), visit: begun, ..owner },
+            None => StepId {
+                skill: small(node),
+                skill_visit: begun,
+                node: u16::MAX,
+                visit: 1,
+                item: None,
+            },
+            Some(owner) => StepId {
+                node: small(node),
+                visit: begun,
+                ..owner
+            },
         };
-        self.visits.push(Visit { id, frame, node, input, attempt: 1, timed: false, life: Life::Over });
+        self.visits.push(Visit {
+            id,
+            frame,
+            node,
+            input,
+            attempt: 1,
+            timed: false,
+            life: Life::Over,
+        });
         self.begin(self.visits.len() - 1);
     }
 
     fn consume(&mut self, frame: usize, node: usize) -> Value {
         let state = &mut self.frames[frame];
         let graph = &self.model[state.graph];
-        let mine: Vec<usize> = (0..state.arrivals.len()).filter(|at| state.arrivals[*at].0 == node).collect();
-        let alone = mine.iter().copied().find(|at| state.arrivals[*at].1.is_none()).or(mine.first().copied().filter(|_| graph.nodes[node].any));
+        let mine: Vec<usize> = (0..state.arrivals.len())
+            .filter(|at| state.arrivals[*at].0 == node)
+            .collect();
+        let alone = mine
+            .iter()
+            .copied()
+            .find(|at| state.arrivals[*at].1.is_none())
+            .or(mine.first().copied().filter(|_| graph.nodes[node].any));
         if let Some(at) = alone {
             return state.arrivals.remove(at).2;
         }
@@ -325,16 +453,27 @@ impl Reference<'_> {
             by_edge.entry(state.arrivals[at].1.unwrap()).or_insert(at);
         }
         // Of two edges from the same node the later arrival counts.
-        let mut taken: Vec<(usize, usize)> = by_edge.iter().map(|(edge, at)| (*at, graph.edges[*edge].0)).collect();
+        let mut taken: Vec<(usize, usize)> = by_edge
+            .iter()
+            .map(|(edge, at)| (*at, graph.edges[*edge].0))
+            .collect();
         taken.sort_unstable();
-        let values: BTreeMap<usize, Value> = taken.iter().map(|(at, from)| (*from, state.arrivals[*at].2.clone())).collect();
+        let values: BTreeMap<usize, Value> = taken
+            .iter()
+            .map(|(at, from)| (*from, state.arrivals[*at].2.clone()))
+            .collect();
         for (at, _) in taken.into_iter().rev() {
             state.arrivals.remove(at);
         }
         if values.len() == 1 {
             return values.into_values().next().unwrap();
         }
-        Value::Object(values.into_iter().map(|(from, value)| (name(from), value)).collect::<Map<_, _>>())
+        Value::Object(
+            values
+                .into_iter()
+                .map(|(from, value)| (name(from), value))
+                .collect::<Map<_, _>>(),
+        )
     }
 
     fn begin(&mut self, at: usize) {
@@ -352,7 +491,10 @@ impl Reference<'_> {
                 Life::Inner
             }
             Kind::Each { items, .. } => {
-                self.visits[at].life = Life::Items { next: 0, results: vec![None; items] };
+                self.visits[at].life = Life::Items {
+                    next: 0,
+                    results: vec![None; items],
+                };
                 return self.items(at);
             }
         };
@@ -360,29 +502,67 @@ impl Reference<'_> {
 
     fn items(&mut self, at: usize) {
         let visit = self.visits[at].clone();
-        let (Kind::Each { items, width, policy, .. }, Life::Items { mut next, results }) = (self.node(&visit).kind.clone(), visit.life) else { return };
-        let working = |next: usize, results: &[Option<_>]| results[..next].iter().filter(|result| result.is_none()).count();
+        let (
+            Kind::Each {
+                items,
+                width,
+                policy,
+                ..
+            },
+            Life::Items { mut next, results },
+        ) = (self.node(&visit).kind.clone(), visit.life)
+        else {
+            return;
+        };
+        let working = |next: usize, results: &[Option<_>]| {
+            results[..next]
+                .iter()
+                .filter(|result| result.is_none())
+                .count()
+        };
         while next < items && working(next, &results) < width {
-            let id = StepId { item: Some(u32::try_from(next).unwrap()), ..visit.id };
-            self.visits.push(Visit { id, input: json!(next), attempt: 1, timed: false, life: Life::Running, ..visit_of(&visit.id, visit.frame, visit.node) });
+            let id = StepId {
+                item: Some(u32::try_from(next).unwrap()),
+                ..visit.id
+            };
+            self.visits.push(Visit {
+                id,
+                input: json!(next),
+                attempt: 1,
+                timed: false,
+                life: Life::Running,
+                ..visit_of(&visit.id, visit.frame, visit.node)
+            });
             next += 1;
         }
-        self.visits[at].life = Life::Items { next, results: results.clone() };
+        self.visits[at].life = Life::Items {
+            next,
+            results: results.clone(),
+        };
         if next == items && working(next, &results) == 0 {
             let value = |result: Option<Result<Value, String>>| match result {
                 Some(Ok(value)) => Some(value),
-                Some(Err(code)) if policy == "collect" => Some(json!({"error": {"code": code, "message": "m"}})),
+                Some(Err(code)) if policy == "collect" => {
+                    Some(json!({"error": {"code": code, "message": "m"}}))
+                }
                 _ => None,
             };
-            self.complete(at, Value::Array(results.into_iter().filter_map(value).collect()));
+            self.complete(
+                at,
+                Value::Array(results.into_iter().filter_map(value).collect()),
+            );
         }
     }
 
     fn item(&mut self, at: usize, result: Result<Value, String>) {
         let id = self.visits[at].id;
         self.visits[at].life = Life::Over;
-        let Some(parent) = self.find(id.parent()) else { return };
-        let Kind::Each { policy, .. } = self.node(&self.visits[parent]).kind else { return };
+        let Some(parent) = self.find(id.parent()) else {
+            return;
+        };
+        let Kind::Each { policy, .. } = self.node(&self.visits[parent]).kind else {
+            return;
+        };
         if let (Err(code), "fail") = (&result, policy) {
             self.close_inside(parent);
             return self.fail(parent, code, false, None, json!({}));
@@ -401,8 +581,13 @@ impl Reference<'_> {
         let state = &self.frames[visit.frame];
         let graph = &self.model[state.graph];
         let number = output.as_i64();
-        let leaving: Vec<(usize, usize, Cond)> =
-            graph.edges.iter().enumerate().filter(|(_, edge)| edge.0 == visit.node).map(|(at, edge)| (at, edge.1, edge.2)).collect();
+        let leaving: Vec<(usize, usize, Cond)> = graph
+            .edges
+            .iter()
+            .enumerate()
+            .filter(|(_, edge)| edge.0 == visit.node)
+            .map(|(at, edge)| (at, edge.1, edge.2))
+            .collect();
         if leaving.iter().any(|edge| edge.2 == Cond::Bad) {
             return self.fail_for_good(at, "expression_failed", None, json!({}));
         }
@@ -421,7 +606,11 @@ impl Reference<'_> {
         if fired.is_empty() {
             state.ends.insert(visit.node, output.clone());
         }
-        state.arrivals.extend(fired.into_iter().map(|(edge, to)| (to, Some(edge), output.clone())));
+        state.arrivals.extend(
+            fired
+                .into_iter()
+                .map(|(edge, to)| (to, Some(edge), output.clone())),
+        );
     }
 
     fn fail(&mut self, at: usize, code: &str, again: bool, handler: Option<usize>, extra: Value) {
@@ -448,13 +637,21 @@ impl Reference<'_> {
         let state = &self.frames[visit.frame];
         let graph = &self.model[state.graph];
         let room = |to: &usize| {
-            let queued = state.arrivals.iter().filter(|arrival| arrival.0 == *to && arrival.1.is_none()).count();
+            let queued = state
+                .arrivals
+                .iter()
+                .filter(|arrival| arrival.0 == *to && arrival.1.is_none())
+                .count();
             queued + usize::from(state.begun[*to]) < usize::from(graph.nodes[*to].visits)
         };
-        let taker = handler.filter(room).or(graph.nodes[visit.node].on_error.filter(room));
+        let taker = handler
+            .filter(room)
+            .or(graph.nodes[visit.node].on_error.filter(room));
         if let Some(to) = taker {
             let mut told = json!({"error": {"code": code, "message": "m"}, "node": name(visit.node), "input": visit.input});
-            told.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            told.as_object_mut()
+                .unwrap()
+                .extend(extra.as_object().unwrap().clone());
             self.frames[visit.frame].arrivals.push((to, None, told));
             return;
         }
@@ -471,12 +668,17 @@ impl Reference<'_> {
     /// Everything that works for a visit is over.
     fn close_inside(&mut self, at: usize) {
         let id = self.visits[at].id;
-        for frame in self.frames.iter_mut().filter(|frame| frame.owner == Some(id)) {
+        for frame in self
+            .frames
+            .iter_mut()
+            .filter(|frame| frame.owner == Some(id))
+        {
             frame.open = false;
         }
         for visit in &mut self.visits {
             let inside = if id.node == u16::MAX {
-                visit.id.node != u16::MAX && (visit.id.skill, visit.id.skill_visit) == (id.skill, id.skill_visit)
+                visit.id.node != u16::MAX
+                    && (visit.id.skill, visit.id.skill_visit) == (id.skill, id.skill_visit)
             } else {
                 visit.id.item.is_some() && visit.id.parent() == id
             };
@@ -493,7 +695,11 @@ impl Reference<'_> {
         let output = match ends.len() {
             0 => Value::Null,
             1 => ends.into_values().next().unwrap(),
-            _ => Value::Object(ends.into_iter().map(|(node, value)| (name(node), value)).collect()),
+            _ => Value::Object(
+                ends.into_iter()
+                    .map(|(node, value)| (name(node), value))
+                    .collect(),
+            ),
         };
         match state.owner {
             None => self.end = Some(output),
@@ -506,17 +712,32 @@ impl Reference<'_> {
 }
 
 fn visit_of(id: &StepId, frame: usize, node: usize) -> Visit {
-    Visit { id: *id, frame, node, input: Value::Null, attempt: 1, timed: false, life: Life::Over }
+    Visit {
+        id: *id,
+        frame,
+        node,
+        input: Value::Null,
+        attempt: 1,
+        timed: false,
+        life: Life::Over,
+    }
 }
 
 /// From a node to the nodes that take its failures.
 pub fn handlers(graph: &Graph) -> impl Iterator<Item = (usize, usize)> + '_ {
     graph.nodes.iter().enumerate().flat_map(|(from, node)| {
         let (a, b) = match node.kind {
-            Kind::Ask { on_denied, on_expired, .. } => (on_denied, on_expired),
+            Kind::Ask {
+                on_denied,
+                on_expired,
+                ..
+            } => (on_denied, on_expired),
             Kind::Listen { on_timeout, .. } => (on_timeout, None),
             _ => (None, None),
         };
-        [node.on_error, a, b].into_iter().flatten().map(move |to| (from, to))
+        [node.on_error, a, b]
+            .into_iter()
+            .flatten()
+            .map(move |to| (from, to))
     })
 }

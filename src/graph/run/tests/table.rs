@@ -3,7 +3,9 @@
 use super::driver::{Driver, accepted, one_skill, plan};
 use crate::graph::{
     RunStatus, StepStatus,
-    fact::{ApprovalEnd, Command, Decision, Fact, NamedWait, Outcome, StepError, StopKind, TimerPurpose},
+    fact::{
+        ApprovalEnd, Command, Decision, Fact, NamedWait, Outcome, StepError, StopKind, TimerPurpose,
+    },
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -24,15 +26,24 @@ fn the_two_step_skill_of_the_readme() {
         {"id": "n1", "type": "transform", "output": {"step": "'n1'", "got": "size(input)"}},
         {"id": "n2", "type": "transform", "output": {"got": "steps.n1.output.got + 1"}}
     ]);
-    assert_eq!(run(nodes, json!([e("n1", "n2")]), json!({"a": 1, "b": 2})), json!({"got": 3}));
+    assert_eq!(
+        run(nodes, json!([e("n1", "n2")]), json!({"a": 1, "b": 2})),
+        json!({"got": 3})
+    );
 }
 
 #[test]
 fn several_predecessors_and_several_last_nodes_are_objects_by_node_id() {
     let sum = json!({"id": "j", "type": "transform", "output": "input"});
     let edges = json!([e("a", "j"), e("b", "j")]);
-    assert_eq!(run(json!([t("a"), t("b"), sum]), edges, json!(null)), json!({"a": "a", "b": "b"}));
-    assert_eq!(run(json!([t("a"), t("b")]), json!([]), json!(null)), json!({"a": "a", "b": "b"}));
+    assert_eq!(
+        run(json!([t("a"), t("b"), sum]), edges, json!(null)),
+        json!({"a": "a", "b": "b"})
+    );
+    assert_eq!(
+        run(json!([t("a"), t("b")]), json!([]), json!(null)),
+        json!({"a": "a", "b": "b"})
+    );
 }
 
 #[test]
@@ -52,13 +63,19 @@ fn edges_fire_by_their_condition_and_joins_do_not_wait_for_the_other_branch() {
 #[test]
 fn a_decide_without_a_fitting_case_fails() {
     let nodes = json!([{"id": "d", "type": "decide", "cases": [{"when": "false", "choose": "x"}]}]);
-    assert_eq!(run(nodes, json!([]), json!(1)), json!("failed: no_case_matched"));
+    assert_eq!(
+        run(nodes, json!([]), json!(1)),
+        json!("failed: no_case_matched")
+    );
 }
 
 #[test]
 fn a_condition_that_is_no_boolean_fails_its_source() {
     let edges = json!([{"from": "a", "to": "b", "when": "1"}]);
-    assert_eq!(run(json!([t("a"), t("b")]), edges, json!(1)), json!("failed: expression_failed"));
+    assert_eq!(
+        run(json!([t("a"), t("b")]), edges, json!(1)),
+        json!("failed: expression_failed")
+    );
 }
 
 #[test]
@@ -66,7 +83,10 @@ fn a_loop_ends_by_its_condition_or_its_bound() {
     let count = json!({"id": "c", "type": "transform", "max_visits": 5, "output": "input + 1"});
     let nodes = json!([{"id": "a", "type": "transform", "output": "0"}, count]);
     let edges = |when: &str| json!([e("a", "c"), {"from": "c", "to": "c", "when": when}]);
-    assert_eq!(run(nodes.clone(), edges("output < 3"), json!(null)), json!(3));
+    assert_eq!(
+        run(nodes.clone(), edges("output < 3"), json!(null)),
+        json!(3)
+    );
     assert_eq!(run(nodes, edges("true"), json!(null)), json!(5));
 }
 
@@ -74,7 +94,13 @@ fn a_loop_ends_by_its_condition_or_its_bound() {
 fn joins_that_wait_for_each_other_start_in_the_order_of_the_graph() {
     let node = |id: &str| json!({"id": id, "type": "transform", "max_visits": 2, "output": {"$value": id}});
     let nodes = json!([t("a"), node("x"), node("y"), t("z")]);
-    let edges = json!([e("a", "x"), e("a", "y"), e("x", "y"), e("y", "x"), e("y", "z")]);
+    let edges = json!([
+        e("a", "x"),
+        e("a", "y"),
+        e("x", "y"),
+        e("y", "x"),
+        e("y", "z")
+    ]);
     let mut driver = Driver::new(&one_skill(nodes, edges), json!(null));
     driver.work();
     assert_eq!(driver.run.status(), RunStatus::Completed);
@@ -82,8 +108,12 @@ fn joins_that_wait_for_each_other_start_in_the_order_of_the_graph() {
 
 #[test]
 fn any_starts_on_the_first_and_drops_what_comes_too_late() {
-    let nodes = json!([t("a"), t("b"), {"id": "j", "type": "transform", "join": "any", "output": "input"}]);
-    let mut driver = Driver::new(&one_skill(nodes, json!([e("a", "j"), e("b", "j")])), json!(null));
+    let nodes =
+        json!([t("a"), t("b"), {"id": "j", "type": "transform", "join": "any", "output": "input"}]);
+    let mut driver = Driver::new(
+        &one_skill(nodes, json!([e("a", "j"), e("b", "j")])),
+        json!(null),
+    );
     driver.done(driver.step("b"), json!("B"));
     assert_eq!(driver.running(), ["a", "j"]);
     driver.done(driver.step("a"), json!("A"));
@@ -94,7 +124,8 @@ fn any_starts_on_the_first_and_drops_what_comes_too_late() {
 
 #[test]
 fn retries_wait_longer_and_end() {
-    let retry = json!({"max_attempts": 3, "initial_ms": 1000, "factor": 2, "max_ms": 1500, "jitter": 0});
+    let retry =
+        json!({"max_attempts": 3, "initial_ms": 1000, "factor": 2, "max_ms": 1500, "jitter": 0});
     let nodes = json!([{"id": "a", "type": "action", "capability": "test.send", "arguments": {}, "retry": retry}]);
     let mut driver = Driver::new(&one_skill(nodes, json!([])), json!(null));
     let step = driver.step("a");
@@ -102,9 +133,21 @@ fn retries_wait_longer_and_end() {
         let commands = driver.failed(step, attempt, StepError::retryable("provider_error", "503"));
         let failed_at = driver.facts.last().map(Fact::at).unwrap();
         let timer = driver.timer(TimerPurpose::Retry);
-        assert_eq!(commands, [Command::SetTimer { timer, due: failed_at.after_ms(wait) }]);
+        assert_eq!(
+            commands,
+            [Command::SetTimer {
+                timer,
+                due: failed_at.after_ms(wait)
+            }]
+        );
         assert!(driver.run.is_parked());
-        assert_eq!(driver.fire(timer), [Command::StartStep { step, attempt: attempt + 1 }]);
+        assert_eq!(
+            driver.fire(timer),
+            [Command::StartStep {
+                step,
+                attempt: attempt + 1
+            }]
+        );
     }
     driver.failed(step, 3, StepError::retryable("provider_error", "503"));
     assert_eq!(driver.end(), json!("failed: provider_error"));
@@ -119,7 +162,8 @@ fn what_is_not_retryable_goes_to_the_handler_with_all_that_is_known() {
     ]);
     let mut driver = Driver::new(&one_skill(nodes, json!([])), json!({"n": 7}));
     driver.failed(driver.step("a"), 1, StepError::new("refused", "no"));
-    let told = json!({"error": {"code": "refused", "message": "no"}, "node": "a", "input": {"n": 7}});
+    let told =
+        json!({"error": {"code": "refused", "message": "no"}, "node": "a", "input": {"n": 7}});
     assert_eq!(driver.work().end(), told);
 }
 
@@ -132,7 +176,16 @@ fn a_timeout_cancels_and_is_tried_again() {
     let commands = driver.fire(driver.timer(TimerPurpose::Timeout));
     assert_eq!(commands[0], Command::CancelStep { step });
     let commands = driver.fire(driver.timer(TimerPurpose::Retry));
-    assert!(matches!(commands[..], [Command::StartStep { attempt: 2, .. }, Command::SetTimer { .. }]), "{commands:?}");
+    assert!(
+        matches!(
+            commands[..],
+            [
+                Command::StartStep { attempt: 2, .. },
+                Command::SetTimer { .. }
+            ]
+        ),
+        "{commands:?}"
+    );
     driver.fire(driver.timer(TimerPurpose::Timeout));
     assert_eq!(driver.end(), json!("failed: timeout"));
 }
@@ -144,15 +197,30 @@ fn a_skill_that_takes_too_long_fails_as_a_whole() {
         {"id": "s", "type": "skill", "skill_graph": "sg", "permissions": [], "timeout_ms": 10, "on_error": "r"},
         {"id": "r", "type": "skill", "skill_graph": "sg", "permissions": []}
     ]);
-    let plan = plan(json!({"graph_id": "e", "type": "employee", "nodes": nodes}), [skill]);
+    let plan = plan(
+        json!({"graph_id": "e", "type": "employee", "nodes": nodes}),
+        [skill],
+    );
     let mut driver = Driver::new(&plan, json!(null));
     let commands = driver.fire(driver.timer(TimerPurpose::Timeout));
-    assert_eq!(commands.iter().filter(|command| matches!(command, Command::CancelStep { .. })).count(), 2);
+    assert_eq!(
+        commands
+            .iter()
+            .filter(|command| matches!(command, Command::CancelStep { .. }))
+            .count(),
+        2
+    );
     assert_eq!(driver.running(), ["a", "b"]);
     assert_eq!(driver.work().end(), json!({"a": "a", "b": "b"}));
     let views = driver.run.skills();
-    let told: Vec<_> = views.iter().map(|view| (view.skill.as_str(), view.status)).collect();
-    assert_eq!(told, [("s", StepStatus::Failed), ("r", StepStatus::Completed)]);
+    let told: Vec<_> = views
+        .iter()
+        .map(|view| (view.skill.as_str(), view.status))
+        .collect();
+    assert_eq!(
+        told,
+        [("s", StepStatus::Failed), ("r", StepStatus::Completed)]
+    );
 }
 
 #[test]
@@ -165,9 +233,21 @@ fn approvals_are_approved_denied_or_expire() {
 
     let mut driver = start();
     assert!(driver.run.is_parked());
-    assert_eq!((driver.run.waiting_on()[0].kind.as_str(), driver.run.waiting_on()[0].on.as_str()), ("approval", "Send 3?"));
+    assert_eq!(
+        (
+            driver.run.waiting_on()[0].kind.as_str(),
+            driver.run.waiting_on()[0].on.as_str()
+        ),
+        ("approval", "Send 3?")
+    );
     let commands = driver.decide(driver.step("ask"), Decision::Approved);
-    assert!(matches!(commands[0], Command::CloseApproval { how: ApprovalEnd::Approved, .. }));
+    assert!(matches!(
+        commands[0],
+        Command::CloseApproval {
+            how: ApprovalEnd::Approved,
+            ..
+        }
+    ));
     assert_eq!(driver.work().end(), json!({"n": 3}));
 
     let mut driver = start();
@@ -193,10 +273,21 @@ fn waits_for_time_and_for_events() {
         Command::WaitForEvent { wait, .. } => Some(wait.clone()),
         _ => None,
     });
-    assert_eq!(wait.map(|wait| (wait.event, wait.matches)), Some(("invoice.paid".into(), vec![("/id".into(), json!(9))])));
+    assert_eq!(
+        wait.map(|wait| (wait.event, wait.matches)),
+        Some(("invoice.paid".into(), vec![("/id".into(), json!(9))]))
+    );
     let (step, at) = (driver.step("e"), driver.next_at());
-    driver.apply(Fact::EventArrived { step, payload: Arc::new(json!({"id": 9})), source: "hook:x".into(), at });
-    assert_eq!(driver.end(), json!({"event": {"id": 9}, "source": "hook:x"}));
+    driver.apply(Fact::EventArrived {
+        step,
+        payload: Arc::new(json!({"id": 9})),
+        source: "hook:x".into(),
+        at,
+    });
+    assert_eq!(
+        driver.end(),
+        json!({"event": {"id": 9}, "source": "hook:x"})
+    );
 
     let mut driver = Driver::new(&plan, json!({"id": 9}));
     driver.fire(driver.timer(TimerPurpose::Wait));
@@ -211,24 +302,40 @@ fn map(on_item_error: &str, body: Value) -> Arc<crate::graph::Plan> {
 
 #[test]
 fn a_map_keeps_its_width_and_the_order_of_its_list() {
-    let plan = map("fail", json!({"type": "transform", "output": "x * 10 + index + (input - x)"}));
+    let plan = map(
+        "fail",
+        json!({"type": "transform", "output": "x * 10 + index + (input - x)"}),
+    );
     let mut driver = Driver::new(&plan, json!([1, 2, 3]));
     assert_eq!(driver.running(), ["m#0", "m#1"]);
-    let second = crate::graph::fact::StepId { item: Some(1), ..driver.step("m") };
+    let second = crate::graph::fact::StepId {
+        item: Some(1),
+        ..driver.step("m")
+    };
     driver.done(second, json!(21));
     assert_eq!(driver.running(), ["m#0", "m#2"]);
     assert_eq!(driver.work().end(), json!([10, 21, 32]));
     assert_eq!(Driver::new(&plan, json!([])).end(), json!([]));
-    assert_eq!(Driver::new(&plan, json!(5)).end(), json!("failed: expression_failed"));
+    assert_eq!(
+        Driver::new(&plan, json!(5)).end(),
+        json!("failed: expression_failed")
+    );
 }
 
 #[test]
 fn failed_items_fail_skip_or_collect() {
     let body = json!({"type": "transform", "output": "10 / x"});
-    let end = |policy| Driver::new(&map(policy, body.clone()), json!([5, 0, 2])).work().end();
+    let end = |policy| {
+        Driver::new(&map(policy, body.clone()), json!([5, 0, 2]))
+            .work()
+            .end()
+    };
     assert_eq!(end("fail"), json!("failed: expression_failed"));
     assert_eq!(end("skip"), json!([2, 5]));
-    assert_eq!(end("collect")[1]["error"]["code"], json!("expression_failed"));
+    assert_eq!(
+        end("collect")[1]["error"]["code"],
+        json!("expression_failed")
+    );
 }
 
 #[test]
@@ -244,12 +351,19 @@ fn parked_steps_go_on_with_the_same_attempt() {
     let nodes = json!([{"id": "a", "type": "action", "capability": "test.send", "arguments": {}, "timeout_ms": 50}]);
     let mut driver = Driver::new(&one_skill(nodes, json!([])), json!(null));
     let (step, at) = (driver.step("a"), driver.next_at());
-    let wait = NamedWait { kind: "connection".into(), on: "slack".into(), detail: "slack needs consent".into() };
+    let wait = NamedWait {
+        kind: "connection".into(),
+        on: "slack".into(),
+        detail: "slack needs consent".into(),
+    };
     let commands = driver.apply(Fact::StepParked { step, wait, at });
     assert!(matches!(commands[..], [Command::ClearTimer { .. }]));
     assert_eq!(driver.run.waiting_on()[0].detail, "slack needs consent");
     let at = driver.next_at();
-    assert_eq!(driver.apply(Fact::StepResumed { step, at }), [Command::StartStep { step, attempt: 1 }]);
+    assert_eq!(
+        driver.apply(Fact::StepResumed { step, at }),
+        [Command::StartStep { step, attempt: 1 }]
+    );
 }
 
 #[test]
@@ -258,12 +372,28 @@ fn stopping_takes_everything_back_and_nothing_comes_after_the_end() {
         {"id": "d", "type": "wait", "event": {"type": "x"}}]);
     let mut driver = Driver::new(&one_skill(nodes, json!([])), json!(null));
     let (step, at) = (driver.step("a"), driver.next_at());
-    let commands = driver.apply(Fact::StopRequested { kind: StopKind::Cancelled, by: "ann".into(), reason: None, at });
-    assert!(matches!(
-        &commands[..],
-        [Command::CancelStep { .. }, Command::CloseApproval { how: ApprovalEnd::Withdrawn, .. }, Command::ClearTimer { .. },
-         Command::StopWaiting { .. }, Command::Finish(Outcome::Cancelled { .. })]
-    ), "{commands:?}");
+    let commands = driver.apply(Fact::StopRequested {
+        kind: StopKind::Cancelled,
+        by: "ann".into(),
+        reason: None,
+        at,
+    });
+    assert!(
+        matches!(
+            &commands[..],
+            [
+                Command::CancelStep { .. },
+                Command::CloseApproval {
+                    how: ApprovalEnd::Withdrawn,
+                    ..
+                },
+                Command::ClearTimer { .. },
+                Command::StopWaiting { .. },
+                Command::Finish(Outcome::Cancelled { .. })
+            ]
+        ),
+        "{commands:?}"
+    );
     assert!(driver.done(step, json!(1)).is_empty());
     assert_eq!(driver.run.status(), RunStatus::Cancelled);
 }
@@ -271,21 +401,36 @@ fn stopping_takes_everything_back_and_nothing_comes_after_the_end() {
 #[test]
 fn a_trigger_may_start_at_one_skill() {
     let skill = json!({"graph_id": "sg", "type": "skill", "nodes": [t("a")]});
-    let node = |id: &str| json!({"id": id, "type": "skill", "skill_graph": "sg", "permissions": []});
-    let plan = plan(json!({"graph_id": "e", "type": "employee", "nodes": [node("x"), node("y")], "edges": [e("x", "y")]}), [skill]);
+    let node =
+        |id: &str| json!({"id": id, "type": "skill", "skill_graph": "sg", "permissions": []});
+    let plan = plan(
+        json!({"graph_id": "e", "type": "employee", "nodes": [node("x"), node("y")], "edges": [e("x", "y")]}),
+        [skill],
+    );
     let skills = |skill: Option<&str>| {
         let mut driver = Driver::from(&plan, accepted(json!(1), skill));
         driver.work();
-        driver.run.skills().into_iter().map(|view| view.skill).collect::<Vec<_>>()
+        driver
+            .run
+            .skills()
+            .into_iter()
+            .map(|view| view.skill)
+            .collect::<Vec<_>>()
     };
     assert_eq!(skills(None), ["x", "y"]);
     assert_eq!(skills(Some("y")), ["y"]);
-    assert_eq!(Driver::from(&plan, accepted(json!(1), Some("z"))).end(), json!("failed: unknown_skill"));
+    assert_eq!(
+        Driver::from(&plan, accepted(json!(1), Some("z"))).end(),
+        json!("failed: unknown_skill")
+    );
 }
 
 #[test]
 fn facts_that_do_not_fit_are_ignored() {
-    let mut driver = Driver::new(&one_skill(json!([t("a"), t("b")]), json!([e("a", "b")])), json!(null));
+    let mut driver = Driver::new(
+        &one_skill(json!([t("a"), t("b")]), json!([e("a", "b")])),
+        json!(null),
+    );
     let step = driver.step("a");
     driver.done(step, json!(1));
     let before = driver.run.to_state();
@@ -294,10 +439,34 @@ fn facts_that_do_not_fit_are_ignored() {
         assert!(driver.done(step, json!(2)).is_empty());
         assert!(driver.failed(step, 1, StepError::new("x", "x")).is_empty());
         assert!(driver.decide(step, Decision::Approved).is_empty());
-        let timer = crate::graph::fact::TimerKey { step, attempt: 1, purpose: TimerPurpose::Retry };
+        let timer = crate::graph::fact::TimerKey {
+            step,
+            attempt: 1,
+            purpose: TimerPurpose::Retry,
+        };
         assert!(driver.fire(timer).is_empty());
     }
     let mut after = driver.run.to_state();
     after.now = before.now;
     assert_eq!(after, before);
+}
+
+#[test]
+fn a_failure_that_its_handler_has_no_visit_for_fails_the_skill() {
+    let risky = |id: &str| json!({"id": id, "type": "action", "capability": "test.x", "arguments": {}, "on_error": "h"});
+    let nodes = json!([risky("a"), risky("b"), risky("c"), {"id": "h", "type": "transform", "output": "input.node", "max_visits": 2}]);
+    let mut driver = Driver::new(&one_skill(nodes, json!([])), json!(null));
+    driver.failed(driver.step("a"), 1, StepError::new("x", "x"));
+    driver.failed(driver.step("b"), 1, StepError::new("x", "x"));
+    assert_eq!(driver.running(), ["c", "h"]);
+    driver.failed(driver.step("c"), 1, StepError::new("last", "x"));
+    assert_eq!(driver.end(), json!("failed: last"));
+}
+
+#[test]
+fn a_step_sees_what_was_there_when_it_started_however_late_it_is_evaluated() {
+    let late = json!({"id": "b", "type": "transform", "output": "has(steps.a.output)"});
+    let mut driver = Driver::new(&one_skill(json!([t("a"), late]), json!([])), json!(null));
+    driver.done(driver.step("a"), json!(1));
+    assert_eq!(driver.work().end(), json!({"a": 1, "b": false}));
 }
