@@ -2,6 +2,7 @@
 
 mod checks;
 mod nodes;
+mod work;
 
 use super::{
     error::{CompileError, CompileErrors},

@@ -480,7 +480,7 @@ fn cut(plan: &Arc<Plan>, facts: &[Fact], states: &[RunState], seed: u64) {
 fn config() -> ProptestConfig {
     // A seed does not shrink: what it makes has nothing to do with its size.
     ProptestConfig {
-        cases: 6_000,
+        cases: 5_200,
         max_shrink_iters: 0,
         failure_persistence: None,
         ..ProptestConfig::default()
