@@ -35,9 +35,6 @@ impl ClientError {
             Self::BadAddress(_) => Exit::Usage,
         }
     }
-    pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Problem(problem) if problem.status == 404)
-    }
 }
 
 /// An answer of the service that says no: RFC 9457 with our `code`.
@@ -53,6 +50,12 @@ pub struct Problem {
     pub code: String,
     #[serde(default)]
     pub field: Option<String>,
+    /// Several things that are wrong, each with a `message` and where it is.
+    #[serde(default)]
+    pub errors: Vec<Value>,
+    /// Of a job description: sentences and why they were not understood.
+    #[serde(default)]
+    pub not_understood: Vec<Value>,
 }
 
 impl Problem {
@@ -65,6 +68,31 @@ impl Problem {
         }
     }
 
+    /// What is wrong in particular, a line each.
+    pub fn particulars(&self) -> Vec<String> {
+        let text = |value: &Value, name: &str| value[name].as_str().map(str::to_owned);
+        let detail = self.detail.as_deref().unwrap_or_default();
+        let is_told = |error: &&Value| {
+            let message = error["message"].as_str();
+            message.is_some_and(|message| detail.contains(message))
+        };
+        let untold = self.errors.iter().filter(|error| !is_told(error));
+        let wrong = untold.map(|error| {
+            let place: Vec<String> = ["graph", "node", "field"]
+                .iter()
+                .filter_map(|name| text(error, name))
+                .filter(|text| !text.is_empty())
+                .collect();
+            let message = text(error, "message").unwrap_or_else(|| error.to_string());
+            format!("{}: {message}", place.join("."))
+        });
+        let unclear = self.not_understood.iter().filter_map(|clause| {
+            let (sentence, reason) = (text(clause, "sentence")?, text(clause, "reason")?);
+            Some(format!("\"{sentence}\": {reason}"))
+        });
+        wrong.chain(unclear).collect()
+    }
+
     /// For an answer that carries no problem document: a proxy's, for example.
     fn bare(status: StatusCode) -> Self {
         Self {
@@ -73,6 +101,8 @@ impl Problem {
             detail: None,
             code: format!("http_{}", status.as_u16()),
             field: None,
+            errors: Vec::new(),
+            not_understood: Vec::new(),
         }
     }
 }

@@ -36,6 +36,7 @@ mod top;
 mod tests;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use client::ClientError;
 use exit::{Exit, code_of, is_broken_pipe};
 use output::{Output, OutputArgs};
 use std::process::ExitCode;
@@ -163,7 +164,12 @@ fn report(error: &anyhow::Error) -> Exit {
         return Exit::Ok;
     }
     eprintln!("error: {}", in_one_line(error));
-    let client = error.chain().find_map(|cause| cause.downcast_ref());
+    let client: Option<&ClientError> = error.chain().find_map(|cause| cause.downcast_ref());
+    if let Some(ClientError::Problem(problem)) = client {
+        for line in problem.particulars() {
+            eprintln!("  {line}");
+        }
+    }
     if let Some(hint) = client.and_then(remote::hint) {
         eprintln!("hint: {hint}");
     }

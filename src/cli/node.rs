@@ -10,13 +10,10 @@ use crate::{
 };
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, signal, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-
-/// How long a stop waits for requests that are under way; streams would go on for ever.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 /// What a node is started with.
 pub struct NodeParts {
@@ -106,10 +103,7 @@ impl Node {
                 stop.cancel();
                 // A second time: whoever asks wants it at once. Nothing that was acknowledged is lost by that.
                 tokio::spawn(async { told_to_stop().await; std::process::exit(130) });
-                match tokio::time::timeout(SHUTDOWN_GRACE, &mut serving).await {
-                    Ok(served) => served,
-                    Err(_) => { serving.abort(); Ok(Ok(())) }
-                }
+                (&mut serving).await
             }
         };
         engine.stop().await;

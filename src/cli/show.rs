@@ -2,7 +2,6 @@
 
 use super::{
     client::{Client, segment},
-    exit::Failure,
     names,
     output::{Format, Output, field, indent, moment, shorten, text_at, yaml},
     remote::RemoteArgs,
@@ -68,7 +67,7 @@ pub async fn run(args: ShowArgs, out: Output) -> anyhow::Result<()> {
         Kind::Employee => print(out, &client.get(&at("employees"), &[]).await?)?,
         Kind::Approval => print(out, &client.get(&at("approvals"), &[]).await?)?,
         Kind::Effect => print(out, &client.get(&at("effects"), &[]).await?)?,
-        Kind::Schedule => print(out, &listed(&client, "/v1/schedules", id).await?)?,
+        Kind::Schedule => print(out, &client.get(&at("schedules"), &[]).await?)?,
         Kind::Actor => print(out, &client.get(&at("actors"), &[]).await?)?,
         Kind::Name => {
             let employee = names::employee_id(&client, id).await?;
@@ -81,14 +80,6 @@ pub async fn run(args: ShowArgs, out: Output) -> anyhow::Result<()> {
 
 fn print(out: Output, value: &Value) -> std::io::Result<()> {
     out.thing(value, "id", yaml(value))
-}
-
-/// For what has a list and no page of its own.
-async fn listed(client: &Client, path: &str, id: &str) -> anyhow::Result<Value> {
-    let all = client.all(path, &[]).await?;
-    all.into_iter()
-        .find(|item| item["id"] == id)
-        .ok_or_else(|| Failure::not_found(format!("`{id}` not found")))
 }
 
 /// A run with its steps and effects: three requests that belong together for people; programs get the three as one object.

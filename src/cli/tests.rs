@@ -1,7 +1,7 @@
 //! The command line as it is read, and what errors become.
 
 use super::*;
-use crate::cli::client::{ClientError, Problem};
+use crate::cli::client::Problem;
 use clap::error::ErrorKind;
 
 fn read(line: &str) -> Result<Cli, ErrorKind> {
