@@ -1,6 +1,7 @@
 //! Tenure: the runtime that employs digital employees. `ARCHITECTURE.md` is the map.
 
 pub mod actors;
+pub mod cli;
 pub mod connect;
 pub mod domain;
 pub mod graph;
