@@ -1,7 +1,9 @@
 //! Tenure: the runtime that employs digital employees. `ARCHITECTURE.md` is the map.
 
 pub mod actors;
+pub mod api;
 pub mod cli;
+pub mod config;
 pub mod connect;
 pub mod domain;
 pub mod graph;

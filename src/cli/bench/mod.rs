@@ -15,22 +15,22 @@ mod report;
 mod server;
 mod w1;
 
-pub use place::Database;
-
+use super::output::{Format, Output};
 use anyhow::{Context, Result, bail, ensure};
 use machine::Machine;
 use measure::{Ask, Sizes};
+use place::Database;
 use report::{Failure, Report};
 use std::{fmt, path::PathBuf};
 use tokio::sync::oneshot;
 
-/// Measure this build on this machine: throughput, latency, CPU, disk, memory, recovery
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Example: tenure bench --only throughput --database postgres --repeat 5")]
+#[command(after_help = "\
+Example:
+  tenure bench
+  tenure bench --quick
+  tenure bench --only throughput --database postgres --repeat 5 --json")]
 pub struct BenchArgs {
-    /// Print JSON instead of a table
-    #[arg(long)]
-    pub json: bool,
     /// Measure everything once and small: shows that it works, the numbers say little
     #[arg(long)]
     pub quick: bool,
@@ -87,17 +87,14 @@ impl fmt::Display for Question {
 ///
 /// # Errors
 /// If something could not be measured. What could be measured is printed all the same. An aim that is not reached is no error.
-pub async fn run(args: BenchArgs) -> Result<()> {
+pub async fn run(args: BenchArgs, out: Output) -> Result<()> {
     if args.profile {
-        println!("{PROFILE}");
-        return Ok(());
+        return Ok(out.line(PROFILE)?);
     }
-    let json = args.json;
     let report = in_a_thread(args).await?;
-    if json {
-        println!("{}", serde_json::to_string_pretty(&report.json())?);
-    } else {
-        println!("{}", report.text());
+    match out.format {
+        Format::Json => out.json(&report.json())?,
+        _ => out.line(report.text())?,
     }
     match report.failures.len() {
         0 => Ok(()),
