@@ -29,3 +29,6 @@ pub use core::{Core, Settings};
 pub use engine::{DecisionRequest, Engine, EngineConfig, StartError, TriggerRequest};
 pub use faults::{FaultPoint, Faults};
 pub use journal::JournalError;
+
+#[cfg(test)]
+mod tests;

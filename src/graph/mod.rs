@@ -7,6 +7,7 @@ pub mod expr;
 pub mod fact;
 pub mod plan;
 pub mod run;
+pub mod schema;
 pub mod scope;
 pub mod spec;
 pub mod template;
@@ -16,11 +17,12 @@ pub use compile::{CapabilityInfo, CapabilityLookup, compile};
 pub use error::{CompileError, CompileErrors};
 pub use event::EventExpr;
 pub use fact::{
-    ApprovalEnd, ApprovalRequest, Command, Decision, EventWait, Fact, FinalStatus, NamedWait,
-    Outcome, RunError, StepError, StepId, StopKind, TimerKey, TimerPurpose,
+    ApprovalEnd, ApprovalRequest, Command, Decision, EventWait, Fact, FinalStatus, NamedWait, Outcome, RunError, StepError, StepId,
+    StopKind, TimerKey, TimerPurpose,
 };
 pub use plan::{Plan, SKILL_NODE};
 pub use run::{
     Run, RunState, RunStatus, SkillView, StepContext, StepStatus, StepView, Waiting, Work,
 };
+pub use schema::json_schema;
 pub use spec::{Durability, GraphSpec, yaml_to_value};

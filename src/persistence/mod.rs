@@ -9,6 +9,8 @@ mod approvals;
 mod blobs;
 mod body;
 pub mod codec;
+#[cfg(test)]
+mod conformance;
 mod connections;
 mod db;
 mod effects;
@@ -16,6 +18,7 @@ mod employees;
 mod error;
 mod events;
 mod memory;
+mod memory_write;
 mod migrate;
 mod nodes;
 mod orgs;
