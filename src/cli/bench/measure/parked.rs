@@ -54,8 +54,8 @@ pub async fn measure(ask: &mut Ask<'_>) -> Result<()> {
     ask.progress(&format!("{count} runs come to their approval"));
     trigger_all(&server, &employees).await?;
     let approvals = pending(&mut server, count).await?;
-    let awake_count = server.awake().await?;
     let awake = server.resident_bytes()?;
+    let awake_count = server.awake().await?;
     ask.progress("employees fall asleep");
     server.wait_until_asleep(DEADLINE).await?;
     sleep(SETTLE).await;
