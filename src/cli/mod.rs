@@ -5,6 +5,7 @@
 //! format ([`output`]); stderr is everything else. Exit codes are in [`exit`].
 
 mod approve;
+mod bench;
 mod bootstrap;
 mod cancel;
 mod client;
@@ -95,6 +96,8 @@ enum Command {
     Top(top::TopArgs),
     /// Find out what is wrong with a service
     Doctor(doctor::DoctorArgs),
+    /// Measure this build on this machine, and hold it against what is wanted
+    Bench(bench::BenchArgs),
 }
 
 /// Runs the command line of this process.
@@ -155,6 +158,7 @@ async fn run(command: Command, out: Output) -> anyhow::Result<()> {
         Command::Cancel(args) => cancel::run(args, out).await,
         Command::Top(args) => top::run(args, out).await,
         Command::Doctor(args) => doctor::run(args, out).await,
+        Command::Bench(args) => bench::run(args, out).await,
     }
 }
 
