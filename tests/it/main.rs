@@ -1,4 +1,6 @@
 //! What can only be seen from outside: who imports whom, the real binary, HTTP, restarts and faults.
 
 mod cli;
+mod crash;
 mod imports;
+mod process;
