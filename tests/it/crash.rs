@@ -45,7 +45,10 @@ type Current = Arc<watch::Sender<Option<Client>>>;
 
 async fn client(current: &Current) -> Client {
     let mut receiver = current.subscribe();
-    let client = receiver.wait_for(Option::is_some).await.expect("the killer lives as long as the test");
+    let client = receiver
+        .wait_for(Option::is_some)
+        .await
+        .expect("the killer lives as long as the test");
     client.clone().expect("just seen")
 }
 
@@ -53,13 +56,29 @@ async fn client(current: &Current) -> Client {
 async fn fire(current: Current, employee: String) -> HashMap<usize, String> {
     let mut accepted = HashMap::new();
     for n in 0..RUNS {
-        let to: Vec<String> = (0..SENDS).map(|item| format!("r{n}-{item}@example.test")).collect();
+        let to: Vec<String> = (0..SENDS)
+            .map(|item| format!("r{n}-{item}@example.test"))
+            .collect();
         let body = json!({"payload": {"n": n, "to": to}, "idempotency_key": format!("run-{n}")});
         loop {
             let client = client(&current).await;
-            match client.try_send("POST", &format!("/v1/employees/{employee}/triggers"), &[], Some(&body)).await {
+            match client
+                .try_send(
+                    "POST",
+                    &format!("/v1/employees/{employee}/triggers"),
+                    &[],
+                    Some(&body),
+                )
+                .await
+            {
                 Ok(answer) if answer.status == 202 => {
-                    accepted.insert(n, answer.body["execution_id"].as_str().expect("an id").to_string());
+                    accepted.insert(
+                        n,
+                        answer.body["execution_id"]
+                            .as_str()
+                            .expect("an id")
+                            .to_string(),
+                    );
                     break;
                 }
                 Ok(answer) => assert!(answer.status >= 500 || answer.status == 429, "{answer:?}"),
@@ -67,7 +86,7 @@ async fn fire(current: Current, employee: String) -> HashMap<usize, String> {
                 Err(_) => sleep(Duration::from_millis(20)).await,
             }
         }
-        sleep(Duration::from_millis(15)).await;
+        sleep(Duration::from_millis(40)).await;
     }
     accepted
 }
@@ -76,9 +95,17 @@ async fn fire(current: Current, employee: String) -> HashMap<usize, String> {
 async fn approve(current: Current, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow_and_update() {
         let client = client(&current).await;
-        for approval in client.try_list("/v1/approvals?status=pending").await.unwrap_or_default() {
-            let decision = json!({"decision": "approve", "arguments_hash": approval["arguments_hash"]});
-            let path = format!("/v1/approvals/{}/decision", approval["id"].as_str().expect("an id"));
+        for approval in client
+            .try_list("/v1/approvals?status=pending")
+            .await
+            .unwrap_or_default()
+        {
+            let decision =
+                json!({"decision": "approve", "arguments_hash": approval["arguments_hash"]});
+            let path = format!(
+                "/v1/approvals/{}/decision",
+                approval["id"].as_str().expect("an id")
+            );
             match client.try_send("POST", &path, &[], Some(&decision)).await {
                 // 409: the answer to an earlier decision was lost, the decision was not.
                 Ok(answer) => assert!(matches!(answer.status, 200 | 409 | 429 | 503), "{answer:?}"),
@@ -112,16 +139,29 @@ async fn crash(launch: Launch, seed: u64) {
         current.send_replace(Some(next.client()));
         *running = Some(next);
     }
-    let accepted = tokio::time::timeout(PATIENCE, fired).await.expect("all fired in time").expect("fired");
+    let accepted = tokio::time::timeout(PATIENCE, fired)
+        .await
+        .expect("all fired in time")
+        .expect("fired");
     let client = client(&current).await;
     let runs = until_over(&client, &employee).await;
     stop.send_replace(true);
     approver.await.expect("approved");
 
-    let by_id: BTreeMap<String, Value> = runs.iter().map(|run| (run["execution_id"].as_str().expect("an id").to_string(), run.clone())).collect();
+    let by_id: BTreeMap<String, Value> = runs
+        .iter()
+        .map(|run| {
+            (
+                run["execution_id"].as_str().expect("an id").to_string(),
+                run.clone(),
+            )
+        })
+        .collect();
     assert_eq!(runs.len(), RUNS, "one run for each trigger and no other");
     for (n, execution) in &accepted {
-        let run = by_id.get(execution).unwrap_or_else(|| panic!("run {n} is lost"));
+        let run = by_id
+            .get(execution)
+            .unwrap_or_else(|| panic!("run {n} is lost"));
         assert_eq!(run["status"], "completed", "run {n}: {run}");
     }
     check_effects(&client).await;
@@ -132,12 +172,29 @@ async fn crash(launch: Launch, seed: u64) {
 async fn until_over(client: &Client, employee: &str) -> Vec<Value> {
     let give_up = Instant::now() + PATIENCE;
     loop {
-        let runs = client.try_list(&format!("/v1/runs?employee_id={employee}")).await.expect("a list");
-        let open: Vec<&Value> = runs.iter().filter(|run| !matches!(run["status"].as_str(), Some("completed" | "failed" | "cancelled"))).collect();
+        let runs = client
+            .try_list(&format!("/v1/runs?employee_id={employee}"))
+            .await
+            .expect("a list");
+        let open: Vec<&Value> = runs
+            .iter()
+            .filter(|run| {
+                !matches!(
+                    run["status"].as_str(),
+                    Some("completed" | "failed" | "cancelled")
+                )
+            })
+            .collect();
         if open.is_empty() && runs.len() >= RUNS {
             return runs;
         }
-        assert!(Instant::now() < give_up, "{} runs of {} are not over, the first: {:?}", open.len(), runs.len(), open.first());
+        assert!(
+            Instant::now() < give_up,
+            "{} runs of {} are not over, the first: {:?}",
+            open.len(),
+            runs.len(),
+            open.first()
+        );
         sleep(Duration::from_millis(200)).await;
     }
 }
@@ -147,7 +204,10 @@ async fn check_effects(client: &Client) {
     let effects = client.try_list("/v1/effects").await.expect("a list");
     assert_eq!(effects.len(), RUNS * SENDS);
     for effect in &effects {
-        assert!(matches!(effect["status"].as_str(), Some("done" | "reconciled")), "{effect}");
+        assert!(
+            matches!(effect["status"].as_str(), Some("done" | "reconciled")),
+            "{effect}"
+        );
     }
 }
 
@@ -156,9 +216,12 @@ async fn check_record(sandbox: &Client) {
     let record = sandbox.get("/record?integration=gmail&limit=100000").await;
     let mut sent: HashMap<String, usize> = HashMap::new();
     for item in record.body["items"].as_array().expect("items") {
-        let carried_out = item["method"] == "POST" && (item["status"].is_null() || item["status"] == 200);
+        let carried_out =
+            item["method"] == "POST" && (item["status"].is_null() || item["status"] == 200);
         if carried_out {
-            *sent.entry(item["idempotency_key"].as_str().expect("a key").to_string()).or_default() += 1;
+            *sent
+                .entry(item["idempotency_key"].as_str().expect("a key").to_string())
+                .or_default() += 1;
         }
     }
     let twice: Vec<_> = sent.iter().filter(|(_, count)| **count != 1).collect();
@@ -175,8 +238,13 @@ async fn nothing_is_lost_or_done_twice_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_done_twice_on_postgres() {
     let data = tempfile::tempdir().expect("a directory");
-    let postgres =
-        tokio::task::spawn_blocking(|| PrivatePostgres::start(&std::env::temp_dir())).await.expect("ran").expect("postgresql");
-    let launch = Launch { database_url: Some(postgres.url("postgres")), ..Launch::new(data.path()) };
+    let postgres = tokio::task::spawn_blocking(|| PrivatePostgres::start(&std::env::temp_dir()))
+        .await
+        .expect("ran")
+        .expect("postgresql");
+    let launch = Launch {
+        database_url: Some(postgres.url("postgres")),
+        ..Launch::new(data.path())
+    };
     crash(launch, rand::random()).await;
 }

@@ -38,26 +38,58 @@ pub struct Launch {
 
 impl Launch {
     pub fn new(data: &Path) -> Self {
-        Self { data: data.to_path_buf(), database_url: None, idle_after: None }
+        Self {
+            data: data.to_path_buf(),
+            database_url: None,
+            idle_after: None,
+        }
     }
 
     /// Starts the binary and waits for its line.
     pub async fn start(&self) -> Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tenure"));
-        command.args(["dev", "--json", "--no-demo", "--listen", "127.0.0.1:0", "--data"]).arg(&self.data);
+        command
+            .args([
+                "dev",
+                "--json",
+                "--no-demo",
+                "--listen",
+                "127.0.0.1:0",
+                "--data",
+            ])
+            .arg(&self.data);
         if let Some(url) = &self.database_url {
             command.args(["--database-url", url]);
         }
         if let Some(seconds) = self.idle_after {
             command.args(["--idle-after", &seconds.to_string()]);
         }
-        let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).kill_on_drop(true).spawn().expect("the binary starts");
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the binary starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let line = tokio::time::timeout(START, lines.next_line()).await.expect("ready in time").expect("readable");
+        let line = tokio::time::timeout(START, lines.next_line())
+            .await
+            .expect("ready in time")
+            .expect("readable");
         let line = line.expect("the line with the address; the process has ended instead");
-        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        let text = |field: &str| ready[field].as_str().unwrap_or_else(|| panic!("no {field} in {line}")).to_string();
-        Server { child, url: text("url"), key: text("api_key"), sandbox_url: text("sandbox_url") }
+        let ready: Value =
+            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let text = |field: &str| {
+            ready[field]
+                .as_str()
+                .unwrap_or_else(|| panic!("no {field} in {line}"))
+                .to_string()
+        };
+        Server {
+            child,
+            url: text("url"),
+            key: text("api_key"),
+            sandbox_url: text("sandbox_url"),
+        }
     }
 }
 
@@ -68,10 +100,16 @@ impl Server {
     }
 
     pub fn client(&self) -> Client {
-        Client { base: self.url.clone(), key: Some(self.key.clone()) }
+        Client {
+            base: self.url.clone(),
+            key: Some(self.key.clone()),
+        }
     }
     pub fn sandbox(&self) -> Client {
-        Client { base: self.sandbox_url.clone(), key: None }
+        Client {
+            base: self.sandbox_url.clone(),
+            key: None,
+        }
     }
 }
 
@@ -92,14 +130,27 @@ pub struct Answer {
 impl Client {
     /// # Errors
     /// If the server is not there or dies before it has answered.
-    pub async fn try_send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Result<Answer, String> {
+    pub async fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Answer, String> {
         let exchange = async {
             let address = self.base.trim_start_matches("http://").to_string();
-            let stream = TcpStream::connect(&address).await.map_err(|error| error.to_string())?;
+            let stream = TcpStream::connect(&address)
+                .await
+                .map_err(|error| error.to_string())?;
             let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+                hyper::client::conn::http1::handshake(TokioIo::new(stream))
+                    .await
+                    .map_err(|error| error.to_string())?;
             let connection = tokio::spawn(connection);
-            let mut request = hyper::Request::builder().method(method).uri(path).header("host", address);
+            let mut request = hyper::Request::builder()
+                .method(method)
+                .uri(path)
+                .header("host", address);
             if let Some(key) = &self.key {
                 request = request.header("authorization", format!("Bearer {key}"));
             }
@@ -114,21 +165,38 @@ impl Client {
                 None => Full::default(),
             };
             let request = request.body(body).map_err(|error| error.to_string())?;
-            let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
+            let answer = sender
+                .send_request(request)
+                .await
+                .map_err(|error| error.to_string())?;
             let status = answer.status().as_u16();
-            let bytes = answer.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+            let bytes = answer
+                .into_body()
+                .collect()
+                .await
+                .map_err(|error| error.to_string())?
+                .to_bytes();
             connection.abort();
-            Ok(Answer { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) })
+            Ok(Answer {
+                status,
+                body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+            })
         };
-        tokio::time::timeout(REQUEST, exchange).await.unwrap_or_else(|_| Err("no answer in time".into()))
+        tokio::time::timeout(REQUEST, exchange)
+            .await
+            .unwrap_or_else(|_| Err("no answer in time".into()))
     }
 
     pub async fn get(&self, path: &str) -> Answer {
-        self.try_send("GET", path, &[], None).await.unwrap_or_else(|error| panic!("GET {path}: {error}"))
+        self.try_send("GET", path, &[], None)
+            .await
+            .unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
-        self.try_send("POST", path, &[], Some(body)).await.unwrap_or_else(|error| panic!("POST {path}: {error}"))
+        self.try_send("POST", path, &[], Some(body))
+            .await
+            .unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
     /// All items of a list, over its pages.
