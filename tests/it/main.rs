@@ -1,3 +1,4 @@
 //! What can only be seen from outside: who imports whom, the real binary, HTTP, restarts and faults.
 
+mod api;
 mod imports;
