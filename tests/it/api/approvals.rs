@@ -70,7 +70,7 @@ async fn an_approval_is_decided_once_and_for_its_arguments() {
 async fn an_expired_approval_is_not_a_denied_one() {
     let world = world().await;
     let employee = world.manager.hire(employee_of("asker", json!([
-        {"id": "ask", "type": "approval", "title": "Quick?", "arguments": {"n": "1"}, "expires": "50ms"},
+        {"id": "ask", "type": "approval", "title": "Quick?", "arguments": {"n": "1"}, "expires_ms": 300},
     ]))).await;
     let (run, approval) = asked(&world, &employee).await;
     let id = approval["id"].as_str().expect("an id");

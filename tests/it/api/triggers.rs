@@ -186,7 +186,7 @@ async fn events_find_subscriptions_and_waiting_runs() {
         json!([{"source": "crm", "event": "deal.won", "when": "event.amount > 100"}]);
     let listener = world.manager.hire(listener).await;
     let waiter = world.manager.hire(employee_of("waiter", json!([
-        {"id": "w", "type": "wait", "event": "deal.won", "match": {"id": "trigger.payload.id"}},
+        {"id": "w", "type": "wait", "event": {"type": "deal.won", "match": {"/id": "trigger.payload.id"}}},
     ]))).await;
     let run = world
         .operator

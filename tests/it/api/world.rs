@@ -20,7 +20,6 @@ use uuid::Uuid;
 /// A running service and who may call it.
 pub struct World {
     pub engine: Engine,
-    pub url: String,
     pub org: OrgId,
     pub anonymous: Client,
     pub viewer: Client,
@@ -87,7 +86,6 @@ pub async fn world() -> World {
         other_org: client(Some(new_key(&db, other, Role::Admin).await)),
         engine,
         org,
-        url,
         _dir: dir,
     }
 }
