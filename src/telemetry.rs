@@ -45,11 +45,30 @@ pub fn actors(live: usize, awake: usize, (depth, age): (usize, Duration)) {
     metrics::gauge!("tenure_mailbox_age_seconds_max").set(age.as_secs_f64());
 }
 
-/// A request was answered. `route` is the pattern, never the path: ids would make a series each.
-pub fn request(method: &'static str, route: String, status: u16, took: Duration) {
-    metrics::counter!("tenure_http_requests_total", "method" => method, "route" => route.clone(), "status" => status.to_string()).increment(1);
-    metrics::histogram!("tenure_http_request_seconds", "method" => method, "route" => route)
-        .record(took.as_secs_f64());
+/// The metrics of one HTTP route, looked up once: a request then costs two additions. `route` is the pattern, never the path: ids
+/// would make a series each.
+pub struct RouteMetrics {
+    took: metrics::Histogram,
+    answered: [metrics::Counter; 5],
+}
+
+impl RouteMetrics {
+    pub fn new(method: &str, route: &'static str) -> Self {
+        let method = method.to_owned();
+        let answered = ["1xx", "2xx", "3xx", "4xx", "5xx"].map(|status| {
+            metrics::counter!("tenure_http_requests_total", "method" => method.clone(), "route" => route, "status" => status)
+        });
+        Self {
+            took: metrics::histogram!("tenure_http_request_seconds", "method" => method, "route" => route),
+            answered,
+        }
+    }
+
+    pub fn answered(&self, status: u16, took: Duration) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.answered[class].increment(1);
+        self.took.record(took.as_secs_f64());
+    }
 }
 
 /// Starts logging to stderr; `filter` as in `RUST_LOG`, which wins.

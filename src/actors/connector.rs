@@ -8,7 +8,6 @@ mod pool;
 mod queue;
 
 pub use pool::ConnectorPool;
-pub use queue::ConnectorView;
 
 use super::{
     append::new_append,
@@ -199,6 +198,9 @@ impl Actor for Connector {
             Message::Wake => state.wake_at = None,
         }
         self.send_what_may(&myself, state);
+        state
+            .vitals
+            .set_load(state.queue.open(), 0, state.queue.len());
         self.save(state);
         Ok(())
     }

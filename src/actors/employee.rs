@@ -7,13 +7,17 @@
 
 mod admission;
 mod carry_out;
+mod durable;
+mod facts;
 mod handle;
 mod lifecycle;
 mod live_run;
 mod memory;
 mod message;
-mod runs;
+mod triggers;
 
+pub use carry_out::approval_id;
+pub use facts::named_wait_event;
 pub use handle::{EmployeeHandle, EmployeeMailbox};
 pub use lifecycle::{EmployeeState, Woken, WokenRun};
 pub use live_run::FinishedRun;
@@ -21,7 +25,6 @@ pub use message::{
     Accepted, DecideMessage, EmployeeError, EventMessage, Message, Reply, StepAnswer, StepResult,
     StopMessage, TriggerMessage,
 };
-pub use runs::named_wait_event;
 
 use super::{
     core::Core,
@@ -146,6 +149,7 @@ impl Actor for Employee {
             }
         }
         state.start_what_may(&myself).await?;
+        state.show_load();
         state.queue_idle_check(&myself);
         Ok(())
     }

@@ -110,6 +110,13 @@ impl HostHandle {
         }
     }
 
+    /// Tells every awake employee of an org; walks over all that are awake, so only for what is rare.
+    pub fn tell_awake_of(&self, org: OrgId, message: impl Fn() -> EmployeeMessage) {
+        for handle in self.directory.iter().filter(|handle| handle.org == org) {
+            let _ = handle.offer(message());
+        }
+    }
+
     /// For the employee alone: takes it out of the directory if nothing is in its mailbox. Senders hold the entry while they send, so
     /// that after this nobody can reach it.
     pub(super) fn let_go(&self, employee: EmployeeId, actor: ActorId) -> bool {

@@ -7,6 +7,7 @@ pub mod core;
 mod effects;
 pub mod employee;
 pub mod engine;
+pub mod events;
 pub mod faults;
 mod host;
 pub mod inspect;
@@ -19,6 +20,7 @@ mod offers;
 pub mod router;
 pub mod schedules;
 mod skill;
+pub mod staff;
 mod sweeper;
 mod timers;
 pub mod versions;
@@ -29,3 +31,6 @@ pub use core::{Core, Settings};
 pub use engine::{DecisionRequest, Engine, EngineConfig, StartError, TriggerRequest};
 pub use faults::{FaultPoint, Faults};
 pub use journal::JournalError;
+
+#[cfg(test)]
+mod tests;

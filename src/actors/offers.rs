@@ -61,6 +61,7 @@ pub async fn offer(core: &Core, org: OrgId, employee: EmployeeId, execution: Exe
     let event = router::Event {
         kind: TriggerType::InternalEvent,
         source: format!("employee:{employee}"),
+        aliases: Vec::new(),
         event: Some(event.into()),
         payload: Arc::new(payload),
         key: Some(execution.to_string()),

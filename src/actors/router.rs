@@ -19,11 +19,21 @@ pub struct Event {
     pub kind: TriggerType,
     /// Who says so, for example `hook:github/push` or `employee:emp_…`.
     pub source: String,
+    /// Other names of the source, by which a subscription or a wait may mean it too.
+    pub aliases: Vec<String>,
     /// What happened, for example `invoice.paid`.
     pub event: Option<String>,
     pub payload: Arc<Value>,
     /// The same event is never taken twice.
     pub key: Option<String>,
+}
+
+impl Event {
+    fn sources(&self) -> impl Iterator<Item = &str> {
+        [self.source.as_str()]
+            .into_iter()
+            .chain(self.aliases.iter().map(String::as_str))
+    }
 }
 
 /// What became of an event.
@@ -57,8 +67,15 @@ pub struct Refused {
 pub async fn route(core: &Core, org: OrgId, event: Event) -> Result<Routed, DbError> {
     let (subscriptions, waits) = {
         let mut tx = core.db.begin_read(org).await?;
-        let subscriptions =
-            subscriptions_find(&mut tx, &event.source, event.event.as_deref()).await?;
+        let mut subscriptions: Vec<SubscriptionRow> = Vec::new();
+        for source in event.sources() {
+            for row in subscriptions_find(&mut tx, source, event.event.as_deref()).await? {
+                // A pattern may fit two names of one source; it is one subscription still.
+                if !subscriptions.contains(&row) {
+                    subscriptions.push(row);
+                }
+            }
+        }
         let waits = match &event.event {
             Some(name) => waits_find(&mut tx, name).await?,
             None => Vec::new(),
@@ -168,8 +185,8 @@ fn is_waited_for(wait: &WaitRow, event: &Event) -> bool {
         .source
         .as_deref()
         .is_none_or(|wanted| match wanted.strip_suffix('*') {
-            Some(start) => event.source.starts_with(start),
-            None => wanted == event.source,
+            Some(start) => event.sources().any(|source| source.starts_with(start)),
+            None => event.sources().any(|source| source == wanted),
         });
     let matches: Vec<(String, Value)> = serde_json::from_str(&wait.matches).unwrap_or_default();
     source_fits

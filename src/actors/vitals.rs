@@ -37,6 +37,7 @@ pub struct Vitals {
     busy_since: AtomicU64,
     times: [AtomicU32; TIME_CLASSES],
     queue: Mutex<VecDeque<u64>>,
+    load: [AtomicU32; 3],
     words: Mutex<Words>,
 }
 
@@ -106,6 +107,7 @@ impl Vitals {
             busy_since: AtomicU64::new(0),
             times: std::array::from_fn(|_| AtomicU32::new(0)),
             queue: Mutex::default(),
+            load: Default::default(),
             words: Mutex::default(),
         }
     }
@@ -130,6 +132,12 @@ impl Vitals {
     }
     pub fn set_doing(&self, doing: Option<String>) {
         lock(&self.words).doing = doing;
+    }
+    /// What it has in hand: at work, only waiting, in its own queue. For actors whose `doing` is that.
+    pub fn set_load(&self, working: usize, waiting: usize, queued: usize) {
+        for (slot, count) in self.load.iter().zip([working, waiting, queued]) {
+            slot.store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+        }
     }
     pub fn set_waiting(&self, waiting: Option<Waiting>) {
         lock(&self.words).waiting = waiting;
@@ -219,11 +227,29 @@ impl Vitals {
         };
         let busy = Some(self.busy_since.load(Ordering::Relaxed)).filter(|since| *since > 0);
         let words = lock(&self.words);
-        let status = match (busy, &words.doing, &words.waiting) {
-            (Some(_), _, _) => "busy",
-            (None, _, Some(_)) => "waiting",
-            (None, Some(_), None) => "busy",
-            (None, None, None) => "idle",
+        let load: Vec<u32> = self
+            .load
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .collect();
+        let doing = words
+            .doing
+            .clone()
+            .or_else(|| {
+                words
+                    .current
+                    .map(|(run, step)| format!("step {step} of run {run}"))
+            })
+            .or_else(|| load_in_words(&load));
+        let waiting_only = words.waiting.is_some() || (load[0] == 0 && load[1] > 0);
+        let status = match (
+            busy,
+            load[0] > 0 || (doing.is_some() && !waiting_only),
+            waiting_only,
+        ) {
+            (Some(_), _, _) | (None, true, _) => "busy",
+            (None, false, true) => "waiting",
+            (None, false, false) => "idle",
         };
         ActorView {
             id: self.path.to_string(),
@@ -233,11 +259,7 @@ impl Vitals {
                 .rsplit_once('/')
                 .map(|(parent, _)| parent.to_string()),
             status,
-            doing: words.doing.clone().or_else(|| {
-                words
-                    .current
-                    .map(|(run, step)| format!("step {step} of run {run}"))
-            }),
+            doing,
             waiting_on: words.waiting.clone(),
             mailbox: MailboxView {
                 depth,
@@ -254,6 +276,17 @@ impl Vitals {
             handler_p99_us: self.handler_time(0.99),
         }
     }
+}
+
+/// `2 at work, 1 waiting`; `None` with nothing in hand.
+fn load_in_words(load: &[u32]) -> Option<String> {
+    let words: Vec<String> = load
+        .iter()
+        .zip(["at work", "waiting", "queued"])
+        .filter(|(count, _)| **count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 /// The live actors of this process by path.

@@ -70,11 +70,11 @@ pub async fn key_create(
     name: &str,
     role: Role,
 ) -> anyhow::Result<NewKey> {
-    let (text, hash) = keys::generate();
+    let (text, hash) = keys::generate()?;
     let key = KeyRow {
         org_id: org,
         id: KeyId::from_uuid(clock.uuid()),
-        hash: hash.to_vec(),
+        hash,
         role,
         name: name.into(),
         created: clock.now(),

@@ -2,6 +2,7 @@
 
 mod checks;
 mod nodes;
+mod work;
 
 use super::{
     error::{CompileError, CompileErrors},
@@ -213,12 +214,12 @@ fn positions(spec: &GraphSpec) -> impl Iterator<Item = (String, u16)> + '_ {
 }
 
 fn used_graphs(employee: &GraphSpec) -> BTreeSet<&str> {
-    let graph_of = |work| match work {
-        &WorkSpec::Skill {
-            ref skill_graph, ..
-        } => Some(skill_graph.as_str()),
-        _ => None,
-    };
+    fn graph_of(work: &WorkSpec) -> Option<&str> {
+        match work {
+            WorkSpec::Skill { skill_graph, .. } => Some(skill_graph),
+            _ => None,
+        }
+    }
     employee
         .nodes
         .iter()

@@ -12,6 +12,7 @@ mod dates;
 mod eval;
 pub mod functions;
 mod lower;
+mod numbers;
 mod value;
 
 use super::scope::{Data, Names, Place};

@@ -7,6 +7,7 @@ pub mod expr;
 pub mod fact;
 pub mod plan;
 pub mod run;
+pub mod schema;
 pub mod scope;
 pub mod spec;
 pub mod template;
@@ -23,4 +24,5 @@ pub use plan::{Plan, SKILL_NODE};
 pub use run::{
     Run, RunState, RunStatus, SkillView, StepContext, StepStatus, StepView, Waiting, Work,
 };
+pub use schema::json_schema;
 pub use spec::{Durability, GraphSpec, yaml_to_value};

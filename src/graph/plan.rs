@@ -62,12 +62,15 @@ pub(super) struct EdgePlan {
     pub when: Option<Expr>,
 }
 
+/// What a `transform` writes to memory: layer, key, value.
+pub(super) type Remember = (MemoryLayer, Box<str>, Template);
+
 #[derive(Debug)]
 pub(super) enum WorkPlan {
     Skill,
     Transform {
         output: Template,
-        remember: Box<[(MemoryLayer, Box<str>, Template)]>,
+        remember: Box<[Remember]>,
     },
     Decide {
         cases: Box<[(Expr, Value)]>,

@@ -10,7 +10,8 @@
 //! - Entry nodes and handlers (`on_error`, `on_denied`, `on_expired`, `on_timeout`) start by a token of their own, without a join.
 //! - `join: all` waits for every incoming edge that can still fire: whose source is at work, or can be reached from a node at work or
 //!   with tokens through nodes with visits left, on a way that does not lead through the joining node. If nothing is at work and only
-//!   joins that wait for each other remain, the first in the order of the graph starts with what it has.
+//!   joins that wait for each other remain, the first in the order of the graph starts with what it has. Ready nodes start in the
+//!   order of the graph, and all of a frame before a frame inside of it moves on.
 //! - A frame with nothing at work and no tokens is done. Its output is that of its last nodes: those completed, none of whose edges
 //!   fired then. A step that fails for good goes to its handler, else its frame fails, else the run.
 
@@ -180,7 +181,7 @@ impl Run {
         self.state.accepted_at.into()
     }
 
-    /// When the last fact that counted happened; the end, of a finished run.
+    /// Time of the last fact; of a finished run, its end.
     pub fn last_at(&self) -> Timestamp {
         self.state.now.into()
     }

@@ -44,8 +44,11 @@ struct Read {
     name: Box<str>,
     place: Place,
     /// The steps that it names, of `steps`.
-    steps: Box<[(Box<str>, Place)]>,
+    steps: NamedSteps,
 }
+
+/// Ids of steps and where their outputs are.
+type NamedSteps = Box<[(Box<str>, Place)]>;
 
 impl std::fmt::Debug for Text {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -154,7 +157,7 @@ fn reads(
 fn named_steps(
     paths: &std::collections::HashSet<String>,
     names: &Names<'_>,
-) -> Result<Box<[(Box<str>, Place)]>, String> {
+) -> Result<NamedSteps, String> {
     let mut steps = std::collections::BTreeMap::new();
     for path in paths.iter().filter_map(|path| path.strip_prefix("steps.")) {
         let mut parts = path.split('.');

@@ -1,7 +1,7 @@
 //! Clauses that must not become actions: prohibitions, conditions, guesses, stories, questions.
 
 use super::{
-    text::Token,
+    text::{Kind, Token},
     words::{Sense, Tag},
 };
 
@@ -77,16 +77,38 @@ pub fn instructs(tokens: &[Token], tags: &[Tag<'_>], act: &str) -> bool {
         })
 }
 
-/// Whether the clause begins with a subject of its own ("Anna will post …").
-pub fn speaks_of_another(tokens: &[Token], tags: &[Tag<'_>]) -> bool {
-    let [first, second, ..] = tokens else {
+/// Whether the clause has a subject of its own ("Anna will post …", "customers mail us"), so that it speaks of somebody else's work.
+///
+/// The employee itself is none ("the clerk should list"), nor is what is worked on ("to each customer", "a summary is posted").
+pub fn speaks_of_another(tokens: &[Token], tags: &[Tag<'_>], covered: &[bool], act: &str) -> bool {
+    const OWN: &[&str] = &["you", "clerk", "assistant", "employee", "he", "she", "it"];
+    const PASSIVE: &[&str] = &["is", "are", "be", "gets", "get"];
+    const PLACING: &[&str] = &[
+        "to", "for", "in", "on", "via", "through", "by", "from", "with", "using", "of",
+    ];
+    let Some(verb) = tags.iter().find(|tag| tag.is(act) && !covered[tag.start]) else {
         return false;
     };
-    let known = tags.iter().any(|tag| tag.covers(0));
-    !known
-        && first.is_capital()
-        && second.is_any(&[
-            "will", "should", "must", "can", "does", "has", "posts", "sends", "mails", "lists",
-            "asks", "emails",
-        ])
+    let before = &tokens[..verb.start];
+    if before
+        .iter()
+        .any(|token| token.is_any(OWN) || token.is_any(PASSIVE))
+    {
+        return false;
+    }
+    let filler =
+        |at: usize, tag: &Tag<'_>| tag.covers(at) && tag.has(Sense::Filler) && !tag.is_grouped();
+    let subject = (0..before.len()).find(|at| {
+        !covered[*at] && tokens[*at].kind == Kind::Word && !tags.iter().any(|tag| filler(*at, tag))
+    });
+    let Some(subject) = subject else { return false };
+    if tokens[..subject].iter().any(|token| token.is_any(PLACING)) {
+        return false;
+    }
+    match tags.iter().find(|tag| tag.covers(subject)) {
+        Some(tag) if tag.is_grouped() => ["customer", "somebody", "person"]
+            .iter()
+            .any(|group| tag.is(group)),
+        _ => !tokens[subject].text.ends_with("ly"),
+    }
 }

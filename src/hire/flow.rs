@@ -71,6 +71,19 @@ impl<'t> Flow<'t> {
         })
     }
 
+    /// Why a skill has nothing to work on here, if it has nothing.
+    pub fn lacks(&self, template: &Template) -> Option<String> {
+        let provided = self.provided();
+        let lacking = template
+            .uses
+            .iter()
+            .find(|used| !provided.contains(*used))?;
+        Some(format!(
+            "“{}” needs {lacking}, which no clause of the same occasion gives",
+            template.title
+        ))
+    }
+
     /// Why a skill cannot be added, if it cannot.
     pub fn refuses(&self, template: &Template) -> Option<String> {
         if self.start == Start::Lost {

@@ -1,23 +1,22 @@
 //! A clause against the skill templates.
 
+mod candidate;
 mod parameters;
 
 use super::{
     CatalogView,
     clause::Clause,
     condition::{self, Obstacle},
-    entity::{Entity, EntityKind, entities},
+    entity::{Entity, entities},
     fill::Fillings,
     schedule::Reading,
     template::{Occasion, OneOf, Template},
     text::{Kind, Token},
     words::{Sense, Tag, Words},
 };
+use candidate::{Candidate, distinct_words, doubt};
 use serde_json::Value;
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A skill that a clause calls for.
 #[derive(Clone, Debug)]
@@ -54,16 +53,6 @@ pub struct Parsed<'m, 'c> {
     pub entities: Vec<Entity>,
     /// By token: part of a time or of the opening word.
     pub covered: Vec<bool>,
-}
-
-struct Candidate<'t> {
-    template: &'t Template,
-    values: parameters::Values,
-    usable: bool,
-    /// Words that it would pass over, and those of them that must not be.
-    left: Vec<usize>,
-    grave: Vec<usize>,
-    weight: usize,
 }
 
 impl<'m> Matcher<'m> {
@@ -116,7 +105,7 @@ impl<'m> Matcher<'m> {
             .templates
             .iter()
             .filter(|template| self.fits(template, clause, parsed))
-            .map(|template| self.weigh(template, parsed, provided))
+            .map(|template| Candidate::weigh(template, parsed, provided, self.words))
             .collect();
         candidates.sort_by_key(Candidate::rank);
         let Some(best) = candidates.first() else {
@@ -154,44 +143,6 @@ impl<'m> Matcher<'m> {
             && !template.matches.none.iter().any(there)
     }
 
-    fn weigh(
-        &self,
-        template: &'m Template,
-        parsed: &Parsed<'_, '_>,
-        provided: &BTreeSet<String>,
-    ) -> Candidate<'m> {
-        let values = parameters::read(template, parsed, self.words);
-        let groups: BTreeSet<&str> = template.groups().collect();
-        let known =
-            |tag: &Tag<'_>| groups.iter().any(|group| tag.is(group)) && !tag.has(Sense::Idiom);
-        let free = |at: &usize| {
-            !parsed.covered[*at] && !values.covered[*at] && parsed.tokens[*at].kind != Kind::Punct
-        };
-        let tag_of = |at: usize| parsed.tags.iter().find(|tag| tag.covers(at));
-        let left: Vec<usize> = (0..parsed.tokens.len())
-            .filter(free)
-            .filter(|at| {
-                !tag_of(*at).is_some_and(|tag| {
-                    known(tag) || (tag.has(Sense::Filler) && !tag.has(Sense::Narrowing))
-                })
-            })
-            .collect();
-        let grave = left
-            .iter()
-            .copied()
-            .filter(|at| is_grave(*at, parsed, tag_of(*at)))
-            .collect();
-        let weight = parsed.tags.iter().filter(|tag| known(tag)).count() + 2 * values.said.len();
-        Candidate {
-            template,
-            usable: template.uses.iter().all(|used| provided.contains(used)),
-            values,
-            left,
-            grave,
-            weight,
-        }
-    }
-
     fn accept(
         &self,
         best: Candidate<'m>,
@@ -217,9 +168,10 @@ impl<'m> Matcher<'m> {
         {
             return Err(condition::reason(obstacle, &words));
         }
-        if condition::speaks_of_another(parsed.tokens, &parsed.tags)
-            || (!clause.leave && !condition::instructs(parsed.tokens, &parsed.tags, &template.act))
-        {
+        let (tokens, tags) = (parsed.tokens, &parsed.tags);
+        let told = condition::speaks_of_another(tokens, tags, &covered, &template.act)
+            || !condition::instructs(tokens, tags, &template.act);
+        if told && !clause.leave && !clause.event {
             return Err("tells what somebody does or did, and is no instruction".into());
         }
         if let Some(capability) = template
@@ -333,19 +285,6 @@ impl<'m> Matcher<'m> {
     }
 }
 
-impl Candidate<'_> {
-    /// The best comes first.
-    fn rank(&self) -> (bool, bool, usize, Reverse<usize>, usize) {
-        (
-            self.values.problem.is_some(),
-            !self.usable,
-            self.grave.len(),
-            Reverse(self.weight),
-            self.left.len(),
-        )
-    }
-}
-
 impl Parsed<'_, '_> {
     /// Whether there is nothing but times and words without meaning.
     fn is_empty(&self) -> bool {
@@ -364,81 +303,6 @@ impl Parsed<'_, '_> {
 /// "Run every weekday at nine" names no work of its own.
 fn is_do(token: &Token) -> bool {
     token.is_any(&["run", "work", "start", "keep"])
-}
-
-/// Each wanted group has a word of its own: in "mail the post" one word cannot be the verb and the noun.
-fn distinct_words(template: &Template, parsed: &Parsed<'_, '_>, leave: bool) -> bool {
-    fn assign(
-        wanted: &[&OneOf],
-        parsed: &Parsed<'_, '_>,
-        used: &mut Vec<usize>,
-        leave: bool,
-    ) -> bool {
-        let Some((first, rest)) = wanted.split_first() else {
-            return true;
-        };
-        if leave && first.groups().iter().any(|group| group == "ask") {
-            return assign(rest, parsed, used, leave);
-        }
-        parsed
-            .tags
-            .iter()
-            .filter(|tag| first.groups().iter().any(|group| tag.is(group)))
-            .any(|tag| {
-                if used.contains(&tag.start) {
-                    return false;
-                }
-                used.push(tag.start);
-                let fits = assign(rest, parsed, used, leave);
-                used.pop();
-                fits
-            })
-    }
-    assign(
-        &template.matches.all.iter().collect::<Vec<_>>(),
-        parsed,
-        &mut Vec::new(),
-        leave,
-    )
-}
-
-/// Why none of several equally good readings is taken: what all of them lack, else the doubt itself.
-fn doubt(tied: &[&Candidate<'_>]) -> String {
-    let titles: Vec<String> = tied
-        .iter()
-        .map(|candidate| format!("“{}”", candidate.template.title))
-        .collect();
-    if let Some(problem) = tied
-        .iter()
-        .find_map(|candidate| candidate.values.problem.clone())
-    {
-        return problem;
-    }
-    if tied.iter().all(|candidate| !candidate.usable) {
-        let uses: Vec<String> = tied
-            .iter()
-            .map(|candidate| candidate.template.uses.join(" and "))
-            .collect();
-        return format!(
-            "needs {}, which no clause before it gives",
-            uses.join(" or ")
-        );
-    }
-    format!("could mean {}", titles.join(" or "))
-}
-
-/// Whether a word that the skill does not know would change what it does: names, numbers, values, other systems.
-fn is_grave(at: usize, parsed: &Parsed<'_, '_>, tag: Option<&Tag<'_>>) -> bool {
-    let token = &parsed.tokens[at];
-    let valued = parsed
-        .entities
-        .iter()
-        .any(|entity| entity.tokens.contains(&at) && !matches!(entity.kind, EntityKind::Manager));
-    let marked = tag.is_some_and(|tag| {
-        tag.has(Sense::Narrowing) || tag.has(Sense::System) || tag.has(Sense::Idiom)
-    });
-    let name = token.is_capital() && at > 0 && tag.is_none();
-    valued || marked || name || !matches!(token.kind, Kind::Word)
 }
 
 fn texts(tokens: &[Token], places: &[usize]) -> String {

@@ -4,6 +4,7 @@ mod clerk;
 mod paraphrases;
 mod properties;
 mod refusals;
+mod runs;
 
 use super::{CatalogView, HireError, HirePlan, JobDescription, TemplatePlanner};
 

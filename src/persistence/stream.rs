@@ -3,6 +3,9 @@
 //!
 //! On PostgreSQL the position is the number of the transaction, and numbers are given before commits: a reader that has seen 7 may later
 //! find a 6. So nothing at or above the oldest transaction that is still open is shown; it comes when that one has ended.
+//! That holds for the whole cluster of databases: a transaction with writes that somebody leaves open, in another database too, holds the
+//! stream back; it loses nothing. Positions are numbers of one cluster: a database that is restored into another one by pg_dump must be
+//! put into one whose transaction numbers are higher (`pg_resetwal -x`).
 
 use super::{
     error::{DbError, Result},

@@ -16,7 +16,11 @@ fn a_first_hour() {
     assert!(told.contains("waits: a person has to decide"), "{told}");
     let approval = dev.ok(&["approve", "-q"]).trim().to_owned();
     assert!(told.contains(&format!("approve {approval}")), "{told}");
-    assert_eq!(dev.record("gmail").len(), 0, "nothing is mailed before it was approved");
+    assert_eq!(
+        dev.record("gmail").len(),
+        0,
+        "nothing is mailed before it was approved"
+    );
 
     let approved = dev.ok(&["approve", "clerk", "--comment", "go on"]);
     assert!(approved.contains("gmail.send  done"), "{approved}");
@@ -27,7 +31,10 @@ fn a_first_hour() {
     let run = runs["items"][0]["execution_id"].as_str().expect("one run");
     assert_eq!(runs["items"][0]["status"], "completed");
     let shown = dev.ok(&["show", run]);
-    assert!(shown.contains("completed") && shown.contains("gmail.send"), "{shown}");
+    assert!(
+        shown.contains("completed") && shown.contains("gmail.send"),
+        "{shown}"
+    );
     assert!(dev.ok(&["runs"]).contains("clerk"));
     assert!(dev.ok(&["employees"]).contains("clerk"));
     assert!(dev.ok(&["top", "--once"]).contains("journal"));
@@ -43,7 +50,9 @@ fn killed_and_started_again_it_goes_on() {
     let before = dev.line.clone();
     let run = dev.ok(&["tell", "clerk", "chase the late invoices", "-q"]);
     let run = run.trim();
-    eventually("the approval waits", || dev.ok(&["approve", "-q"]).starts_with("apr_"));
+    eventually("the approval waits", || {
+        dev.ok(&["approve", "-q"]).starts_with("apr_")
+    });
     dev.kill();
     assert_eq!(dev.verb(&["runs"]).code, 5, "nobody answers");
 
@@ -51,15 +60,23 @@ fn killed_and_started_again_it_goes_on() {
     for field in ["org", "api_key", "sandbox_url"] {
         assert_eq!(dev.line[field], before[field], "{field}");
     }
-    assert_eq!(dev.json(&["employees"])["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        dev.json(&["employees"])["items"].as_array().map(Vec::len),
+        Some(1)
+    );
     dev.ok(&["approve", run, "-q"]);
     eventually("the first mail is out", || !dev.record("gmail").is_empty());
     dev.kill();
 
     dev.start_again();
-    eventually("the run is over", || dev.json(&["show", run])["status"] == "completed");
+    eventually("the run is over", || {
+        dev.json(&["show", run])["status"] == "completed"
+    });
     let mails = dev.record("gmail");
-    let mut keys: Vec<&str> = mails.iter().filter_map(|mail| mail["idempotency_key"].as_str()).collect();
+    let mut keys: Vec<&str> = mails
+        .iter()
+        .filter_map(|mail| mail["idempotency_key"].as_str())
+        .collect();
     keys.sort_unstable();
     keys.dedup();
     let ambiguous = dev.json(&["show", run])["effects"]
@@ -68,8 +85,15 @@ fn killed_and_started_again_it_goes_on() {
         .iter()
         .filter(|effect| effect["status"] == "ambiguous")
         .count();
-    assert_eq!(ambiguous, 0, "the kill may leave none that cannot be resolved");
-    assert_eq!((mails.len(), keys.len()), (LATE_INVOICES, LATE_INVOICES), "each mail once: {mails:?}");
+    assert_eq!(
+        ambiguous, 0,
+        "the kill may leave none that cannot be resolved"
+    );
+    assert_eq!(
+        (mails.len(), keys.len()),
+        (LATE_INVOICES, LATE_INVOICES),
+        "each mail once: {mails:?}"
+    );
 }
 
 #[test]
@@ -78,7 +102,10 @@ fn one_data_directory_has_one_process() {
     let second = tenure(&["dev", "--listen", "127.0.0.1:0", "--data", dev.data()]);
     assert_eq!(second.code, 1, "{second:?}");
     assert!(second.err.contains("in use"), "{second:?}");
-    assert!(second.err.contains(dev.url()), "says where the first is: {second:?}");
+    assert!(
+        second.err.contains(dev.url()),
+        "says where the first is: {second:?}"
+    );
 }
 
 #[cfg(unix)]
@@ -87,7 +114,10 @@ fn secrets_on_disk_are_their_owners_alone() {
     use std::os::unix::fs::PermissionsExt;
     let dev = Dev::start();
     for name in ["dev.json", "master.key"] {
-        let mode = fs::metadata(dev.path().join(name)).expect(name).permissions().mode();
+        let mode = fs::metadata(dev.path().join(name))
+            .expect(name)
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
 }
@@ -105,13 +135,23 @@ fn told_to_stop_it_stops() {
 #[test]
 fn hiring() {
     let dev = Dev::start_with(&["--no-demo"]);
-    let greeter = dev.file("greeter.md", "Every morning at eight post \"Good morning\" in #general. Juggle the elephants.");
+    let greeter = dev.file(
+        "greeter.md",
+        "Every morning at eight post \"Good morning\" in #general. Juggle the elephants.",
+    );
     let dry = dev.ok(&["hire", &greeter, "--name", "greeter", "--dry-run"]);
-    assert!(dry.contains("would be hired") && dry.contains("elephants"), "{dry}");
+    assert!(
+        dry.contains("would be hired") && dry.contains("elephants"),
+        "{dry}"
+    );
     assert_eq!(dev.ok(&["employees", "-q"]), "");
     let id = dev.ok(&["hire", &greeter, "--name", "greeter", "-q"]);
     assert!(id.starts_with("emp_"), "{id}");
-    assert_eq!(dev.verb(&["hire", &greeter, "--name", "greeter"]).code, 4, "the name is taken");
+    assert_eq!(
+        dev.verb(&["hire", &greeter, "--name", "greeter"]).code,
+        4,
+        "the name is taken"
+    );
 
     let graph = dev.file(
         "adder.yaml",
@@ -121,12 +161,23 @@ fn hiring() {
     );
     dev.ok(&["hire", &graph]);
     let run = dev.json(&["tell", "adder", "--payload", r#"{"a":1,"b":2}"#, "--wait"]);
-    assert_eq!((&run["status"], &run["result"]["sum"]), (&"completed".into(), &3.into()));
+    assert_eq!(
+        (&run["status"], &run["result"]["sum"]),
+        (&"completed".into(), &3.into())
+    );
     let failed = dev.verb(&["tell", "adder", "--payload", r#"{"a":1}"#, "--wait"]);
     assert_eq!(failed.code, 1, "{failed:?}");
     assert!(failed.err.contains("error: the run failed"), "{failed:?}");
 
-    let again = ["tell", "adder", "--payload", r#"{"a":1,"b":2}"#, "--idempotency-key", "k", "-q"];
+    let again = [
+        "tell",
+        "adder",
+        "--payload",
+        r#"{"a":1,"b":2}"#,
+        "--idempotency-key",
+        "k",
+        "-q",
+    ];
     assert_eq!(dev.ok(&again), dev.ok(&again), "one key, one run");
 
     let broken = dev.file("broken.yaml", "name: x\ngraph: {graph_id: x, type: employee, nodes: [{id: a, type: skill, skill_graph: none}], edges: []}\n");
@@ -139,16 +190,26 @@ fn hiring() {
 fn denying_and_cancelling() {
     let dev = Dev::start();
     let wait = |run: &str| {
-        eventually("it waits", || dev.json(&["show", run])["status"] == "waiting");
+        eventually("it waits", || {
+            dev.json(&["show", run])["status"] == "waiting"
+        });
     };
     let run = dev.ok(&["tell", "clerk", "chase", "-q"]);
     wait(run.trim());
-    let denied = dev.ok(&["approve", run.trim(), "--deny", "--comment", "not this week"]);
+    let denied = dev.ok(&[
+        "approve",
+        run.trim(),
+        "--deny",
+        "--comment",
+        "not this week",
+    ]);
     assert!(denied.contains("denied"), "{denied}");
     let run = dev.ok(&["tell", "clerk", "chase", "-q"]);
     wait(run.trim());
     assert!(dev.ok(&["cancel", run.trim()]).contains("stopped"));
-    eventually("it is over", || dev.json(&["show", run.trim()])["status"] == "cancelled");
+    eventually("it is over", || {
+        dev.json(&["show", run.trim()])["status"] == "cancelled"
+    });
     assert_eq!(dev.verb(&["cancel", run.trim()]).code, 4, "it is over");
     assert_eq!(dev.verb(&["approve", "clerk"]).code, 3, "nothing waits");
     assert_eq!(dev.record("gmail").len(), 0);
@@ -159,16 +220,28 @@ fn what_goes_wrong_has_its_exit_code() {
     let dev = Dev::start_with(&["--no-demo"]);
     for (arguments, code, said) in [
         (&["show", "nobody"][..], 3, "no employee `nobody`"),
-        (&["show", "0198f0c4-7b1e-7abc-8def-0123456789ab"], 3, "not_found"),
+        (
+            &["show", "0198f0c4-7b1e-7abc-8def-0123456789ab"],
+            3,
+            "not_found",
+        ),
         (&["tell", "nobody", "x"], 3, "nobody"),
         (&["tell", "nobody"], 2, "Usage"),
         (&["runs", "--key", "tnk_wrong"], 4, "(unauthorized)"),
-        (&["runs", "--url", "http://127.0.0.1:9", "--key", "x"], 5, "not reachable"),
+        (
+            &["runs", "--url", "http://127.0.0.1:9", "--key", "x"],
+            5,
+            "not reachable",
+        ),
         (&["runs", "--url", "nowhere", "--key", "x"], 2, "nowhere"),
         (&["runs", "--url", "http://127.0.0.1:9"], 2, "no key"),
         (&["hire", "/no/such/file"], 1, "cannot read"),
         (&["org", "list"], 2, "no database"),
-        (&["org", "list", "--database-url", "mysql://x"], 1, "sqlite:"),
+        (
+            &["org", "list", "--database-url", "mysql://x"],
+            1,
+            "sqlite:",
+        ),
     ] {
         let Said { code: got, err, .. } = dev.verb(arguments);
         assert_eq!(got, code, "{arguments:?}: {err}");
@@ -180,7 +253,10 @@ fn what_goes_wrong_has_its_exit_code() {
     let data = other.path().to_str().expect("text");
     let refused = tenure(&["dev", "--listen", &address, "--data", data]);
     assert_eq!(refused.code, 1);
-    assert!(refused.err.contains(&format!("cannot listen on {address}")), "{refused:?}");
+    assert!(
+        refused.err.contains(&format!("cannot listen on {address}")),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -200,14 +276,34 @@ fn orgs_and_keys_and_the_service() {
     assert_eq!(on(&["org", "create", "acme"]).code, 1, "it exists");
     assert_eq!(on(&["org", "create", "Not a name"]).code, 2);
     assert!(on(&["org", "list"]).out.contains("acme"));
-    let key = |role: &str| on(&["key", "create", "--org", "acme", "--role", role, "-q"]).out.trim().to_owned();
+    let key = |role: &str| {
+        on(&["key", "create", "--org", "acme", "--role", role, "-q"])
+            .out
+            .trim()
+            .to_owned()
+    };
     let (admin, viewer) = (key("admin"), key("viewer"));
     assert!(admin.starts_with("tnk_"), "{admin}");
-    assert_eq!(on(&["key", "create", "--org", "none", "--role", "admin"]).code, 3);
+    assert_eq!(
+        on(&["key", "create", "--org", "none", "--role", "admin"]).code,
+        3
+    );
 
-    let no_key = run(&["serve", "--listen", "127.0.0.1:0", "--database-url", &database], &[]);
+    let no_key = run(
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--database-url",
+            &database,
+        ],
+        &[],
+    );
     assert_eq!(no_key.code, 2, "{no_key:?}");
-    let unknown = run(&["serve", "--database-url", &database], &[("TENURE_LISSEN", "x")]);
+    let unknown = run(
+        &["serve", "--database-url", &database],
+        &[("TENURE_LISSEN", "x")],
+    );
     assert_eq!(unknown.code, 2, "{unknown:?}");
     assert!(unknown.err.to_lowercase().contains("lissen"), "{unknown:?}");
 
@@ -219,13 +315,26 @@ fn orgs_and_keys_and_the_service() {
     };
     assert_eq!(with(&admin, &["employees"]).code, 0);
     assert_eq!(with(&viewer, &["employees"]).code, 0);
-    let file = serve.file("a.md", "Every morning at eight post \"Good morning\" in #general.");
-    assert_eq!(with(&viewer, &["hire", &file]).code, 4, "a viewer may not hire");
-    let list: Value = serde_json::from_str(&on(&["key", "list", "--org", "acme", "--json"]).out).expect("JSON");
+    let file = serve.file(
+        "a.md",
+        "Every morning at eight post \"Good morning\" in #general.",
+    );
+    assert_eq!(
+        with(&viewer, &["hire", &file]).code,
+        4,
+        "a viewer may not hire"
+    );
+    let list: Value =
+        serde_json::from_str(&on(&["key", "list", "--org", "acme", "--json"]).out).expect("JSON");
     let keys = list["items"].as_array().expect("a list");
-    let viewer_id = keys.iter().find(|key| key["role"] == "viewer").and_then(|key| key["id"].as_str());
+    let viewer_id = keys
+        .iter()
+        .find(|key| key["role"] == "viewer")
+        .and_then(|key| key["id"].as_str());
     let revoke = ["key", "revoke", viewer_id.expect("an id"), "--org", "acme"];
     assert_eq!(on(&revoke).code, 0);
     assert_eq!(on(&revoke).code, 3, "it is revoked");
-    eventually("the key opens nothing any more", || with(&viewer, &["employees"]).code == 4);
+    eventually("the key opens nothing any more", || {
+        with(&viewer, &["employees"]).code == 4
+    });
 }

@@ -1,4 +1,4 @@
-//! The integration tests: one binary, so that the crate is linked once.
+//! What can only be seen from outside: who imports whom, the real binary, HTTP, restarts and faults.
 
 mod cli;
 mod imports;

@@ -43,14 +43,6 @@ pub enum Retry {
     At(Duration),
 }
 
-/// How a connector looks to an operator.
-#[derive(Clone, Debug, Serialize)]
-pub struct ConnectorView {
-    pub queued: usize,
-    pub open: usize,
-    pub breaker: BreakerState,
-}
-
 pub struct Queue<T> {
     waiting: VecDeque<(Timestamp, T)>,
     bound: usize,
@@ -213,11 +205,10 @@ impl<T> Queue<T> {
         }
     }
 
-    pub fn view(&self) -> ConnectorView {
-        ConnectorView {
-            queued: self.waiting.len(),
-            open: self.open,
-            breaker: self.breaker.state(),
-        }
+    pub fn open(&self) -> usize {
+        self.open
+    }
+    pub fn len(&self) -> usize {
+        self.waiting.len()
     }
 }

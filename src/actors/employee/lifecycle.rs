@@ -267,6 +267,12 @@ impl State {
             .collect()
     }
 
+    pub(super) fn show_load(&self) {
+        let (working, queued) = (self.admission.working(), self.admission.queued());
+        let waiting = self.runs.len().saturating_sub(working + queued);
+        self.vitals.set_load(working, waiting, queued);
+    }
+
     pub(super) fn queue_idle_check(&mut self, myself: &ActorRef<Envelope<Message>>) {
         if self.idle_check_queued || !self.is_idle() {
             return;

@@ -35,10 +35,6 @@ impl Memory {
         }
     }
 
-    pub fn view(&self) -> &Arc<MemoryView> {
-        &self.view
-    }
-
     /// The view for a run that starts now, and its address and bytes for the blob store; none of these if nothing is remembered.
     pub fn pin(&mut self) -> (Arc<MemoryView>, Option<(ContentHash, Bytes)>) {
         if self.view.is_empty() {

@@ -1,19 +1,16 @@
-//! Compiling one graph: nodes, edges, expressions, templates.
+//! Compiling one graph: nodes and edges.
 
 use super::{
     At, Compiler,
     checks::{Places, handlers},
 };
-use crate::{
-    domain::MemoryLayer,
-    graph::{
-        expr::Expr,
-        plan::{EdgePlan, GraphPlan, Limits, MapPlan, NodePlan, WaitPlan, WorkPlan},
-        scope::{Names, StepRef},
-        spec::{BodySpec, GraphSpec, NodeSpec, RememberSpec, WaitSpec, WorkSpec},
-        template::Template,
-        text::Text,
-    },
+use crate::graph::{
+    expr::Expr,
+    plan::{EdgePlan, GraphPlan, Limits, NodePlan},
+    scope::{Names, StepRef},
+    spec::{GraphSpec, NodeSpec},
+    template::Template,
+    text::Text,
 };
 use serde_json::Value;
 use std::collections::HashMap;
@@ -145,10 +142,10 @@ impl Compiler<'_> {
                 .map(|(_, at)| at)
                 .collect()
         };
-        let input = match &node.input {
-            Some(input) => Some(self.template(scope, "input", input)),
-            None => None,
-        };
+        let input = node
+            .input
+            .as_ref()
+            .map(|input| self.template(scope, "input", input));
         let on_error = self.handler(scope, "on_error", node.on_error.as_deref());
         let work = self.work(scope, "", &node.work);
         Some(NodePlan {
@@ -167,228 +164,40 @@ impl Compiler<'_> {
         })
     }
 
-    fn work(&mut self, scope: Scope<'_>, prefix: &str, work: &WorkSpec) -> Option<WorkPlan> {
-        let field = |name: &str| format!("{prefix}{name}");
-        match work {
-            WorkSpec::Skill { .. } => Some(WorkPlan::Skill),
-            WorkSpec::Transform { output, remember } => {
-                let output = self.template(scope, &field("output"), output);
-                Some(WorkPlan::Transform {
-                    remember: self.remember(scope, prefix, remember)?,
-                    output: output?,
-                })
-            }
-            WorkSpec::Decide { cases, otherwise } => {
-                self.decide(scope, prefix, cases, otherwise.as_deref())
-            }
-            WorkSpec::Action {
-                capability,
-                connection,
-                arguments,
-            } => {
-                self.capability(scope.at, &field("capability"), capability);
-                let arguments = self.template(scope, &field("arguments"), arguments)?;
-                Some(WorkPlan::Action {
-                    capability: capability.as_str().into(),
-                    connection: connection.as_deref().map(Box::from),
-                    arguments,
-                })
-            }
-            WorkSpec::Approval {
-                title,
-                arguments,
-                expires_ms,
-                on_denied,
-                on_expired,
-            } => {
-                let title = title
-                    .as_ref()
-                    .map(|title| self.text(scope, &field("title"), title));
-                let arguments = arguments
-                    .as_ref()
-                    .map(|arguments| self.template(scope, &field("arguments"), arguments));
-                let on_denied = self.handler(scope, "on_denied", on_denied.as_deref());
-                let on_expired = self.handler(scope, "on_expired", on_expired.as_deref());
-                Some(WorkPlan::Approval {
-                    title: transpose(title)?,
-                    arguments: transpose(arguments)?,
-                    expires_ms: *expires_ms,
-                    on_denied,
-                    on_expired,
-                })
-            }
-            WorkSpec::Wait { until } => self.wait(scope, prefix, until).map(WorkPlan::Wait),
-            WorkSpec::Map {
-                items,
-                name,
-                width,
-                max_items,
-                on_item_error,
-                body,
-            } => {
-                let items = self.expr(scope.at, "items", items, scope.names);
-                let (work, limits) = self.body(scope, name, body);
-                Some(WorkPlan::Map(Box::new(MapPlan {
-                    items: items?,
-                    name: name.as_str().into(),
-                    width: *width,
-                    max_items: *max_items,
-                    on_item_error: *on_item_error,
-                    body: work?,
-                    limits,
-                })))
-            }
-        }
-    }
-
-    fn body(
+    pub(super) fn handler(
         &mut self,
         scope: Scope<'_>,
-        name: &str,
-        body: &BodySpec,
-    ) -> (Option<WorkPlan>, Limits) {
-        let names = Names {
-            item: Some(name),
-            ..scope.names.clone()
-        };
-        let work = self.work(
-            Scope {
-                names: &names,
-                ..scope
-            },
-            "do.",
-            &body.work,
-        );
-        (
-            work,
-            Limits {
-                retry: body.retry,
-                timeout_ms: body.timeout_ms,
-            },
-        )
-    }
-
-    fn remember(
-        &mut self,
-        scope: Scope<'_>,
-        prefix: &str,
-        remember: &RememberSpec,
-    ) -> Option<Box<[(MemoryLayer, Box<str>, Template)]>> {
-        let layers = [
-            (MemoryLayer::Employee, &remember.employee),
-            (MemoryLayer::Skill, &remember.skill),
-            (MemoryLayer::Org, &remember.org),
-        ];
-        let mut writes = Vec::new();
-        let mut complete = true;
-        for (layer, entries) in layers {
-            for (key, template) in entries {
-                match self.template(
-                    scope,
-                    &format!("{prefix}remember.{}.{key}", layer.name()),
-                    template,
-                ) {
-                    Some(template) => writes.push((layer, key.as_str().into(), template)),
-                    None => complete = false,
-                }
-            }
-        }
-        complete.then(|| writes.into())
-    }
-
-    fn decide(
-        &mut self,
-        scope: Scope<'_>,
-        prefix: &str,
-        cases: &[(String, String)],
-        otherwise: Option<&str>,
-    ) -> Option<WorkPlan> {
-        let mut plans = Vec::new();
-        for (place, (when, choose)) in cases.iter().enumerate() {
-            let when = self.expr(
-                scope.at,
-                &format!("{prefix}cases[{place}].when"),
-                when,
-                scope.names,
-            );
-            plans.extend(when.map(|when| (when, Value::from(choose.as_str()))));
-        }
-        (plans.len() == cases.len()).then(|| WorkPlan::Decide {
-            cases: plans.into(),
-            otherwise: otherwise.map(Value::from),
-        })
-    }
-
-    fn wait(&mut self, scope: Scope<'_>, prefix: &str, wait: &WaitSpec) -> Option<WaitPlan> {
-        match wait {
-            WaitSpec::Duration(millis) => Some(WaitPlan::Duration(*millis)),
-            WaitSpec::Until(until) => self
-                .expr(scope.at, &format!("{prefix}until"), until, scope.names)
-                .map(WaitPlan::Until),
-            WaitSpec::Event {
-                event,
-                source,
-                matches,
-                timeout_ms,
-                on_timeout,
-            } => {
-                let on_timeout = self.handler(scope, "on_timeout", on_timeout.as_deref());
-                let mut plans = Vec::new();
-                for (pointer, template) in matches {
-                    let template =
-                        self.template(scope, &format!("{prefix}event.match.{pointer}"), template);
-                    plans.extend(template.map(|template| (Box::from(pointer.as_str()), template)));
-                }
-                (plans.len() == matches.len()).then(|| WaitPlan::Event {
-                    event: event.as_str().into(),
-                    source: source.as_deref().map(Box::from),
-                    matches: plans.into(),
-                    timeout_ms: *timeout_ms,
-                    on_timeout,
-                })
-            }
-        }
-    }
-
-    fn capability(&mut self, at: At<'_>, field: &str, id: &str) {
-        match self.lookup.capability(id) {
-            Some(info) => {
-                self.capabilities.insert(id.to_string(), info);
-            }
-            None => {
-                let close = self.lookup.suggestions(id);
-                let hint = if close.is_empty() {
-                    String::new()
-                } else {
-                    format!("; did you mean {}", close.join(" or "))
-                };
-                self.refuse(
-                    at,
-                    field,
-                    format!("there is no capability `{id}` in the catalog{hint}"),
-                );
-            }
-        }
-    }
-
-    fn handler(&mut self, scope: Scope<'_>, field: &str, id: Option<&str>) -> Option<u16> {
+        field: &str,
+        id: Option<&str>,
+    ) -> Option<u16> {
         self.place(scope.at, field, id?, scope.places)
     }
 
-    fn expr(&mut self, at: At<'_>, field: &str, source: &str, names: &Names<'_>) -> Option<Expr> {
+    pub(super) fn expr(
+        &mut self,
+        at: At<'_>,
+        field: &str,
+        source: &str,
+        names: &Names<'_>,
+    ) -> Option<Expr> {
         Expr::compile(source, names)
             .map_err(|message| self.refuse(at, field, message))
             .ok()
     }
 
-    fn text(&mut self, scope: Scope<'_>, field: &str, source: &str) -> Option<Text> {
+    pub(super) fn text(&mut self, scope: Scope<'_>, field: &str, source: &str) -> Option<Text> {
         self.texts
             .compile(source, scope.names)
             .map_err(|message| self.refuse(scope.at, field, message))
             .ok()
     }
 
-    fn template(&mut self, scope: Scope<'_>, field: &str, spec: &Value) -> Option<Template> {
+    pub(super) fn template(
+        &mut self,
+        scope: Scope<'_>,
+        field: &str,
+        spec: &Value,
+    ) -> Option<Template> {
         match Template::compile(spec, scope.names, &mut self.texts) {
             Ok(template) => Some(template),
             Err(errors) => {
@@ -403,14 +212,14 @@ impl Compiler<'_> {
 
 /// What stands around a node: its place in messages, the names that it can use, the nodes that it can name.
 #[derive(Clone, Copy)]
-struct Scope<'a> {
-    at: At<'a>,
-    names: &'a Names<'a>,
-    places: &'a Places<'a>,
+pub(super) struct Scope<'a> {
+    pub at: At<'a>,
+    pub names: &'a Names<'a>,
+    pub places: &'a Places<'a>,
 }
 
 /// `None` only if there was something and it was wrong.
-fn transpose<T>(value: Option<Option<T>>) -> Option<Option<T>> {
+pub(super) fn transpose<T>(value: Option<Option<T>>) -> Option<Option<T>> {
     match value {
         None => Some(None),
         Some(None) => None,

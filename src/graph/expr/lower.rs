@@ -12,6 +12,13 @@ use std::sync::LazyLock;
 static PARSER: LazyLock<cel::Env> =
     LazyLock::new(|| cel::Env::default().with_optional_support(false));
 
+/// Most operators, brackets and dots of one expression.
+const MAX_MARKS: usize = 1_000;
+/// Brackets and operators up to which the caller's stack is certainly enough.
+const SMALL: (usize, usize) = (3, 64);
+/// Stack of a parse. The parser takes up to 200 KiB a bracket and stops at 96 of them; only what is touched costs memory.
+const PARSE_STACK: usize = 64 * 1024 * 1024;
+
 pub(super) fn compile(source: &str, names: &Names<'_>) -> Result<Ir, String> {
     if source.len() > MAX_SOURCE {
         return Err(format!(
@@ -19,10 +26,19 @@ pub(super) fn compile(source: &str, names: &Names<'_>) -> Result<Ir, String> {
             source.len()
         ));
     }
-    check_chain(source)?;
-    let program = PARSER
-        .compile(source)
-        .map_err(|errors| parse_message(source, &errors))?;
+    // Counted in texts and comments too: whatever the parser takes for a bracket is among them.
+    let count = |marks: &[u8]| source.bytes().filter(|byte| marks.contains(byte)).count();
+    let (brackets, marks) = (count(b"([{"), count(b"+-*/%<>=!?.[({&|"));
+    if marks > MAX_MARKS {
+        return Err(format!(
+            "the expression has {marks} operators, at most {MAX_MARKS} are allowed"
+        ));
+    }
+    let program = if brackets <= SMALL.0 && marks <= SMALL.1 {
+        parse(source)?
+    } else {
+        parse_deep(source)?
+    };
     Lowering {
         names,
         locals: Vec::new(),
@@ -31,19 +47,23 @@ pub(super) fn compile(source: &str, names: &Names<'_>) -> Result<Ir, String> {
     .lower(program.expression())
 }
 
-/// A chain of operators is as deep a tree as parentheses are, and the parser builds it before anybody could count.
-fn check_chain(source: &str) -> Result<(), String> {
-    let marks = source
-        .bytes()
-        .filter(|byte| b"+-*/%<>=!?.[({&|,".contains(byte))
-        .count();
-    if marks > 2_000 {
-        Err(format!(
-            "the expression has {marks} operators, at most 2000 are allowed"
-        ))
-    } else {
-        Ok(())
-    }
+fn parse(source: &str) -> Result<cel::Program, String> {
+    PARSER
+        .compile(source)
+        .map_err(|errors| parse_message(source, &errors))
+}
+
+/// A hostile expression must not overflow the stack of whoever compiles it: that ends the process.
+fn parse_deep(source: &str) -> Result<cel::Program, String> {
+    std::thread::scope(|scope| {
+        let parsing = std::thread::Builder::new()
+            .stack_size(PARSE_STACK)
+            .spawn_scoped(scope, || parse(source));
+        let parsed = parsing
+            .map_err(|error| format!("the expression cannot be checked now: {error}"))?
+            .join();
+        parsed.unwrap_or_else(|_| Err(format!("`{source}` cannot be parsed")))
+    })
 }
 
 fn parse_message(source: &str, errors: &cel::ParseErrors) -> String {

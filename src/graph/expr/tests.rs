@@ -1,1 +1,241 @@
+use super::*;
+use crate::{
+    domain::{ExecutionId, MemoryView, Timestamp, Trigger, TriggerType},
+    graph::scope::StepRef,
+};
+use serde_json::json;
+use std::{collections::HashMap, sync::Arc};
 
+fn steps() -> HashMap<String, StepRef> {
+    [
+        ("n1", StepRef::Node(0)),
+        ("late", StepRef::Node(1)),
+        ("s", StepRef::Skill(0)),
+    ]
+    .map(|(id, step)| (id.into(), step))
+    .into()
+}
+
+fn compile(source: &str) -> Result<Expr, String> {
+    Expr::compile(
+        source,
+        &Names {
+            steps: &steps(),
+            output: true,
+            item: Some("row"),
+        },
+    )
+}
+
+fn with<T>(use_it: impl FnOnce(&Data<'_>) -> T) -> T {
+    let trigger = Trigger {
+        kind: TriggerType::Schedule,
+        payload: Arc::new(json!({"due": "2025-06-09"})),
+        source: "schedule:x".into(),
+    };
+    let mut memory = MemoryView::default();
+    memory.skill_contexts.insert(
+        "s".into(),
+        Arc::new(json!({"seen": 4}).as_object().unwrap().clone()),
+    );
+    memory.employee_memory = Arc::new(json!({"name": "Ann"}).as_object().unwrap().clone());
+    let input = json!({"a": 1, "d": 2.5, "t": "Ab", "list": [3, 1, 2], "o": {"z": 1, "y": 2}, "n": null, "big": u64::MAX, "price": 19.90});
+    let (skills, nodes) = (
+        vec![(0, Arc::new(json!("S")))],
+        vec![
+            (0, Arc::new(json!({"got": 1}))),
+            (0, Arc::new(json!({"got": 2}))),
+        ],
+    );
+    let ids = [["s".into()].to_vec(), ["n1".into(), "late".into()].to_vec()] as [Vec<Box<str>>; 2];
+    use_it(&Data {
+        trigger: &trigger,
+        execution: ExecutionId::from_uuid(uuid::Uuid::nil()),
+        at: Timestamp::parse("2025-06-09T18:00:00Z").unwrap(),
+        input: &input,
+        skills: &skills,
+        nodes: &nodes,
+        ids: [&ids[0], &ids[1]],
+        memory: &memory,
+        skill: Some("s"),
+        output: Some(&json!({"ok": true})),
+        item: Some((&json!({"k": 5}), 2)),
+        item_name: "row",
+    })
+}
+
+fn value(source: &str) -> Result<Value, EvalError> {
+    let expr = compile(source).unwrap_or_else(|message| panic!("{source}: {message}"));
+    with(|data| expr.evaluate(data))
+}
+
+#[test]
+fn values() {
+    for (source, expected) in [
+        ("'n1'", json!("n1")),
+        ("steps.n1.output.got + 1", json!(3)),
+        ("steps['n1'].output.got", json!(2)),
+        ("steps.s.output", json!("S")),
+        (
+            "steps",
+            json!({"n1": {"output": {"got": 2}}, "s": {"output": "S"}}),
+        ),
+        ("has(steps.late.output) || has(input.o.x)", json!(false)),
+        ("size(input)", json!(8)),
+        ("input.t.size() + size(input.list)", json!(5)),
+        (
+            "trigger.type + ' ' + trigger.payload.due",
+            json!("schedule 2025-06-09"),
+        ),
+        ("trigger.source", json!("schedule:x")),
+        ("memory.name + string(memory.skill.seen)", json!("Ann4")),
+        ("memory", json!({"name": "Ann", "skill": {"seen": 4}})),
+        ("run.at", json!("2025-06-09T18:00:00.000Z")),
+        ("output.ok && row.k == 5 && index == 2", json!(true)),
+        ("input.price", json!(19.9)),
+        ("7 / 2", json!(3)),
+        ("-7 % 3", json!(-1)),
+        ("input.big", json!(u64::MAX)),
+        ("input.a < 1.5 && input.a == 1.0 && 1 != 1.5", json!(true)),
+        ("[1, 2] + [3]", json!([1, 2, 3])),
+        ("{'b': 1, 'a': [input.t]}", json!({"a": ["Ab"], "b": 1})),
+        ("input.list.map(x, x * 2)", json!([6, 2, 4])),
+        ("input.list.map(x, x > 1, x)", json!([3, 2])),
+        ("input.list.filter(x, x > 1)", json!([3, 2])),
+        (
+            "input.list.all(x, x > 0) && input.list.exists(x, x == 3) && input.list.exists_one(x, x == 1)",
+            json!(true),
+        ),
+        (
+            "input.o.map(k, k + string(input.o[k]))",
+            json!(["y2", "z1"]),
+        ),
+        (
+            "input.list.map(x, input.list.filter(y, y < x).size())",
+            json!([2, 0, 1]),
+        ),
+        (
+            "2 in input.list && 'z' in input.o && !('q' in input.o)",
+            json!(true),
+        ),
+        ("false && 1 / 0 == 1", json!(false)),
+        ("1 / 0 == 1 || true", json!(true)),
+        ("input.n == null ? 'none' : 'some'", json!("none")),
+        (
+            "default(input.o.missing, 7) + default(input.n, 1)",
+            json!(8),
+        ),
+        (
+            "lower(input.t) + upper(input.t) + input.t.lowerAscii()",
+            json!("abABab"),
+        ),
+        ("'a,b'.split(',').join('-')", json!("a-b")),
+        ("'invoice 42'.matches('[0-9]+$')", json!(true)),
+        ("'äöü'.substring(1, 2) + ' x '.trim()", json!("öx")),
+        ("sum([10, 10.5])", json!(20.5)),
+        ("sum([1, 2])", json!(3)),
+        ("round(2.675, 2)", json!(2.68)),
+        ("round(-0.5)", json!(-1.0)),
+        ("[max(1, 3), min([4, 2]), abs(-2)]", json!([3, 2, 2])),
+        (
+            "sort(input.list) + distinct([1, 1.0, 2])",
+            json!([1, 2, 3, 1, 2]),
+        ),
+        ("int('4') + int(2.9) + uint(1)", json!(7)),
+        ("keys(input.o) + values({'a': 'b'})", json!(["y", "z", "b"])),
+        (
+            "date_add_days('2024-02-28', 2) + ' ' + date_add_days('2025-01-01T10:00:00+02:00', -1)",
+            json!("2024-03-01 2024-12-31T10:00:00+02:00"),
+        ),
+        (
+            "days_between(trigger.payload.due, '2025-07-09T01:00:00Z')",
+            json!(30),
+        ),
+        ("date(run.at)", json!("2025-06-09")),
+        ("type(1) + type(1.0) + type(null)", json!("intdoublenull")),
+    ] {
+        assert_eq!(value(source), Ok(expected), "{source}");
+    }
+}
+
+#[test]
+fn evaluation_errors() {
+    for (source, part) in [
+        ("input.o.x", "input.o.x is not there"),
+        ("steps.late.output.a", "steps.late.output is not there"),
+        ("input.a.b", "its owner is an integer"),
+        ("input.a + input.d", "double(x)"),
+        ("9223372036854775807 + 1", "64 bits"),
+        ("1 / 0", "zero"),
+        ("1.0 / 0.0", "inf"),
+        ("'a' < 1", "cannot apply <"),
+        ("input.list[9]", "element 9"),
+        ("date_add_days('soon', 1)", "neither a date"),
+        ("int('x')", "cannot make an int"),
+    ] {
+        let error = value(source).unwrap_err().to_string();
+        assert!(error.contains(part), "{source}: {error}");
+    }
+    assert!(
+        with(|data| compile("1").unwrap().test(data))
+            .unwrap_err()
+            .to_string()
+            .contains("not a boolean")
+    );
+}
+
+#[test]
+fn compile_errors_say_what_would_be_right() {
+    for (source, part) in [
+        ("inptu.a", "known are trigger, input"),
+        ("steps.n7.output", "there is no step `n7`"),
+        ("steps.n1.result", "only `output`"),
+        ("has(steps.n7)", "there is no step `n7`"),
+        ("now()", "run.at"),
+        ("sizeof(input)", "there is no function `sizeof`"),
+        ("size()", "takes 1 argument"),
+        ("hello world", "$text"),
+        ("", "''"),
+        ("'a'.matches('(')", "regular expression"),
+        (
+            "[1].map(a, [1].map(b, [1].map(c, [1].map(d, 1))))",
+            "nest deeper",
+        ),
+    ] {
+        let error = compile(source).unwrap_err();
+        assert!(error.contains(part), "{source}: {error}");
+    }
+}
+
+#[test]
+fn hostile_expressions_end() {
+    assert!(compile(&"1+".repeat(4_000)).is_err());
+    assert!(compile(&format!("{}1", "1 + ".repeat(900))).is_err());
+    assert!(compile(&format!("{}1{}", "(".repeat(900), ")".repeat(900))).is_err());
+    assert!(compile(&format!("1{}", " ".repeat(9_000))).is_err());
+    let list = format!("[{}]", vec!["1"; 500].join(","));
+    let source = format!("{list}.map(a, {list}.map(b, {list}.map(c, a + b + c)))");
+    assert_eq!(value(&source), Err(EvalError::OutOfFuel));
+}
+
+/// Not a benchmark: a guard against evaluations that copy whole documents.
+#[test]
+fn the_hot_path_does_not_touch_the_rest_of_the_document() {
+    let input = json!({"got": 1, "rest": vec![json!({"text": "x".repeat(100)}); 20_000]});
+    let expr = compile("input.got + 1").unwrap();
+    let started = std::time::Instant::now();
+    with(|data| {
+        let data = Data {
+            input: &input,
+            ..*data
+        };
+        for _ in 0..10_000 {
+            assert_eq!(expr.evaluate(&data), Ok(json!(2)));
+        }
+    });
+    assert!(
+        started.elapsed().as_millis() < 2_000,
+        "{:?} for 10,000",
+        started.elapsed()
+    );
+}

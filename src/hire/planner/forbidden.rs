@@ -4,7 +4,7 @@ use crate::hire::{
     entity::EntityKind,
     matching::{Found, Parsed},
     template::Template,
-    words::Sense,
+    words::{Sense, Tag},
 };
 
 /// A clause that says what is not to be done.
@@ -39,7 +39,7 @@ impl Prohibition {
         let unless_asked = unless && parsed.tags.iter().any(|tag| tag.is("approve"));
         let about = templates
             .iter()
-            .filter(|template| speaks_of(template, parsed, !places.is_empty()))
+            .filter(|template| speaks_of(template, parsed, unless_asked || !places.is_empty()))
             .map(|template| template.id.clone())
             .collect();
         Prohibition {
@@ -65,8 +65,9 @@ impl Prohibition {
     }
 }
 
-/// Its verb is there, and either what it is about, or nothing else that the verb could be about ("do not mail").
-fn speaks_of(template: &Template, parsed: &Parsed<'_, '_>, placed: bool) -> bool {
+/// Its verb is there, and either what it is about, or nothing else that the verb could be about ("do not mail"). `wide`: the verb is
+/// enough, because the clause names a place or wants a question asked first.
+fn speaks_of(template: &Template, parsed: &Parsed<'_, '_>, wide: bool) -> bool {
     if !parsed.tags.iter().any(|tag| tag.is(&template.act)) {
         return false;
     }
@@ -76,16 +77,17 @@ fn speaks_of(template: &Template, parsed: &Parsed<'_, '_>, placed: bool) -> bool
         .iter()
         .filter(|one| !one.groups().contains(&template.act));
     let mut objects = objects.flat_map(|one| one.groups()).peekable();
-    let known = |at: usize| {
-        parsed.covered[at]
-            || parsed.tags.iter().any(|tag| {
-                tag.covers(at)
-                    && (tag.has(Sense::Filler) || tag.has(Sense::Negation) || tag.is(&template.act))
-            })
+    let groups: Vec<&str> = template.groups().chain(["somebody", "approve"]).collect();
+    let said = |tag: &Tag<'_>| {
+        tag.has(Sense::Filler)
+            || tag.has(Sense::Negation)
+            || tag.has(Sense::Condition)
+            || groups.iter().any(|group| tag.is(group))
     };
+    let known =
+        |at: usize| parsed.covered[at] || parsed.tags.iter().any(|tag| tag.covers(at) && said(tag));
     let bare = (0..parsed.tokens.len()).all(known);
-    placed
-        || bare
+    wide || bare
         || objects.peek().is_none()
         || objects.any(|group| parsed.tags.iter().any(|tag| tag.is(group)))
 }

@@ -137,6 +137,9 @@ impl<'t, 's> Reader<'t, 's> {
 
     fn found(&mut self, clause: &Clause, reading: &Reading, found: Found<'t>) {
         let flow = self.flow_of(clause, reading, &found);
+        if let Some(reason) = self.flows[flow].lacks(found.template) {
+            return self.lost(&clause.text, &reason);
+        }
         let asked = self.flows[flow].asks().is_some();
         let forbidden = self
             .prohibitions

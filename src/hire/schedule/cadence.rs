@@ -327,7 +327,7 @@ fn day_name(name: &str) -> Option<usize> {
     };
     DAYS.iter()
         .position(|day| *day == lower)
-        .or_else(|| DAYS.iter().position(|day| short(&day)))
+        .or_else(|| DAYS.iter().position(short))
 }
 
 fn span(from: usize, to: usize) -> Option<String> {

@@ -45,6 +45,22 @@ fn the_whole_job_in_other_words() {
 fn parts_of_the_job() {
     let cases: &[(&str, &[&str])] = &[
         ("List the overdue invoices.", &[INVOICES]),
+        (
+            "The clerk lists the overdue invoices and mails each customer.",
+            &[INVOICES, REMINDERS],
+        ),
+        (
+            "List the late invoices. A summary is posted in #finance.",
+            &[INVOICES, SUMMARY],
+        ),
+        (
+            "List the late invoices. To each customer send a mail.",
+            &[INVOICES, REMINDERS],
+        ),
+        (
+            "List the late invoices. Don't forget to post a summary in #finance!",
+            &[INVOICES, SUMMARY],
+        ),
         ("Show me every unpaid bill.", &[INVOICES]),
         (
             "Find and list the outstanding invoices of at least EUR 300",

@@ -131,6 +131,51 @@ fn a_refused_clause_takes_only_what_hangs_on_it() {
             &["skill_invoices", "skill_reminders"],
             "not to be done",
         ),
+        (
+            "Mail each customer. Do not mail anyone until the manager approves.",
+            &["skill_invoices"],
+            "forbids it",
+        ),
+        (
+            "Post a summary in #finance. Do not post anything in Slack.",
+            &["skill_invoices"],
+            "forbids it",
+        ),
+        (
+            "Never ask the manager. Ask the manager in Slack to approve. Mail each customer.",
+            &["skill_invoices"],
+            "open question",
+        ),
+        (
+            "Someone else posts a summary in #finance.",
+            &["skill_invoices"],
+            "no instruction",
+        ),
+        (
+            "Customers mail us about invoices.",
+            &["skill_invoices"],
+            "no instruction",
+        ),
+        (
+            "Anna should mail each customer.",
+            &["skill_invoices"],
+            "no instruction",
+        ),
+        (
+            "Do not yet mail customers.",
+            &["skill_invoices"],
+            "not to be done",
+        ),
+        (
+            "Every Friday at 16:00 post a summary in #finance.",
+            &["skill_invoices", "skill_summary"],
+            "",
+        ),
+        (
+            "Mail each customer. Never mail anyone without approval from legal.",
+            &["skill_invoices"],
+            "forbids it",
+        ),
         // A question that nobody can ask holds up everything behind it.
         (
             "Ask somebody to approve in Slack. Mail each customer.",
@@ -181,6 +226,11 @@ fn a_refused_clause_takes_only_what_hangs_on_it() {
 
 #[test]
 fn a_time_that_cannot_be_kept_is_said_and_not_replaced() {
+    let text = "Every weekday at 9 list the late invoices. Every Friday at 16:00 post a summary in #finance.";
+    assert_eq!(
+        compared(text, &["skill_invoices"], "no clause of the same occasion"),
+        None
+    );
     let cases = [
         (
             "Every other Monday at 9 list the overdue invoices.",

@@ -8,6 +8,7 @@ mod dedupe;
 mod ledger;
 mod runs;
 mod sides;
+mod snapshots;
 
 pub use append::*;
 
@@ -15,7 +16,7 @@ use super::{
     blobs::{self, BlobUse},
     db::Db,
     error::CommitError,
-    events, memory,
+    events, memory_write,
     nodes::{self, Fence},
 };
 use crate::domain::Timestamp;
@@ -84,17 +85,18 @@ async fn try_commit(
 
     ledger::write(inner, &live).await?;
     sides::write(inner, &live, &changes).await?;
+    snapshots::write(inner, &live).await?;
     let changes: Vec<_> = live
         .iter()
         .flat_map(|append| append.memory.iter().map(|change| (append.org, change)))
         .collect();
-    memory::memory_write(inner, &changes).await?;
+    memory_write::memory_write(inner, &changes).await?;
     let undone: Vec<_> = live
         .iter()
         .flat_map(|append| append.undo.iter().map(|(run, at)| (append.org, *run, *at)))
         .collect();
     for (org, run, at) in undone {
-        memory::memory_undo_run(&mut tx, org, run, at).await?;
+        super::memory::memory_undo_run(&mut tx, org, run, at).await?;
     }
     let inner = &mut tx.inner;
     let uses: Vec<_> = live

@@ -1,10 +1,10 @@
-//! What stands beside the journal so that it can be found without reading it: approvals, timers, waits, snapshots.
+//! What stands beside the journal so that it can be found without reading it: approvals, timers, waits.
 
-use super::{Append, ApprovalChange, SnapshotChange, TimerChange, WaitChange, runs::RunChanges};
+use super::{Append, ApprovalChange, TimerChange, WaitChange, runs::RunChanges};
 use crate::{
     domain::{ApprovalId, EmployeeId, OrgId, Timestamp},
     persistence::{
-        ApprovalRow, ApprovalStatus, SnapshotRow, WaitRow,
+        ApprovalRow, ApprovalStatus, WaitRow,
         error::Result,
         rows::{Column, Rows},
         tx::Inner,
@@ -21,8 +21,7 @@ pub(super) async fn write(
     approvals_ask(inner, live).await?;
     approvals_close(inner, live).await?;
     timers_write(inner, live, runs).await?;
-    waits_write(inner, live, runs).await?;
-    snapshots_write(inner, live).await
+    waits_write(inner, live, runs).await
 }
 
 async fn approvals_ask(inner: &mut Inner, live: &[&Append]) -> Result<()> {
@@ -165,7 +164,7 @@ async fn approvals_close(inner: &mut Inner, live: &[&Append]) -> Result<()> {
 }
 
 /// Deletes the rows of `table` that have one of these keys.
-async fn delete_keys(
+pub(super) async fn delete_keys(
     inner: &mut Inner,
     table: &str,
     owner: &'static str,
@@ -207,8 +206,11 @@ async fn delete_owners(
         .map(drop)
 }
 
+/// A timer as it stands at the end of a batch.
+type TimerSet = (OrgId, EmployeeId, Timestamp);
+
 async fn timers_write(inner: &mut Inner, live: &[&Append], runs: &RunChanges<'_>) -> Result<()> {
-    let mut last: BTreeMap<(Uuid, &str), Option<(OrgId, EmployeeId, Timestamp)>> = BTreeMap::new();
+    let mut last: BTreeMap<(Uuid, &str), Option<TimerSet>> = BTreeMap::new();
     let mut cleared: BTreeSet<Uuid> = BTreeSet::new();
     for append in live {
         for change in &append.timers {
@@ -350,67 +352,6 @@ async fn waits_write(inner: &mut Inner, live: &[&Append], runs: &RunChanges<'_>)
         "org_id, run_id, step, employee_id, event, source, matches, since_us, until_us";
     let statement = format!(
         "INSERT INTO event_wait ({NAMES}) SELECT {NAMES} FROM t WHERE true ON CONFLICT (run_id, step) DO NOTHING"
-    );
-    Rows::new(columns)
-        .execute(inner, &statement)
-        .await
-        .map(drop)
-}
-
-async fn snapshots_write(inner: &mut Inner, live: &[&Append]) -> Result<()> {
-    let mut last: BTreeMap<(Uuid, &str), Option<(OrgId, &SnapshotRow)>> = BTreeMap::new();
-    for append in live {
-        for change in &append.snapshots {
-            match change {
-                SnapshotChange::Put(row) => {
-                    last.insert((row.entity, &row.kind), Some((append.org, row)))
-                }
-                SnapshotChange::Delete { kind, entity } => last.insert((*entity, kind), None),
-            };
-        }
-    }
-    let gone: Vec<(Uuid, &str)> = last
-        .iter()
-        .filter(|(_, put)| put.is_none())
-        .map(|(key, _)| *key)
-        .collect();
-    delete_keys(inner, "snapshot", "entity", "kind", &gone).await?;
-    let put: Vec<(OrgId, &SnapshotRow)> = last.into_values().flatten().collect();
-    let columns = vec![
-        (
-            "org_id",
-            Column::Uuid(put.iter().map(|(org, _)| org.uuid()).collect()),
-        ),
-        (
-            "kind",
-            Column::Text(put.iter().map(|(_, row)| row.kind.as_str()).collect()),
-        ),
-        (
-            "entity",
-            Column::Uuid(put.iter().map(|(_, row)| row.entity).collect()),
-        ),
-        (
-            "epoch",
-            Column::Long(put.iter().map(|(_, row)| row.epoch).collect()),
-        ),
-        (
-            "seq",
-            Column::Long(put.iter().map(|(_, row)| row.seq).collect()),
-        ),
-        (
-            "body",
-            Column::Bytes(put.iter().map(|(_, row)| row.body.as_slice()).collect()),
-        ),
-        (
-            "at_us",
-            Column::Long(put.iter().map(|(_, row)| row.at.micros()).collect()),
-        ),
-    ];
-    const NAMES: &str = "org_id, kind, entity, epoch, seq, body, at_us";
-    let statement = format!(
-        "INSERT INTO snapshot ({NAMES}) SELECT {NAMES} FROM t WHERE true
-         ON CONFLICT (entity, kind) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq, body = excluded.body, at_us = excluded.at_us
-         WHERE (snapshot.epoch, snapshot.seq) <= (excluded.epoch, excluded.seq)"
     );
     Rows::new(columns)
         .execute(inner, &statement)

@@ -56,7 +56,10 @@ fn command(arguments: &[&str]) -> Command {
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
-        assert!(Instant::now() < deadline, "in {PATIENCE:?} it did not come that {what}");
+        assert!(
+            Instant::now() < deadline,
+            "in {PATIENCE:?} it did not come that {what}"
+        );
         thread::sleep(BETWEEN_LOOKS);
     }
 }
@@ -91,9 +94,16 @@ impl Dev {
         let home = tempfile::tempdir().expect("a directory");
         let config = home.path().join("tenure.toml");
         let key = "5a".repeat(32);
-        let text = format!("database_url = '{database}'\nlisten = '127.0.0.1:0'\nmaster_key = '{key}'\nlog = 'warn'\n");
+        let text = format!(
+            "database_url = '{database}'\nlisten = '127.0.0.1:0'\nmaster_key = '{key}'\nlog = 'warn'\n"
+        );
         std::fs::write(&config, text).expect("a file");
-        let arguments = vec!["serve".into(), "--json".into(), "--config".into(), config.to_string_lossy().into_owned()];
+        let arguments = vec![
+            "serve".into(),
+            "--json".into(),
+            "--config".into(),
+            config.to_string_lossy().into_owned(),
+        ];
         Self::spawn(home, arguments)
     }
 
@@ -177,13 +187,18 @@ impl Dev {
     pub fn record(&self, integration: &str) -> Vec<Value> {
         let sandbox = self.line["sandbox_url"].as_str().expect("a sandbox");
         let url = format!("{sandbox}/record?integration={integration}");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         let record = runtime.expect("a runtime").block_on(async {
             let answer = reqwest::get(&url).await.expect("the sandbox answers");
             answer.json::<Value>().await.expect("JSON")
         });
         let items = record["items"].as_array().expect("a list").clone();
-        items.into_iter().filter(|item| item["method"] == "POST").collect()
+        items
+            .into_iter()
+            .filter(|item| item["method"] == "POST")
+            .collect()
     }
 }
 
@@ -211,7 +226,10 @@ fn spawn(arguments: &[String]) -> (Child, Value) {
     });
     let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| {
         let _ = child.kill();
-        panic!("`tenure {}` was not ready in {PATIENCE:?}", arguments.join(" "))
+        panic!(
+            "`tenure {}` was not ready in {PATIENCE:?}",
+            arguments.join(" ")
+        )
     });
     let line = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
     (child, line)

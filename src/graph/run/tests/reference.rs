@@ -170,6 +170,7 @@ impl Reference<'_> {
 
     fn take(&mut self, fact: &Fact) {
         match fact {
+            Fact::Finished { .. } => {}
             Fact::Accepted { trigger, .. } => self.enter(0, None, (*trigger.payload).clone()),
             Fact::StepCompleted { step, output, .. } => {
                 if let Some(at) = self.in_life(*step, &[Life::Running, Life::Parked]) {
@@ -298,14 +299,24 @@ impl Reference<'_> {
                     .owner
                     .map_or((u16::MAX, 0), |owner| (owner.skill, owner.skill_visit))
             });
-            if self.end.is_some() || !keys.into_iter().any(|frame| self.advance(frame)) {
+            if self.end.is_some() || !keys.into_iter().any(|frame| self.advance_fully(frame)) {
                 return;
             }
         }
     }
 
+    /// All that is ready in a frame starts before a frame inside of it moves on.
+    fn advance_fully(&mut self, frame: usize) -> bool {
+        let moved = self.advance(frame);
+        while self.advance(frame) {}
+        moved
+    }
+
     /// One move in a frame.
     fn advance(&mut self, frame: usize) -> bool {
+        if self.end.is_some() || !self.frames[frame].open {
+            return false;
+        }
         let nodes = self.model[self.frames[frame].graph].nodes.len();
         let waiting: Vec<usize> = (0..nodes)
             .filter(|node| self.has_arrivals(frame, *node) && !self.at_work(frame, *node))

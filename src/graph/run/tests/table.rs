@@ -450,3 +450,23 @@ fn facts_that_do_not_fit_are_ignored() {
     after.now = before.now;
     assert_eq!(after, before);
 }
+
+#[test]
+fn a_failure_that_its_handler_has_no_visit_for_fails_the_skill() {
+    let risky = |id: &str| json!({"id": id, "type": "action", "capability": "test.x", "arguments": {}, "on_error": "h"});
+    let nodes = json!([risky("a"), risky("b"), risky("c"), {"id": "h", "type": "transform", "output": "input.node", "max_visits": 2}]);
+    let mut driver = Driver::new(&one_skill(nodes, json!([])), json!(null));
+    driver.failed(driver.step("a"), 1, StepError::new("x", "x"));
+    driver.failed(driver.step("b"), 1, StepError::new("x", "x"));
+    assert_eq!(driver.running(), ["c", "h"]);
+    driver.failed(driver.step("c"), 1, StepError::new("last", "x"));
+    assert_eq!(driver.end(), json!("failed: last"));
+}
+
+#[test]
+fn a_step_sees_what_was_there_when_it_started_however_late_it_is_evaluated() {
+    let late = json!({"id": "b", "type": "transform", "output": "has(steps.a.output)"});
+    let mut driver = Driver::new(&one_skill(json!([t("a"), late]), json!([])), json!(null));
+    driver.done(driver.step("a"), json!(1));
+    assert_eq!(driver.work().end(), json!({"a": 1, "b": false}));
+}

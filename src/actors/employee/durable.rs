@@ -1,0 +1,179 @@
+//! From a fact to its being durable: the one way into a run, and what follows when the journal has answered.
+
+use super::{EmployeeError, Reply, State};
+use crate::{
+    actors::{journal::JournalError, offers},
+    domain::ExecutionId,
+    graph::{Command, Fact, Outcome},
+    persistence::{AppendOutcome, RunStatus},
+};
+use ractor::ActorProcessingErr;
+
+impl State {
+    /// Applies a fact and answers `reply` when it is durable.
+    pub(super) fn apply_and_answer(
+        &mut self,
+        execution: ExecutionId,
+        fact: Fact,
+        reply: Reply<()>,
+    ) {
+        self.apply(execution, fact);
+        self.flush_with(execution, move |result| {
+            let _ = reply.send(
+                result
+                    .as_ref()
+                    .map(|_| ())
+                    .map_err(|error| EmployeeError::Journal(error.clone())),
+            );
+        });
+    }
+
+    /// The one way in which a fact comes into a run.
+    pub(super) fn apply(&mut self, execution: ExecutionId, fact: Fact) {
+        let Some(run) = self.runs.get_mut(&execution) else {
+            return;
+        };
+        if run.finished.is_some() {
+            return;
+        }
+        let machine = match &mut run.machine {
+            Some(machine) => machine,
+            // Only a stop can reach a run that has not begun: it begins and ends, and asks for nothing.
+            slot @ None => {
+                let Some(accepted) = &run.accepted else {
+                    return;
+                };
+                slot.insert(run.version.begin(accepted, execution, &run.context).0)
+            }
+        };
+        let commands = machine.apply(&fact);
+        run.record(&fact);
+        if let Fact::StepCompleted {
+            remember, step, at, ..
+        } = &fact
+            && !remember.is_empty()
+        {
+            let skill = run.version.plan.skill_name(*step).to_string();
+            let changes = self
+                .memory
+                .changes(self.id, &skill, remember, execution, *step, *at);
+            run.outbox().memory.extend(changes);
+            self.memory
+                .hold_back(execution, run.facts(), remember.clone(), skill);
+        }
+        self.carry_out_when_due(execution, commands);
+    }
+
+    /// The journal has answered.
+    pub(super) fn durable(
+        &mut self,
+        execution: ExecutionId,
+        facts: u32,
+        result: Result<AppendOutcome, JournalError>,
+    ) -> Result<(), ActorProcessingErr> {
+        self.undurable -= 1;
+        match result {
+            Ok(AppendOutcome::Duplicate { .. }) => {
+                self.runs.remove(&execution);
+                return Ok(());
+            }
+            Ok(AppendOutcome::Durable) => {}
+            // What is in memory is not what the journal says: start again from what it says.
+            Err(error) => return Err(error.into()),
+        }
+        self.memory.release(execution, facts);
+        let Some(run) = self.runs.get_mut(&execution) else {
+            return Ok(());
+        };
+        if self.admission.place(execution).is_none() {
+            // A keyed trigger, now known to be the first of its key.
+            self.admission.enter(execution, run.conversation.as_deref());
+        }
+        while let Some(commands) = self.pop_held(execution, facts) {
+            self.carry_out(execution, commands);
+        }
+        self.after(execution);
+        self.finish_if_over(execution, facts);
+        Ok(())
+    }
+
+    /// The next commands that waited for a commit and need not any more.
+    fn pop_held(&mut self, execution: ExecutionId, facts: u32) -> Option<Vec<Command>> {
+        let held = &mut self.runs.get_mut(&execution)?.held;
+        held.front()
+            .is_some_and(|(needed, _)| *needed <= facts)
+            .then(|| held.pop_front())
+            .flatten()
+            .map(|(_, commands)| commands)
+    }
+
+    /// Lets go of a run whose last fact is durable, and tells those who waited for it.
+    fn finish_if_over(&mut self, execution: ExecutionId, facts: u32) {
+        let over = self.runs.get(&execution).is_some_and(|run| {
+            run.finished.is_some() && run.facts() <= facts && !run.has_unwritten()
+        });
+        if !over {
+            return;
+        }
+        let Some(run) = self.runs.remove(&execution) else {
+            return;
+        };
+        self.admission.leave(execution, run.conversation.as_deref());
+        let Some(finished) = run.finished else { return };
+        match finished.outcome {
+            Outcome::Completed { .. } => self.counts.completed += 1,
+            Outcome::Failed { .. } => self.counts.failed += 1,
+            Outcome::Cancelled { .. } => self.counts.cancelled += 1,
+        }
+        crate::telemetry::run_finished(outcome_word(&finished.outcome));
+        self.offer_if_wanted(execution);
+        for watcher in run.watchers {
+            let _ = watcher.send(finished.clone());
+        }
+    }
+
+    /// The timer's row is durable; this only saves the time until it is read.
+    fn offer_if_wanted(&self, execution: ExecutionId) {
+        if self.core.interest.wants(self.org, self.id) {
+            let (core, org, id) = (self.core.clone(), self.org, self.id);
+            tokio::spawn(async move { offers::offer(&core, org, id, execution).await });
+        }
+    }
+
+    /// Hands over what has gathered, unless pure steps are still at work and more will come in a moment.
+    pub(super) fn after(&mut self, execution: ExecutionId) {
+        let (id, now) = (self.id, self.now());
+        let Some(run) = self.runs.get_mut(&execution) else {
+            return;
+        };
+        let Some(machine) = &run.machine else { return };
+        if run.finished.is_none() && run.held.is_empty() && run.pure.is_empty() {
+            let parked = machine.is_parked();
+            self.admission.set_parked(execution, parked);
+            let waiting_on =
+                parked.then(|| serde_json::to_string(&machine.waiting_on()).unwrap_or_default());
+            let status = if parked {
+                RunStatus::Waiting
+            } else {
+                RunStatus::Running
+            };
+            let unwritten = run.has_unwritten();
+            if status != run.status() || (parked && unwritten) {
+                run.set_status(id, status, now, waiting_on, None);
+            }
+        }
+        if run.has_unwritten()
+            && (run.pure.is_empty() || run.is_full() || run.version.plan.is_step_durable())
+        {
+            self.flush(execution);
+        }
+    }
+}
+
+fn outcome_word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Completed { .. } => "completed",
+        Outcome::Failed { .. } => "failed",
+        Outcome::Cancelled { .. } => "cancelled",
+    }
+}

@@ -1,0 +1,167 @@
+//! What the compiler of graphs does not look at: names, limits, calendars, subscriptions.
+
+use super::StaffError;
+use crate::{
+    actors::schedules::{Calendar, CalendarError},
+    domain::{Concurrency, EmployeeId, ScheduleSpec, SubscriptionSpec},
+    graph::{EventExpr, Plan},
+};
+use std::collections::BTreeSet;
+
+/// Characters of a name at most.
+const NAME_MAX: usize = 100;
+const SCHEDULES_MAX: usize = 100;
+const SUBSCRIPTIONS_MAX: usize = 100;
+const SOURCE_MAX: usize = 200;
+
+fn field(field: impl Into<String>, message: impl Into<String>) -> StaffError {
+    StaffError::Field {
+        field: field.into(),
+        message: message.into(),
+    }
+}
+
+/// The name without white space around it. It must not look like an id, since an employee may be named where an id is expected.
+pub fn name(text: &str) -> Result<String, StaffError> {
+    let name = text.trim();
+    let wrong = |message: String| Err(field("name", message));
+    if name.is_empty() || name.chars().count() > NAME_MAX {
+        return wrong(format!("must have 1 to {NAME_MAX} characters"));
+    }
+    if name.chars().any(|c| c.is_control() || c == '/') {
+        return wrong("must have no slash and no control character in it".into());
+    }
+    if name.parse::<EmployeeId>().is_ok() {
+        return wrong("must not be an id".into());
+    }
+    Ok(name.into())
+}
+
+pub fn concurrency(rules: &Concurrency) -> Result<(), StaffError> {
+    if !(1..=10_000).contains(&rules.max_runs) {
+        return Err(field("concurrency.max_runs", "must be 1 to 10000"));
+    }
+    if rules.max_queued > 100_000 {
+        return Err(field("concurrency.max_queued", "must be 0 to 100000"));
+    }
+    Ok(())
+}
+
+pub fn schedules(specs: &[ScheduleSpec]) -> Result<(), StaffError> {
+    if specs.len() > SCHEDULES_MAX {
+        return Err(field(
+            "schedules",
+            format!("must be {SCHEDULES_MAX} at most"),
+        ));
+    }
+    let mut names = BTreeSet::new();
+    for (place, spec) in specs.iter().enumerate() {
+        calendar(place, spec)?;
+        let wrong = |message: &str| {
+            Err(StaffError::Schedule {
+                field: format!("schedules[{place}].name"),
+                message: message.into(),
+            })
+        };
+        if spec.name.trim().is_empty() || spec.name.chars().any(char::is_control) {
+            return wrong("must not be empty");
+        }
+        if !names.insert(&spec.name) {
+            return wrong("must be unique in the employee");
+        }
+    }
+    Ok(())
+}
+
+pub fn calendar(place: usize, spec: &ScheduleSpec) -> Result<Calendar, StaffError> {
+    Calendar::parse(&spec.cron, &spec.time_zone).map_err(|error| {
+        let name = match &error {
+            CalendarError::Cron { .. } => "cron",
+            CalendarError::TimeZone(_) => "time_zone",
+        };
+        StaffError::Schedule {
+            field: format!("schedules[{place}].{name}"),
+            message: error.to_string(),
+        }
+    })
+}
+
+pub fn subscriptions(specs: &[SubscriptionSpec], plan: &Plan) -> Result<(), StaffError> {
+    if specs.len() > SUBSCRIPTIONS_MAX {
+        return Err(field(
+            "subscriptions",
+            format!("must be {SUBSCRIPTIONS_MAX} at most"),
+        ));
+    }
+    for (place, spec) in specs.iter().enumerate() {
+        if let Some((name, message)) = wrong_in(spec, plan) {
+            return Err(StaffError::Subscription {
+                field: format!("subscriptions[{place}].{name}"),
+                message,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn wrong_in(spec: &SubscriptionSpec, plan: &Plan) -> Option<(&'static str, String)> {
+    let plain =
+        |text: &str| (1..=SOURCE_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
+    if !plain(&spec.source) {
+        let message = format!("must have 1 to {SOURCE_MAX} characters");
+        return Some(("source", message));
+    }
+    if spec.event.as_deref().is_some_and(|event| !plain(event)) {
+        let message = format!("must have 1 to {SOURCE_MAX} characters");
+        return Some(("event", message));
+    }
+    for (name, text) in [
+        ("when", &spec.when),
+        ("conversation_key", &spec.conversation_key),
+    ] {
+        if let Some(Err(message)) = text.as_deref().map(EventExpr::compile) {
+            return Some((name, message));
+        }
+    }
+    let skill = spec.skill.as_deref()?;
+    (!plan.has_skill(skill)).then(|| {
+        let known: Vec<&str> = plan.skill_names().collect();
+        (
+            "skill",
+            format!(
+                "`{skill}` is no skill of the employee; it has {}",
+                known.join(", ")
+            ),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_trimmed_and_no_ids() {
+        assert_eq!(name("  clerk ").expect("a name"), "clerk");
+        for wrong in ["", "  ", "a/b", "a\nb", "emp_00000000000000000000000000"] {
+            assert!(name(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_calendar_names_its_field() {
+        let spec = ScheduleSpec {
+            name: "daily".into(),
+            cron: "0 9 * * *".into(),
+            time_zone: "Nowhere/At_all".into(),
+            overlap: Default::default(),
+            misfire: Default::default(),
+            payload: Default::default(),
+            from: None,
+        };
+        let error = schedules(&[spec]).expect_err("no such zone");
+        assert!(
+            matches!(error, StaffError::Schedule { field, .. } if field == "schedules[0].time_zone")
+        );
+    }
+}

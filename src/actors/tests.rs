@@ -1,0 +1,6 @@
+//! The actors together, on an embedded database and the sandbox's real HTTP.
+
+mod effects;
+mod house;
+mod runs;
+mod supervision;

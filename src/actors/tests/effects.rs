@@ -1,0 +1,145 @@
+//! Writes to the outside: once each, whatever gets lost.
+
+use super::house::{House, employee};
+use crate::{
+    graph::{Outcome, RunStatus},
+    persistence::{EffectFilter, EffectRow, EffectStatus, PageRequest, effect_list},
+};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+
+fn mails() -> Value {
+    json!({
+        "graph_id": "mails", "type": "skill",
+        "nodes": [{
+            "id": "each", "type": "map", "items": "input.to", "as": "to", "width": 3,
+            "do": {"type": "action", "capability": "gmail.send",
+                   "arguments": {"to": "to", "subject": "'hello'", "body": {"$text": "dear {{ to }}"}},
+                   "retry": {"max_attempts": 3, "initial_ms": 10, "factor": 2, "max_ms": 100}}
+        }],
+        "edges": []
+    })
+}
+
+/// A request to the sandbox's own routes.
+async fn sandbox(house: &House, method: &str, path: &str, body: Value) -> Value {
+    let url = house.sandbox.as_ref().expect("a sandbox").url();
+    let address = url.trim_start_matches("http://").to_string();
+    let stream = tokio::net::TcpStream::connect(&address)
+        .await
+        .expect("connected");
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream))
+            .await
+            .expect("a handshake");
+    tokio::spawn(connection);
+    let request = hyper::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", address)
+        .header("content-type", "application/json")
+        .body(Full::new(bytes::Bytes::from(body.to_string())))
+        .expect("a request");
+    let answer = sender
+        .send_request(request)
+        .await
+        .expect("an answer")
+        .into_body()
+        .collect()
+        .await
+        .expect("a body")
+        .to_bytes();
+    serde_json::from_slice(&answer).unwrap_or(Value::Null)
+}
+
+async fn sent(house: &House) -> Vec<Value> {
+    let record = sandbox(house, "GET", "/record?integration=gmail", Value::Null).await;
+    let items = record["items"].as_array().cloned().unwrap_or_default();
+    items
+        .into_iter()
+        .filter(|item| {
+            item["method"] == "POST" && (item["status"].is_null() || item["status"] == 200)
+        })
+        .collect()
+}
+
+async fn effects(house: &House) -> Vec<EffectRow> {
+    let mut tx = house
+        .engine
+        .core()
+        .db
+        .begin_read(house.org)
+        .await
+        .expect("a transaction");
+    effect_list(&mut tx, &EffectFilter::default(), &PageRequest::default())
+        .await
+        .expect("a page")
+        .items
+}
+
+async fn three_mails_with(fault: Value) {
+    let mut house = House::build().await;
+    house.connect_sandbox().await;
+    let id = house.hire(employee(&[mails()], json!({}))).await;
+    if !fault.is_null() {
+        sandbox(&house, "POST", "/faults", fault.clone()).await;
+    }
+    let finished = house
+        .run(id, json!({"to": ["a@x.test", "b@x.test", "c@x.test"]}))
+        .await;
+    assert!(
+        matches!(finished.outcome, Outcome::Completed { .. }),
+        "{fault}: {:?}",
+        finished.outcome
+    );
+    assert_eq!(sent(&house).await.len(), 3, "{fault}");
+    let rows = effects(&house).await;
+    assert_eq!(rows.len(), 3);
+    assert!(
+        rows.iter()
+            .all(|row| matches!(row.status, EffectStatus::Done | EffectStatus::Reconciled)),
+        "{rows:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_write_happens_once() {
+    three_mails_with(Value::Null).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_answer_is_looked_up_and_not_sent_again() {
+    three_mails_with(json!({"integration": "gmail", "kind": "close_after_accept", "count": 2}))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_for_now_is_waited_out() {
+    three_mails_with(json!({"integration": "gmail", "kind": "status_429", "count": 2})).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_error_is_looked_up_before_it_is_sent_again() {
+    three_mails_with(json!({"integration": "gmail", "kind": "status_500", "count": 1})).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_connection_parks_the_run_until_it_is_there() {
+    let mut house = House::build().await;
+    let id = house.hire(employee(&[mails()], json!({}))).await;
+    let execution = house.tell(id, json!({"to": ["a@x.test"]})).await;
+    let run = house
+        .until("parked", async |house| {
+            Some(house.inspect(execution).await).filter(|run| run.row.status.name() == "waiting")
+        })
+        .await;
+    assert_eq!(run.machine.waiting_on()[0].kind, "connection");
+    house.connect_sandbox().await;
+    let run = house
+        .until("the end", async |house| {
+            Some(house.inspect(execution).await).filter(|run| run.row.status.is_finished())
+        })
+        .await;
+    assert_eq!(run.machine.status(), RunStatus::Completed);
+    assert_eq!(sent(&house).await.len(), 1);
+}

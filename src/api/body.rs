@@ -1,0 +1,218 @@
+//! Reading request bodies: their size, their type, and what is wrong with them, by field.
+
+use super::{
+    error::{ApiError, ApiResult, Problem},
+    json_path::{offset_of, path_at},
+};
+use crate::graph::yaml_to_value;
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Request},
+    http::{HeaderMap, header},
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// The largest body of a request, in bytes.
+pub const BODY_MAX: usize = 1024 * 1024;
+/// A body that dribbles in holds a connection, so it may take this long at most.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// A JSON body of a known shape.
+pub struct Json<T>(pub T);
+
+/// The same, or YAML with `content-type: application/yaml`.
+pub struct JsonOrYaml<T>(pub T);
+
+/// A body as it came.
+pub struct Raw(pub Bytes);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+    async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
+        let kind = media_type(request.headers());
+        if !is_json(kind) {
+            return Err(unsupported(kind, "application/json"));
+        }
+        let bytes = read(request).await?;
+        from_json(&bytes).map(Json)
+    }
+}
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonOrYaml<T> {
+    type Rejection = ApiError;
+    async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
+        let kind = media_type(request.headers());
+        let yaml = matches!(
+            kind,
+            "application/yaml" | "application/x-yaml" | "text/yaml"
+        );
+        if !yaml && !is_json(kind) {
+            return Err(unsupported(kind, "application/json or application/yaml"));
+        }
+        let bytes = read(request).await?;
+        match yaml {
+            true => from_yaml(&bytes).map(JsonOrYaml),
+            false => from_json(&bytes).map(JsonOrYaml),
+        }
+    }
+}
+
+impl<S: Sync> FromRequest<S> for Raw {
+    type Rejection = ApiError;
+    async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
+        read(request).await.map(Raw)
+    }
+}
+
+/// The body, or the default if there is none: for requests that say all in their path.
+pub struct OptionalJson<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> {
+    type Rejection = ApiError;
+    async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
+        let kind = media_type(request.headers()).to_owned();
+        let bytes = read(request).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        if !is_json(&kind) {
+            return Err(unsupported(&kind, "application/json"));
+        }
+        from_json(&bytes).map(Self)
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+fn is_json(kind: &str) -> bool {
+    kind.eq_ignore_ascii_case("application/json")
+        || (kind.starts_with("application/") && kind.ends_with("+json"))
+}
+
+fn unsupported(kind: &str, wanted: &str) -> ApiError {
+    let found = if kind.is_empty() { "none" } else { kind };
+    ApiError::new(
+        Problem::UnsupportedMediaType,
+        format!("the content-type is {found}; it must be {wanted}"),
+    )
+}
+
+async fn read(request: Request) -> ApiResult<Bytes> {
+    let body = Limited::new(request.into_body(), BODY_MAX).collect();
+    match tokio::time::timeout(BODY_TIME, body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::new(
+            Problem::PayloadTooLarge,
+            format!("the body has more than {BODY_MAX} bytes"),
+        )
+        .with("limit_bytes", BODY_MAX)),
+        Ok(Err(_)) => Err(ApiError::new(Problem::BodyTimeout, "the body was cut off")),
+        Err(_) => Err(ApiError::new(
+            Problem::BodyTimeout,
+            format!("the body did not come within {}s", BODY_TIME.as_secs()),
+        )),
+    }
+}
+
+/// # Errors
+/// `malformed_json` with line and column, or `invalid_field` with the field.
+pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        if error.is_data() {
+            let path = path_at(bytes, offset_of(bytes, line, column));
+            return wrong_field(&error.to_string(), &path);
+        }
+        ApiError::new(Problem::MalformedJson, error.to_string())
+            .with("line", line)
+            .with("column", column)
+    })
+}
+
+fn from_yaml<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
+    let malformed = |text: String| ApiError::new(Problem::MalformedYaml, text);
+    let text = std::str::from_utf8(bytes).map_err(|_| malformed("the body is not UTF-8".into()))?;
+    let value = yaml_to_value(text).map_err(malformed)?;
+    // Once more through text, so that a wrong field has a place.
+    from_json(&serde_json::to_vec(&value).map_err(|error| malformed(error.to_string()))?)
+}
+
+/// `message` is serde's, `path` that of the value at which it gave up.
+fn wrong_field(message: &str, path: &str) -> ApiError {
+    let message = match message.rfind(" at line ") {
+        Some(end) => &message[..end],
+        None => message,
+    };
+    let field = match named_field(message) {
+        // Both are told at the object that has or lacks the field; an unknown one is the last that was read.
+        Some(name) if path == name || path.ends_with(&format!(".{name}")) => path.to_owned(),
+        Some(name) if path.is_empty() => name.to_owned(),
+        Some(name) => format!("{path}.{name}"),
+        None => path.to_owned(),
+    };
+    match field.is_empty() {
+        true => ApiError::new(Problem::InvalidField, message),
+        false => ApiError::field(&field, format!("field `{field}`: {message}")),
+    }
+}
+
+/// The field of "unknown field `x`, …" and "missing field `x`".
+pub fn named_field(message: &str) -> Option<&str> {
+    let rest = message
+        .strip_prefix("unknown field `")
+        .or_else(|| message.strip_prefix("missing field `"))?;
+    rest.split('`').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its shape matters")]
+    struct Outer {
+        name: String,
+        #[serde(default)]
+        inner: Vec<Inner>,
+    }
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its shape matters")]
+    struct Inner {
+        count: u32,
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        let cases = [
+            (r#"{"name":5}"#, "name"),
+            (r#"{"nam":"x"}"#, "nam"),
+            (r#"{}"#, "name"),
+            (
+                r#"{"name":"x","inner":[{"count":1},{"count":-1}]}"#,
+                "inner[1].count",
+            ),
+            (r#"{"name":"x","inner":[{"size":1}]}"#, "inner[0].size"),
+            (r#"{"name":"x","inner":[{}]}"#, "inner[0].count"),
+        ];
+        for (text, field) in cases {
+            let error = from_json::<Outer>(text.as_bytes()).expect_err(text);
+            assert!(
+                format!("{error:?}").contains(&format!("field: Some(\"{field}\")")),
+                "{text}: {error:?}"
+            );
+        }
+        let error = from_json::<Outer>(b"{\"name\": }").expect_err("no value");
+        assert_eq!(error.problem(), Problem::MalformedJson);
+    }
+}

@@ -1,0 +1,176 @@
+//! `/v1/effects`: the ledger of writes to the outside, and the word of a person on those of which nobody knows whether they happened.
+
+use super::{
+    ApiState,
+    auth::Caller,
+    body::Json as JsonBody,
+    error::{ApiError, ApiResult, Problem},
+    query::{NoQuery, Query, id as id_filter, page, word},
+    text::{self, Path},
+};
+use crate::{
+    domain::{ConnectionId, ContentHash, EffectId, ExecutionId, Timestamp},
+    persistence::{
+        Append, EffectChange, EffectFilter, EffectRow, EffectStatus, EffectUpdate, Page,
+        effect_get, effect_list,
+    },
+};
+use axum::{Json, extract::State};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+#[derive(Serialize)]
+pub struct EffectView {
+    id: EffectId,
+    execution_id: ExecutionId,
+    step: String,
+    capability: String,
+    integration: String,
+    connection_id: Option<ConnectionId>,
+    arguments: Value,
+    arguments_hash: ContentHash,
+    idempotency_key: String,
+    status: EffectStatus,
+    attempts: i32,
+    intended_at: Timestamp,
+    sent_at: Option<Timestamp>,
+    settled_at: Option<Timestamp>,
+    response: Value,
+    error: Value,
+    /// What is known about an ambiguous one, and who reconciled it how.
+    note: Value,
+}
+
+impl From<EffectRow> for EffectView {
+    fn from(row: EffectRow) -> Self {
+        Self {
+            id: row.id,
+            execution_id: row.run_id,
+            step: row.step,
+            capability: row.capability,
+            integration: row.integration,
+            connection_id: row.connection_id,
+            arguments: text::json(Some(&row.args)),
+            arguments_hash: row.args_hash,
+            idempotency_key: row.idempotency_key,
+            status: row.status,
+            attempts: row.attempts,
+            intended_at: row.intended,
+            sent_at: row.sent,
+            settled_at: row.settled,
+            response: text::json(row.response.as_deref()),
+            error: text::json(row.error.as_deref()),
+            note: text::json(row.note.as_deref()),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    /// `intended`, `sent`, `done`, `failed`, `ambiguous` or `reconciled`.
+    status: Option<String>,
+    execution_id: Option<String>,
+    integration: Option<String>,
+    limit: Option<u32>,
+    after: Option<String>,
+}
+
+pub async fn list(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> ApiResult<Json<Page<EffectView>>> {
+    let request = page(query.limit, query.after.as_deref())?;
+    let words: Vec<&str> = EffectStatus::ALL.iter().map(|one| one.name()).collect();
+    let filter = EffectFilter {
+        run: id_filter("execution_id", query.execution_id.as_deref())?,
+        status: word(
+            "status",
+            query.status.as_deref(),
+            EffectStatus::parse,
+            &words,
+        )?,
+        integration: query.integration,
+    };
+    let mut tx = api.db().begin_read(caller.org).await?;
+    let found = effect_list(&mut tx, &filter, &request).await?;
+    Ok(Json(found.map(EffectView::from)))
+}
+
+pub async fn show(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(effect): Path<String>,
+    Query(NoQuery {}): Query<NoQuery>,
+) -> ApiResult<Json<EffectView>> {
+    Ok(Json(read(&api, caller, &effect).await?.into()))
+}
+
+async fn read(api: &ApiState, caller: Caller, text: &str) -> ApiResult<EffectRow> {
+    let id: EffectId = text::id("effect", text)?;
+    let mut tx = api.db().begin_read(caller.org).await?;
+    effect_get(&mut tx, id)
+        .await?
+        .ok_or_else(|| ApiError::not_found("effect", text))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Found {
+    Done,
+    NotDone,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReconcileBody {
+    /// `done`: it happened, the run goes on with `response`. `not_done`: it did not, the run does it now.
+    outcome: Found,
+    /// What the provider would have answered.
+    response: Option<Value>,
+    comment: Option<String>,
+}
+
+/// Settles an ambiguous effect and wakes the run that waits for it.
+pub async fn reconcile(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(effect): Path<String>,
+    JsonBody(body): JsonBody<ReconcileBody>,
+) -> ApiResult<Json<EffectView>> {
+    text::short_if("comment", body.comment.as_deref(), 2_000)?;
+    if body.outcome == Found::NotDone && body.response.is_some() {
+        return Err(ApiError::field(
+            "response",
+            "`response` belongs to the outcome done",
+        ));
+    }
+    let row = read(&api, caller, &effect).await?;
+    if row.status != EffectStatus::Ambiguous {
+        return Err(ApiError::new(
+            Problem::EffectNotAmbiguous,
+            format!("the effect is {}", row.status.name()),
+        ));
+    }
+    // What was known before stays beside what was found out.
+    let mut note = match text::json(row.note.as_deref()) {
+        Value::Object(known) => Value::Object(known),
+        _ => json!({}),
+    };
+    note["outcome"] = json!(body.outcome);
+    note["by"] = json!(caller.by());
+    note["comment"] = json!(body.comment);
+    let mut update = EffectUpdate::new(row.id, EffectStatus::Reconciled);
+    update.settled = Some(api.engine().now());
+    update.response = body.response.map(|response| response.to_string());
+    update.note = Some(note.to_string());
+    let mut append = Append::new(caller.org);
+    append.effects.push(EffectChange::Update(Box::new(update)));
+    api.core().journal.write(Some(row.run_id), append).await?;
+    api.engine()
+        .end_named_wait(caller.org, "effect", &row.id.to_string())
+        .await?;
+    Ok(Json(read(&api, caller, &effect).await?.into()))
+}

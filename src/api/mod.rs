@@ -1,0 +1,152 @@
+//! The HTTP API: every route in one list ([`routes`]), one resource a file, every error in one table ([`error`]).
+//!
+//! Invariants: nothing but health and signed webhooks is answered without an API key; a request reaches only rows of its key's org, and
+//! what belongs to another org is not found; what is answered as accepted is durable; every wait has an end.
+
+mod actors;
+mod approvals;
+mod auth;
+mod body;
+mod catalog;
+mod connections;
+mod effects;
+mod employees;
+pub mod error;
+mod events;
+mod graphs;
+mod health;
+mod hooks;
+mod json_path;
+pub mod keys;
+mod memory;
+mod openapi;
+mod org;
+mod query;
+mod route;
+mod routes;
+mod runs;
+mod schedules;
+mod text;
+mod triggers;
+mod webhook;
+
+pub use body::BODY_MAX;
+pub use route::{Access, Route};
+pub use routes::routes;
+
+use crate::{
+    actors::{Core, Engine},
+    hire::Planner,
+    persistence::Db,
+};
+use auth::KeyCache;
+use axum::{Router, serve::ListenerExt};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::{io, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+/// Event streams that may be open at once; each holds a connection and reads the journal.
+const STREAMS_MAX: usize = 1_000;
+/// How long a shutdown waits for requests that are under way.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// What the API is made of.
+pub struct ApiParts {
+    pub engine: Engine,
+    pub planner: Arc<dyn Planner>,
+    /// Renders `/metrics`; absent: there are none.
+    pub metrics: Option<PrometheusHandle>,
+    /// Where the sandbox providers are, if this process started them.
+    pub sandbox_url: Option<String>,
+}
+
+/// What every handler can reach. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState(Arc<Shared>);
+
+struct Shared {
+    parts: ApiParts,
+    keys: KeyCache,
+    streams: Arc<Semaphore>,
+    closing: CancellationToken,
+}
+
+impl ApiState {
+    pub fn new(parts: ApiParts) -> Self {
+        Self(Arc::new(Shared {
+            parts,
+            keys: KeyCache::default(),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            closing: CancellationToken::new(),
+        }))
+    }
+
+    fn engine(&self) -> &Engine {
+        &self.0.parts.engine
+    }
+    fn core(&self) -> &Arc<Core> {
+        self.0.parts.engine.core()
+    }
+    fn db(&self) -> &Db {
+        &self.core().db
+    }
+    fn planner(&self) -> &dyn Planner {
+        &*self.0.parts.planner
+    }
+    fn metrics(&self) -> Option<&PrometheusHandle> {
+        self.0.parts.metrics.as_ref()
+    }
+    fn sandbox_url(&self) -> Option<&str> {
+        self.0.parts.sandbox_url.as_deref()
+    }
+    fn keys(&self) -> &KeyCache {
+        &self.0.keys
+    }
+    fn streams(&self) -> &Arc<Semaphore> {
+        &self.0.streams
+    }
+    /// Cancelled when the server stops: open streams end.
+    fn closing(&self) -> &CancellationToken {
+        &self.0.closing
+    }
+}
+
+/// All routes, each behind its guard.
+pub fn router(state: ApiState) -> Router {
+    let mut router = Router::new();
+    for route in routes() {
+        router = router.route(route.path, route.guarded(&state));
+    }
+    router
+        .fallback(error::unknown_route)
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .with_state(state)
+}
+
+/// Serves until `shutdown`, then lets requests end that are under way, for ten seconds at most.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    state: ApiState,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let closing = state.closing().clone();
+    let listener = listener.tap_io(|stream| {
+        // Small answers must not wait for the acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
+    });
+    let stopping = closing.clone();
+    let server = axum::serve(listener, router(state)).with_graceful_shutdown(async move {
+        shutdown.await;
+        stopping.cancel();
+    });
+    tokio::select! {
+        result = async { server.await } => result,
+        () = async { closing.cancelled().await; tokio::time::sleep(SHUTDOWN_GRACE).await } => Ok(()),
+    }
+}

@@ -1,0 +1,170 @@
+//! One route: what it is called, who may use it, what it takes; and the guard that stands before its handler.
+
+use super::{
+    ApiState,
+    error::{ApiError, Problem},
+};
+use crate::{domain::Role, telemetry};
+use axum::{
+    extract::{Request, State},
+    handler::Handler,
+    http::{Method, StatusCode},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{MethodFilter, MethodRouter, on},
+};
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde_json::Value;
+use std::{sync::Arc, time::Instant};
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody: health, and what proves itself by a signature.
+    Public,
+    /// Whoever has an API key with this role or a higher one.
+    Key(Role),
+}
+
+/// A route and all that its description needs.
+pub struct Route {
+    pub method: Method,
+    /// As axum and OpenAPI write it: `/v1/runs/{id}`.
+    pub path: &'static str,
+    pub access: Access,
+    pub summary: &'static str,
+    /// JSON Schema of the query parameters, an object.
+    pub query: Option<Value>,
+    /// JSON Schema of the body.
+    pub body: Option<Value>,
+    /// Whether the body may be left out.
+    pub body_optional: bool,
+    pub status: StatusCode,
+    handler: MethodRouter<ApiState>,
+}
+
+impl Route {
+    fn new<H, T>(
+        (method, filter): (Method, MethodFilter),
+        path: &'static str,
+        access: Access,
+        summary: &'static str,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, ApiState>,
+        T: 'static,
+    {
+        Self {
+            method,
+            path,
+            access,
+            summary,
+            query: None,
+            body: None,
+            body_optional: false,
+            status: StatusCode::OK,
+            handler: on(filter, handler),
+        }
+    }
+
+    pub fn query<T: JsonSchema>(mut self) -> Self {
+        self.query = Some(schema::<T>());
+        self
+    }
+    pub fn body<T: JsonSchema>(mut self) -> Self {
+        self.body = Some(schema::<T>());
+        self
+    }
+    pub fn optional_body<T: JsonSchema>(mut self) -> Self {
+        self.body_optional = true;
+        self.body::<T>()
+    }
+    /// The status of success, where it is not 200.
+    pub fn answers(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The handler behind its guard.
+    pub fn guarded(self, state: &ApiState) -> MethodRouter<ApiState> {
+        let gate = Arc::new(Gate {
+            state: state.clone(),
+            access: self.access,
+            metrics: telemetry::RouteMetrics::new(self.method.as_str(), self.path),
+        });
+        self.handler.route_layer(from_fn_with_state(gate, guard))
+    }
+}
+
+fn schema<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    settings
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value()
+}
+
+macro_rules! methods {
+    ($($name:ident $method:ident;)*) => { $(
+        pub fn $name<H, T>(path: &'static str, access: Access, summary: &'static str, handler: H) -> Route
+        where
+            H: Handler<T, ApiState>,
+            T: 'static,
+        {
+            Route::new((Method::$method, MethodFilter::$method), path, access, summary, handler)
+        }
+    )* };
+}
+methods! {
+    get GET;
+    post POST;
+    put PUT;
+    patch PATCH;
+    delete DELETE;
+}
+
+struct Gate {
+    state: ApiState,
+    access: Access,
+    metrics: telemetry::RouteMetrics,
+}
+
+/// Lets in who may, and counts.
+async fn guard(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let response = match admit(&gate, &mut request).await {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    };
+    gate.metrics
+        .answered(response.status().as_u16(), started.elapsed());
+    response
+}
+
+async fn admit(gate: &Gate, request: &mut Request) -> Result<(), ApiError> {
+    let Access::Key(needed) = gate.access else {
+        return Ok(());
+    };
+    let caller = gate
+        .state
+        .keys()
+        .caller(gate.state.db(), request.headers())
+        .await?;
+    if caller.role < needed {
+        return Err(ApiError::new(
+            Problem::Forbidden,
+            format!(
+                "this needs the role {}; the API key has {}",
+                needed.name(),
+                caller.role.name()
+            ),
+        )
+        .with("role", needed.name()));
+    }
+    request.extensions_mut().insert(caller);
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Every route of the service, in one list: the router, the guard and the OpenAPI document are made from it.
+
+use super::{
+    actors, approvals, catalog, connections, effects, employees, events, graphs, health, hooks,
+    keys, memory, openapi, org,
+    query::{NoQuery, PageQuery},
+    route::{Access, Route, delete, get, patch, post, put},
+    runs, schedules, triggers, webhook,
+};
+use crate::domain::Role;
+use axum::http::StatusCode;
+
+const VIEWER: Access = Access::Key(Role::Viewer);
+const OPERATOR: Access = Access::Key(Role::Operator);
+const MANAGER: Access = Access::Key(Role::Manager);
+const ADMIN: Access = Access::Key(Role::Admin);
+
+#[rustfmt::skip]
+pub fn routes() -> Vec<Route> {
+    vec![
+        post("/v1/employees", MANAGER, "Hire an employee from a job description or from graphs", employees::hire)
+            .query::<employees::HireQuery>().body::<employees::HireBody>().answers(StatusCode::CREATED),
+        get("/v1/employees", VIEWER, "List the employees", employees::list).query::<employees::ListQuery>(),
+        get("/v1/employees/{id}", VIEWER, "Show an employee, by id or name", employees::show),
+        delete("/v1/employees/{id}", MANAGER, "Dismiss an employee; its unfinished runs end by themselves", employees::dismiss),
+        post("/v1/employees/{id}/hold", ADMIN, "Let an employee start nothing until it is released", employees::hold),
+        post("/v1/employees/{id}/release", ADMIN, "Release an employee from hold or quarantine", employees::release),
+        get("/v1/employees/{id}/graph", VIEWER, "Show the graphs that new runs use", graphs::show),
+        put("/v1/employees/{id}/graph", MANAGER, "Make a new version of the graphs", graphs::replace).body::<graphs::GraphBody>(),
+        get("/v1/employees/{id}/graph/versions", VIEWER, "List the versions, newest first", graphs::versions),
+        get("/v1/employees/{id}/graph/versions/{version}", VIEWER, "Show a version", graphs::version),
+        post("/v1/employees/{id}/triggers", OPERATOR, "Tell an employee to work; with `Prefer: wait=SECONDS` wait for the end", triggers::trigger)
+            .body::<triggers::TriggerBody>().answers(StatusCode::ACCEPTED),
+        post("/v1/triggers", OPERATOR, "Hand an event to everybody whom it concerns", triggers::route)
+            .body::<triggers::RouteBody>().answers(StatusCode::ACCEPTED),
+
+        get("/v1/runs", VIEWER, "List the runs, newest first", runs::list).query::<runs::ListQuery>(),
+        get("/v1/runs/{id}", VIEWER, "Show a run", runs::show),
+        get("/v1/runs/{id}/steps", VIEWER, "List the steps of a run", runs::steps).query::<PageQuery>(),
+        get("/v1/runs/{id}/journal", VIEWER, "List the facts of a run", runs::journal).query::<PageQuery>(),
+        get("/v1/runs/{id}/effects", VIEWER, "List the writes of a run to the outside", runs::effects).query::<PageQuery>(),
+        get("/v1/runs/{id}/events", VIEWER, "Follow a run to its end (SSE)", events::run).query::<events::EventsQuery>(),
+        post("/v1/runs/{id}/cancel", OPERATOR, "Stop a run with everything below it", runs::cancel).optional_body::<runs::CancelBody>(),
+        get("/v1/events", VIEWER, "Follow what happens in the org (SSE), or read a page of it", events::org).query::<events::EventsQuery>(),
+
+        get("/v1/approvals", VIEWER, "List the questions to people", approvals::list).query::<approvals::ListQuery>(),
+        get("/v1/approvals/{id}", VIEWER, "Show a question", approvals::show),
+        post("/v1/approvals/{id}/decision", MANAGER, "Approve or deny exactly these arguments", approvals::decide)
+            .body::<approvals::DecisionBody>(),
+
+        get("/v1/schedules", VIEWER, "List the schedules", schedules::list).query::<schedules::ListQuery>(),
+        get("/v1/schedules/{id}", VIEWER, "Show a schedule", schedules::show),
+        post("/v1/schedules/{id}/pause", MANAGER, "Let a schedule rest", schedules::pause),
+        post("/v1/schedules/{id}/resume", MANAGER, "Let a schedule go on from now", schedules::resume),
+        get("/v1/schedules/{id}/fires", VIEWER, "List what became of each time that it was due", schedules::fires).query::<PageQuery>(),
+
+        get("/v1/memory", VIEWER, "List what is remembered", memory::list).query::<memory::ListQuery>(),
+        put("/v1/memory/{layer}/{key}", MANAGER, "Remember a value", memory::put)
+            .query::<memory::OwnerQuery>().body::<memory::ValueBody>(),
+        delete("/v1/memory/{layer}/{key}", MANAGER, "Forget a value", memory::delete)
+            .query::<memory::OwnerQuery>().answers(StatusCode::NO_CONTENT),
+
+        get("/v1/effects", VIEWER, "List the writes to the outside", effects::list).query::<effects::ListQuery>(),
+        get("/v1/effects/{id}", VIEWER, "Show a write", effects::show),
+        post("/v1/effects/{id}/reconcile", MANAGER, "Say whether an ambiguous write happened", effects::reconcile)
+            .body::<effects::ReconcileBody>(),
+
+        get("/v1/actors", VIEWER, "List the live actors, or show them as a tree", actors::list).query::<actors::ListQuery>(),
+        get("/v1/actors/{*path}", VIEWER, "Show a live actor and its children", actors::show),
+
+        get("/v1/connections", VIEWER, "List the connections", connections::list).query::<connections::ListQuery>(),
+        post("/v1/connections", ADMIN, "Connect an account, or replace a connection", connections::create)
+            .body::<connections::ConnectionBody>().answers(StatusCode::CREATED),
+        get("/v1/connections/{id}", VIEWER, "Show a connection", connections::show),
+        delete("/v1/connections/{id}", ADMIN, "Remove a connection", connections::delete).answers(StatusCode::NO_CONTENT),
+        get("/v1/hooks", VIEWER, "List the webhook endpoints", hooks::list).query::<PageQuery>(),
+        post("/v1/hooks", ADMIN, "Make a webhook endpoint; its secret is shown once", hooks::create)
+            .body::<hooks::HookBody>().answers(StatusCode::CREATED),
+        post("/v1/hooks/{id}/rotate", ADMIN, "Make a new secret, shown once; the old one is good for 24 hours", hooks::rotate)
+            .query::<hooks::RotateQuery>(),
+        delete("/v1/hooks/{id}", ADMIN, "Remove a webhook endpoint", hooks::delete).answers(StatusCode::NO_CONTENT),
+        post("/hooks/{source}/{endpoint}", Access::Public, "Take a signed webhook (Standard Webhooks)", webhook::receive)
+            .body::<serde_json::Value>().answers(StatusCode::ACCEPTED),
+
+        get("/v1/keys", ADMIN, "List the API keys", keys::list).query::<PageQuery>(),
+        post("/v1/keys", ADMIN, "Make an API key, shown once", keys::create).body::<keys::KeyBody>().answers(StatusCode::CREATED),
+        delete("/v1/keys/{id}", ADMIN, "Revoke an API key", keys::revoke).answers(StatusCode::NO_CONTENT),
+        get("/v1/org", VIEWER, "Show the org and who asks", org::show).query::<NoQuery>(),
+        patch("/v1/org", ADMIN, "Change what the org chose", org::change).body::<org::OrgBody>(),
+        get("/v1/catalog", VIEWER, "List the integrations and what they can do", catalog::list),
+
+        get("/healthz", Access::Public, "Whether the process lives", health::alive),
+        get("/readyz", Access::Public, "Whether it can take work", health::ready),
+        get("/metrics", VIEWER, "Metrics in the text format of Prometheus", health::metrics),
+        get("/openapi.json", VIEWER, "This document", openapi::document),
+    ]
+}

@@ -1,0 +1,374 @@
+//! `/v1/runs`: what employees did and do. A run is read from its journal, whether or not its employee is awake.
+
+use super::{
+    ApiState,
+    auth::Caller,
+    body::OptionalJson,
+    error::{ApiError, ApiResult},
+    query::{NoQuery, PageQuery, Query, page, word},
+    text::{self, Path},
+};
+use crate::{
+    actors::{
+        employee::FinishedRun,
+        events::stopped,
+        inspect::{Inspected, inspect},
+    },
+    domain::{EmployeeId, ExecutionId, Timestamp, Trigger, event::run_id},
+    graph::{Fact, Outcome, StepView},
+    persistence::{
+        EffectFilter, Page, RunFilter, RunRow, RunStatus, effect_list, run_get, run_journal,
+        run_list,
+    },
+};
+use axum::{Json, extract::State};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json, value::RawValue};
+use std::sync::Arc;
+
+/// A run of a list.
+#[derive(Serialize)]
+pub struct RunItem {
+    execution_id: ExecutionId,
+    run_id: String,
+    employee_id: EmployeeId,
+    version: u32,
+    status: &'static str,
+    trigger_type: &'static str,
+    source: String,
+    conversation_key: Option<String>,
+    waiting_on: Value,
+    error: Value,
+    accepted_at: Timestamp,
+    finished_at: Option<Timestamp>,
+}
+
+impl From<RunRow> for RunItem {
+    fn from(row: RunRow) -> Self {
+        let version = row.version.unsigned_abs();
+        Self {
+            execution_id: row.id,
+            run_id: run_id(row.employee_id, version, row.accepted),
+            employee_id: row.employee_id,
+            version,
+            status: row.status.name(),
+            trigger_type: row.trigger_type.name(),
+            waiting_on: waiting(&row),
+            error: text::json(row.error.as_deref()),
+            source: row.source,
+            conversation_key: row.conversation_key,
+            accepted_at: row.accepted,
+            finished_at: row.finished,
+        }
+    }
+}
+
+/// A list, also where nothing is waited for.
+fn waiting(row: &RunRow) -> Value {
+    match text::json(row.waiting_on.as_deref()) {
+        Value::Null => json!([]),
+        list => list,
+    }
+}
+
+/// One run with what came of it.
+#[derive(Serialize)]
+pub struct RunView {
+    pub execution_id: ExecutionId,
+    pub run_id: String,
+    pub employee_id: EmployeeId,
+    pub version: u32,
+    pub status: &'static str,
+    pub waiting_on: Value,
+    pub result: Option<Arc<Value>>,
+    pub error: Option<Value>,
+    pub trigger: Trigger,
+    pub conversation_key: Option<String>,
+    pub accepted_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
+}
+
+impl RunView {
+    /// A run that was watched to its end: nothing has to be read.
+    pub fn finished(
+        run_id: String,
+        (version, accepted): (u32, Timestamp),
+        employee: EmployeeId,
+        conversation: Option<String>,
+        trigger: Trigger,
+        run: FinishedRun,
+    ) -> Self {
+        let (status, result, error) = told(&run.outcome);
+        Self {
+            execution_id: run.execution,
+            run_id,
+            employee_id: employee,
+            version,
+            status,
+            waiting_on: json!([]),
+            result,
+            error,
+            trigger,
+            conversation_key: conversation,
+            accepted_at: accepted,
+            finished_at: Some(run.finished),
+        }
+    }
+
+    fn inspected(run: Inspected) -> Self {
+        let row = run.row;
+        let version = row.version.unsigned_abs();
+        let (result, error) = match run.machine.outcome() {
+            Some(outcome) => {
+                let (_, result, error) = told(outcome);
+                (result, error)
+            }
+            None => (None, None),
+        };
+        let waiting_on = match row.status.is_finished() {
+            true => json!([]),
+            // The machine knows more than what was last stored, and tells the same of a run at work.
+            false => json!(run.machine.waiting_on()),
+        };
+        let trigger = match run.facts.into_iter().next() {
+            Some(Fact::Accepted { trigger, .. }) => trigger,
+            _ => Trigger {
+                kind: row.trigger_type,
+                payload: Arc::default(),
+                source: row.source,
+            },
+        };
+        Self {
+            execution_id: row.id,
+            run_id: run_id(row.employee_id, version, row.accepted),
+            employee_id: row.employee_id,
+            version,
+            status: row.status.name(),
+            waiting_on,
+            result,
+            error,
+            trigger,
+            conversation_key: row.conversation_key,
+            accepted_at: row.accepted,
+            finished_at: row.finished,
+        }
+    }
+}
+
+/// Status, result and error of an outcome.
+fn told(outcome: &Outcome) -> (&'static str, Option<Arc<Value>>, Option<Value>) {
+    match outcome {
+        Outcome::Completed { result } => ("completed", Some(result.clone()), None),
+        Outcome::Failed { error } => ("failed", None, Some(json!(error))),
+        Outcome::Cancelled { kind, by, reason } => {
+            let message = stopped(*kind, by, reason.as_deref());
+            let error = json!({"code": kind, "message": message, "by": by, "reason": reason});
+            ("cancelled", None, Some(error))
+        }
+    }
+}
+
+/// The run as its journal has it now.
+///
+/// # Errors
+/// `not_found`.
+pub async fn read(api: &ApiState, caller: Caller, execution: ExecutionId) -> ApiResult<RunView> {
+    inspected(api, caller, execution)
+        .await
+        .map(RunView::inspected)
+}
+
+async fn inspected(api: &ApiState, caller: Caller, execution: ExecutionId) -> ApiResult<Inspected> {
+    inspect(api.core(), caller.org, execution)
+        .await?
+        .ok_or_else(|| ApiError::not_found("run", &execution.to_string()))
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    /// Id or name.
+    employee_id: Option<String>,
+    /// `accepted`, `running`, `waiting`, `completed`, `failed` or `cancelled`.
+    status: Option<String>,
+    conversation_key: Option<String>,
+    /// The trigger's source, exactly.
+    source: Option<String>,
+    limit: Option<u32>,
+    after: Option<String>,
+}
+
+pub async fn list(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> ApiResult<Json<Page<RunItem>>> {
+    let request = page(query.limit, query.after.as_deref())?;
+    let words = RunStatus::ALL.map(RunStatus::name);
+    let status = word("status", query.status.as_deref(), RunStatus::parse, &words)?;
+    let mut tx = api.db().begin_read(caller.org).await?;
+    let Some(employee) = text::employee_filter(&mut tx, query.employee_id.as_deref()).await? else {
+        return Ok(Json(empty()));
+    };
+    let filter = RunFilter {
+        employee,
+        status,
+        conversation_key: query.conversation_key,
+        source: query.source,
+    };
+    let found = run_list(&mut tx, &filter, &request).await?;
+    Ok(Json(found.map(RunItem::from)))
+}
+
+/// A list in which nothing can be.
+pub fn empty<T>() -> Page<T> {
+    Page {
+        items: Vec::new(),
+        next: None,
+    }
+}
+
+pub async fn show(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(run): Path<String>,
+    Query(NoQuery {}): Query<NoQuery>,
+) -> ApiResult<Json<RunView>> {
+    Ok(Json(read(&api, caller, text::id("run", &run)?).await?))
+}
+
+/// The steps of micro-agents, in the order in which they started.
+pub async fn steps(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(run): Path<String>,
+    Query(query): Query<PageQuery>,
+) -> ApiResult<Json<Page<StepView>>> {
+    let request = query.request()?;
+    let from = number_after(query.after.as_deref())? as usize;
+    let run = inspected(&api, caller, text::id("run", &run)?).await?;
+    let steps = run.machine.steps();
+    let end = steps.len().min(from + request.limit() as usize);
+    let next = (end < steps.len()).then(|| number_cursor(end as u32));
+    let items = steps.into_iter().skip(from).take(request.limit() as usize);
+    Ok(Json(Page {
+        items: items.collect(),
+        next,
+    }))
+}
+
+#[derive(Serialize)]
+pub struct JournalEntry {
+    seq: u32,
+    fact: Box<RawValue>,
+}
+
+/// The facts of the journal, as they are stored; their times are microseconds.
+pub async fn journal(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(run): Path<String>,
+    Query(query): Query<PageQuery>,
+) -> ApiResult<Json<Page<JournalEntry>>> {
+    let request = query.request()?;
+    let from = number_after(query.after.as_deref())?;
+    let execution: ExecutionId = text::id("run", &run)?;
+    let mut tx = api.db().begin_read(caller.org).await?;
+    existing(&mut tx, execution, &run).await?;
+    let limit = request.limit();
+    let mut facts = run_journal(&mut tx, execution, from, limit + 1).await?;
+    let more = facts.len() > limit as usize;
+    facts.truncate(limit as usize);
+    let next = facts
+        .last()
+        .filter(|_| more)
+        .map(|fact| number_cursor(fact.seq + 1));
+    let items = facts
+        .into_iter()
+        .map(|fact| {
+            let json = RawValue::from_string(fact.json.into()).map_err(ApiError::internal)?;
+            Ok(JournalEntry {
+                seq: fact.seq,
+                fact: json,
+            })
+        })
+        .collect::<ApiResult<_>>()?;
+    Ok(Json(Page { items, next }))
+}
+
+pub async fn effects(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(run): Path<String>,
+    Query(query): Query<PageQuery>,
+) -> ApiResult<Json<Page<super::effects::EffectView>>> {
+    let request = query.request()?;
+    let execution: ExecutionId = text::id("run", &run)?;
+    let mut tx = api.db().begin_read(caller.org).await?;
+    existing(&mut tx, execution, &run).await?;
+    let filter = EffectFilter {
+        run: Some(execution),
+        ..EffectFilter::default()
+    };
+    let found = effect_list(&mut tx, &filter, &request).await?;
+    Ok(Json(found.map(Into::into)))
+}
+
+/// # Errors
+/// `not_found`.
+pub async fn existing(
+    tx: &mut crate::persistence::Tx,
+    execution: ExecutionId,
+    text: &str,
+) -> ApiResult<RunRow> {
+    run_get(tx, execution)
+        .await?
+        .ok_or_else(|| ApiError::not_found("run", text))
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelBody {
+    /// For people, shown with the run.
+    reason: Option<String>,
+}
+
+/// Stops a run with everything below it; answered when that is durable.
+pub async fn cancel(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(run): Path<String>,
+    OptionalJson(body): OptionalJson<CancelBody>,
+) -> ApiResult<Json<RunView>> {
+    text::short_if("reason", body.reason.as_deref(), 1_000)?;
+    let execution: ExecutionId = text::id("run", &run)?;
+    let mut tx = api.db().begin_read(caller.org).await?;
+    let row = existing(&mut tx, execution, &run).await?;
+    drop(tx);
+    api.engine()
+        .cancel(
+            caller.org,
+            row.employee_id,
+            execution,
+            caller.by(),
+            body.reason,
+        )
+        .await?;
+    Ok(Json(read(&api, caller, execution).await?))
+}
+
+/// Cursors of lists that are counted: the number of the next item.
+fn number_cursor(number: u32) -> String {
+    URL_SAFE_NO_PAD.encode(number.to_be_bytes())
+}
+
+fn number_after(after: Option<&str>) -> ApiResult<u32> {
+    let Some(text) = after else { return Ok(0) };
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok();
+    bytes
+        .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok())
+        .map(u32::from_be_bytes)
+        .ok_or_else(|| crate::persistence::DbError::Cursor.into())
+}

@@ -1,0 +1,183 @@
+//! `/v1/schedules`: recurring triggers and the account of every time that one was due.
+
+use super::{
+    ApiState,
+    auth::Caller,
+    error::{ApiError, ApiResult},
+    query::{NoQuery, PageQuery, Query, page},
+    runs::empty,
+    text::{self, Path},
+};
+use crate::{
+    actors::schedules::Calendar,
+    domain::{EmployeeId, ExecutionId, Misfire, Overlap, ScheduleId, Timestamp},
+    persistence::{
+        DbError, FireOutcome, Page, ScheduleRow, ScheduleStatus, schedule_fires, schedule_get,
+        schedule_list, schedule_set_status,
+    },
+};
+use axum::{Json, extract::State};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+#[derive(Serialize)]
+pub struct ScheduleView {
+    id: ScheduleId,
+    employee_id: EmployeeId,
+    name: String,
+    cron: String,
+    time_zone: String,
+    overlap: Overlap,
+    misfire: Misfire,
+    payload: Value,
+    status: ScheduleStatus,
+    next_due_at: Option<Timestamp>,
+    last_due_at: Option<Timestamp>,
+    last_execution_id: Option<ExecutionId>,
+}
+
+impl From<ScheduleRow> for ScheduleView {
+    fn from(row: ScheduleRow) -> Self {
+        Self {
+            id: row.id,
+            employee_id: row.employee_id,
+            name: row.name,
+            cron: row.cron,
+            time_zone: row.time_zone,
+            overlap: row.overlap,
+            misfire: row.misfire,
+            payload: text::json(Some(&row.payload)),
+            status: row.status,
+            next_due_at: row.next_due,
+            last_due_at: row.last_due,
+            last_execution_id: row.last_run_id,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    /// Id or name.
+    employee_id: Option<String>,
+    limit: Option<u32>,
+    after: Option<String>,
+}
+
+pub async fn list(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> ApiResult<Json<Page<ScheduleView>>> {
+    let request = page(query.limit, query.after.as_deref())?;
+    let mut tx = api.db().begin_read(caller.org).await?;
+    let Some(employee) = text::employee_filter(&mut tx, query.employee_id.as_deref()).await? else {
+        return Ok(Json(empty()));
+    };
+    let found = schedule_list(&mut tx, employee, &request).await?;
+    Ok(Json(found.map(ScheduleView::from)))
+}
+
+pub async fn show(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(schedule): Path<String>,
+    Query(NoQuery {}): Query<NoQuery>,
+) -> ApiResult<Json<ScheduleView>> {
+    Ok(Json(read(&api, caller, &schedule).await?.into()))
+}
+
+async fn read(api: &ApiState, caller: Caller, text: &str) -> ApiResult<ScheduleRow> {
+    let id: ScheduleId = text::id("schedule", text)?;
+    let mut tx = api.db().begin_read(caller.org).await?;
+    schedule_get(&mut tx, id)
+        .await?
+        .ok_or_else(|| ApiError::not_found("schedule", text))
+}
+
+pub async fn pause(
+    state: State<ApiState>,
+    caller: Caller,
+    path: Path<String>,
+) -> ApiResult<Json<ScheduleView>> {
+    set_status(state, caller, path, ScheduleStatus::Paused).await
+}
+
+/// Times that passed during the pause are not made up for.
+pub async fn resume(
+    state: State<ApiState>,
+    caller: Caller,
+    path: Path<String>,
+) -> ApiResult<Json<ScheduleView>> {
+    set_status(state, caller, path, ScheduleStatus::Active).await
+}
+
+async fn set_status(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(schedule): Path<String>,
+    status: ScheduleStatus,
+) -> ApiResult<Json<ScheduleView>> {
+    let row = read(&api, caller, &schedule).await?;
+    // One that is active already keeps what is due, or a time could fall between two answers.
+    if row.status != status {
+        let next = match status {
+            ScheduleStatus::Paused => None,
+            ScheduleStatus::Active => Calendar::parse(&row.cron, &row.time_zone)
+                .map_err(ApiError::internal)?
+                .next(api.engine().now()),
+        };
+        let mut tx = api.db().begin(caller.org).await?;
+        schedule_set_status(&mut tx, row.id, status, next).await?;
+        tx.commit().await?;
+    }
+    Ok(Json(read(&api, caller, &schedule).await?.into()))
+}
+
+#[derive(Serialize)]
+pub struct FireView {
+    due_at: Timestamp,
+    outcome: FireOutcome,
+    execution_id: Option<ExecutionId>,
+    accounted_at: Timestamp,
+}
+
+/// The latest first.
+pub async fn fires(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(schedule): Path<String>,
+    Query(query): Query<PageQuery>,
+) -> ApiResult<Json<Page<FireView>>> {
+    let limit = page(query.limit, None)?.limit();
+    let before = query.after.as_deref().map(time_of).transpose()?;
+    let row = read(&api, caller, &schedule).await?;
+    let mut tx = api.db().begin_read(caller.org).await?;
+    let mut rows = schedule_fires(&mut tx, row.id, before, limit + 1).await?;
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next = rows
+        .last()
+        .filter(|_| more)
+        .map(|row| URL_SAFE_NO_PAD.encode(row.due.micros().to_be_bytes()));
+    let items = rows
+        .into_iter()
+        .map(|row| FireView {
+            due_at: row.due,
+            outcome: row.outcome,
+            execution_id: row.run_id,
+            accounted_at: row.at,
+        })
+        .collect();
+    Ok(Json(Page { items, next }))
+}
+
+fn time_of(cursor: &str) -> ApiResult<Timestamp> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
+    bytes
+        .and_then(|bytes| <[u8; 8]>::try_from(bytes).ok())
+        .map(|bytes| Timestamp::from_micros(i64::from_be_bytes(bytes)))
+        .ok_or_else(|| DbError::Cursor.into())
+}

@@ -1,0 +1,376 @@
+//! Telling employees to work: `POST /v1/employees/{id}/triggers` for one, `POST /v1/triggers` for whom it may concern.
+//!
+//! The first is the hot path: with a known key and the employee's id nothing is read from the database, and a run that ends while its
+//! client waits is answered from memory.
+
+use super::{
+    ApiState,
+    auth::Caller,
+    body::Json as JsonBody,
+    error::{ApiError, ApiResult, Problem},
+    runs::{self, RunView},
+    text::{self, Path},
+};
+use crate::{
+    actors::{
+        TriggerRequest,
+        employee::{Accepted, EmployeeError},
+        router::{Event, Routed},
+    },
+    domain::{EmployeeId, ExecutionId, Timestamp, Trigger, TriggerType, event::run_id},
+    persistence::run_get,
+};
+use axum::{
+    Json,
+    extract::{FromRequestParts, State},
+    http::{HeaderName, StatusCode, request::Parts},
+    response::{IntoResponse, Response},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// The longest wait that `Prefer` can ask for, in seconds.
+const WAIT_MAX: u64 = 300;
+/// How often the database is asked for the end of a run that cannot be watched.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const KEY_MAX: usize = 255;
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TriggerBody {
+    /// What the run works on: `trigger.payload` in expressions.
+    payload: Value,
+    /// Runs with the same key keep their order.
+    conversation_key: Option<String>,
+    /// A second trigger with the same key gets the first one's run.
+    idempotency_key: Option<String>,
+    /// Start at this skill instead of at the entry of the graph.
+    skill: Option<String>,
+}
+
+#[derive(Serialize)]
+struct TriggerAnswer {
+    execution_id: ExecutionId,
+    run_id: String,
+    duplicate: bool,
+}
+
+/// How long the client wants to wait for the end, from `Prefer: wait=SECONDS`.
+pub struct Wait(Option<Duration>);
+
+impl<S: Sync> FromRequestParts<S> for Wait {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        let values = parts.headers.get_all("prefer");
+        let preferences = values
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|text| text.split(','));
+        // A preference that is not understood is to be passed over (RFC 7240).
+        let seconds = preferences.filter_map(wait_seconds).next();
+        Ok(Self(
+            seconds.map(|seconds| Duration::from_secs(seconds.min(WAIT_MAX))),
+        ))
+    }
+}
+
+fn wait_seconds(preference: &str) -> Option<u64> {
+    let preference = preference.split(';').next()?;
+    let (name, value) = preference.split_once('=')?;
+    let wait = name.trim().eq_ignore_ascii_case("wait");
+    wait.then(|| value.trim().trim_matches('"').parse().ok())?
+}
+
+pub async fn trigger(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(who): Path<String>,
+    Wait(wait): Wait,
+    JsonBody(body): JsonBody<TriggerBody>,
+) -> ApiResult<Response> {
+    text::short_if(
+        "conversation_key",
+        body.conversation_key.as_deref(),
+        KEY_MAX,
+    )?;
+    text::short_if("idempotency_key", body.idempotency_key.as_deref(), KEY_MAX)?;
+    let employee = text::employee_id(&api, caller.org, &who).await?;
+    let trigger = Trigger {
+        kind: TriggerType::DirectCommand,
+        payload: Arc::new(body.payload),
+        source: "api".into(),
+    };
+    let request = TriggerRequest {
+        trigger: trigger.clone(),
+        conversation: body.conversation_key.clone(),
+        skill: body.skill,
+        dedupe: body
+            .idempotency_key
+            .map(|key| (format!("api>{employee}"), key)),
+    };
+    let told = |error: EmployeeError| match error {
+        EmployeeError::NotFound => ApiError::not_found("employee", &who),
+        error => error.into(),
+    };
+    let Some(wait) = wait else {
+        let accepted = api.engine().trigger(caller.org, employee, request).await;
+        return accepted_answer(&api, caller, employee, accepted.map_err(told)?).await;
+    };
+    let deadline = Instant::now() + wait;
+    let (accepted, finished) = api
+        .engine()
+        .trigger_and_watch(caller.org, employee, request)
+        .await
+        .map_err(told)?;
+    let applied = (
+        HeaderName::from_static("preference-applied"),
+        format!("wait={}", wait.as_secs()),
+    );
+    if let Ok(Ok(run)) = tokio::time::timeout_at(deadline.into(), finished).await
+        && let Some(run_id) = accepted.run_id.clone()
+        && let Some(known) = version_and_time(&run_id)
+    {
+        let view = RunView::finished(run_id, known, employee, body.conversation_key, trigger, run);
+        return Ok(([applied], Json(view)).into_response());
+    }
+    match finished_by(&api, caller, accepted.execution, deadline).await? {
+        true => {
+            let view = runs::read(&api, caller, accepted.execution).await?;
+            Ok(([applied], Json(view)).into_response())
+        }
+        false => accepted_answer(&api, caller, employee, accepted).await,
+    }
+}
+
+/// Whether a run that could not be watched (a duplicate's, or its employee broke down) is finished before `deadline`.
+async fn finished_by(
+    api: &ApiState,
+    caller: Caller,
+    execution: ExecutionId,
+    deadline: Instant,
+) -> ApiResult<bool> {
+    loop {
+        let mut tx = api.db().begin_read(caller.org).await?;
+        let row = run_get(&mut tx, execution).await?;
+        drop(tx);
+        if row.is_none_or(|row| row.status.is_finished()) {
+            return Ok(true);
+        }
+        if Instant::now() + LOOK_EVERY >= deadline {
+            return Ok(false);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = api.closing().cancelled() => return Ok(false),
+        }
+    }
+}
+
+async fn accepted_answer(
+    api: &ApiState,
+    caller: Caller,
+    employee: EmployeeId,
+    accepted: Accepted,
+) -> ApiResult<Response> {
+    let run_id = match accepted.run_id {
+        Some(run_id) => run_id,
+        None => stored_run_id(api, caller, employee, accepted.execution).await?,
+    };
+    let answer = TriggerAnswer {
+        execution_id: accepted.execution,
+        run_id,
+        duplicate: accepted.duplicate,
+    };
+    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+/// The readable id of a duplicate's run. Empty if retention has deleted the run meanwhile.
+async fn stored_run_id(
+    api: &ApiState,
+    caller: Caller,
+    employee: EmployeeId,
+    execution: ExecutionId,
+) -> ApiResult<String> {
+    let mut tx = api.db().begin_read(caller.org).await?;
+    let row = run_get(&mut tx, execution).await?;
+    Ok(row.map_or_else(String::new, |row| {
+        run_id(employee, row.version.unsigned_abs(), row.accepted)
+    }))
+}
+
+/// Version and time of acceptance, which stand in a readable id: `emp:…_v3:2025-06-09T18:00:00.123Z`.
+fn version_and_time(run_id: &str) -> Option<(u32, Timestamp)> {
+    let (_, rest) = run_id.split_once("_v")?;
+    let (version, time) = rest.split_once(':')?;
+    Some((version.parse().ok()?, Timestamp::parse(time)?))
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum EventKind {
+    #[default]
+    ExternalEvent,
+    InternalEvent,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteBody {
+    /// Who says so, for example `crm`; subscriptions name it.
+    source: String,
+    /// What happened, for example `invoice.paid`.
+    event: Option<String>,
+    payload: Value,
+    /// The same event is never taken twice.
+    idempotency_key: Option<String>,
+    #[serde(default, rename = "type")]
+    kind: EventKind,
+}
+
+#[derive(Serialize)]
+pub struct RoutedView {
+    started: Vec<StartedView>,
+    /// Runs that waited for the event and go on.
+    resumed: Vec<ExecutionId>,
+    refused: Vec<RefusedView>,
+}
+
+#[derive(Serialize)]
+struct StartedView {
+    employee_id: EmployeeId,
+    skill: Option<String>,
+    execution_id: ExecutionId,
+    run_id: String,
+    duplicate: bool,
+}
+
+#[derive(Serialize)]
+struct RefusedView {
+    employee_id: EmployeeId,
+    reason: String,
+    /// It may be taken if it is sent again.
+    transient: bool,
+}
+
+impl RoutedView {
+    /// Whether everybody whom it concerns had it before.
+    pub fn is_duplicate(&self) -> bool {
+        !self.started.is_empty() && self.started.iter().all(|started| started.duplicate)
+    }
+
+    /// Whether somebody did not take it who may take it if it is sent again.
+    pub fn is_worth_repeating(&self) -> bool {
+        self.refused.iter().any(|refused| refused.transient)
+    }
+}
+
+pub async fn route(
+    State(api): State<ApiState>,
+    caller: Caller,
+    JsonBody(body): JsonBody<RouteBody>,
+) -> ApiResult<(StatusCode, Json<RoutedView>)> {
+    text::short("source", &body.source, 200)?;
+    text::short_if("event", body.event.as_deref(), 200)?;
+    text::short_if("idempotency_key", body.idempotency_key.as_deref(), KEY_MAX)?;
+    let event = Event {
+        kind: match body.kind {
+            EventKind::ExternalEvent => TriggerType::ExternalEvent,
+            EventKind::InternalEvent => TriggerType::InternalEvent,
+        },
+        source: body.source,
+        aliases: Vec::new(),
+        event: body.event,
+        payload: Arc::new(body.payload),
+        key: body.idempotency_key,
+    };
+    let routed = deliver(&api, caller.org, event).await?;
+    Ok((StatusCode::ACCEPTED, Json(routed)))
+}
+
+/// Hands an event to everybody whom it concerns.
+///
+/// # Errors
+/// `unavailable` if it was not even found out who that is.
+pub async fn deliver(
+    api: &ApiState,
+    org: crate::domain::OrgId,
+    event: Event,
+) -> ApiResult<RoutedView> {
+    let Routed {
+        started,
+        resumed,
+        refused,
+    } = api.engine().route(org, event).await?;
+    let mut tx = None;
+    let mut views = Vec::with_capacity(started.len());
+    for one in started {
+        let execution = one.accepted.execution;
+        let run_id = match one.accepted.run_id {
+            Some(run_id) => run_id,
+            None => {
+                let tx = match &mut tx {
+                    Some(tx) => tx,
+                    empty => empty.insert(api.db().begin_read(org).await?),
+                };
+                run_get(tx, execution)
+                    .await?
+                    .map_or_else(String::new, |row| {
+                        run_id(one.employee, row.version.unsigned_abs(), row.accepted)
+                    })
+            }
+        };
+        views.push(StartedView {
+            employee_id: one.employee,
+            skill: one.skill,
+            execution_id: execution,
+            run_id,
+            duplicate: one.accepted.duplicate,
+        });
+    }
+    Ok(RoutedView {
+        started: views,
+        resumed,
+        refused: refused
+            .into_iter()
+            .map(|one| RefusedView {
+                employee_id: one.employee,
+                reason: one.reason,
+                transient: one.transient,
+            })
+            .collect(),
+    })
+}
+
+/// What a sender is told whose event somebody could not take for the moment.
+pub fn repeat() -> ApiError {
+    ApiError::new(
+        Problem::Unavailable,
+        "somebody could not take the event at the moment; send it again with the same id",
+    )
+    .retry_after(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_read_from_preferences() {
+        assert_eq!(wait_seconds(" wait=5"), Some(5));
+        assert_eq!(wait_seconds("Wait = \"7\"; x=y"), Some(7));
+        assert_eq!(wait_seconds("respond-async"), None);
+        assert_eq!(wait_seconds("wait=soon"), None);
+    }
+
+    #[test]
+    fn readable_ids_hold_version_and_time() {
+        let at = Timestamp::from_millis(1_749_492_000_123);
+        let id = run_id(EmployeeId::from_uuid(uuid::Uuid::from_u128(7)), 12, at);
+        assert_eq!(version_and_time(&id), Some((12, at)));
+    }
+}

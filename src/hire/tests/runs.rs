@@ -1,0 +1,310 @@
+//! Plans compile, and the run machine works them off against providers that answer from a table.
+
+use super::*;
+use crate::{
+    domain::{EmployeeId, ExecutionId, MemoryView, Timestamp, Trigger, TriggerType},
+    graph::{
+        CapabilityInfo, CapabilityLookup, Run, Work, compile,
+        fact::{Command, Decision, Fact, Outcome, StepId},
+    },
+};
+use serde_json::{Value, json};
+use std::{collections::VecDeque, sync::Arc};
+use uuid::Uuid;
+
+struct Lookup;
+
+impl CapabilityLookup for Lookup {
+    fn capability(&self, id: &str) -> Option<CapabilityInfo> {
+        let integration = Catalog.integration_of(id)?;
+        Some(CapabilityInfo {
+            id: id.into(),
+            permission: id.into(),
+            integration,
+            write: id.contains("send") || id.contains("post"),
+        })
+    }
+}
+
+/// A run of a plan, with what it asked of the outside.
+struct Played {
+    outcome: Outcome,
+    calls: Vec<(String, Value)>,
+    approvals: Vec<Value>,
+}
+
+impl Played {
+    fn of(&self, capability: &str) -> Vec<&Value> {
+        self.calls
+            .iter()
+            .filter(|(id, _)| id == capability)
+            .map(|(_, arguments)| arguments)
+            .collect()
+    }
+}
+
+struct World {
+    invoices: Value,
+    decision: Decision,
+    memory: MemoryView,
+}
+
+fn invoices() -> Value {
+    let invoice = |id: &str, customer: &str, balance: f64| {
+        json!({"Id": id, "DocNumber": format!("INV-{id}"), "CustomerRef": {"value": customer, "name": format!("Customer {customer}")},
+               "Balance": balance, "TotalAmt": balance, "DueDate": "2026-09-01", "TxnDate": "2026-08-01"})
+    };
+    json!([invoice("1041", "7", 900.0), invoice("1042", "8", 1200.5)])
+}
+
+fn world() -> World {
+    World {
+        invoices: invoices(),
+        decision: Decision::Approved,
+        memory: MemoryView::default(),
+    }
+}
+
+impl World {
+    fn answer(&self, capability: &str, arguments: &Value) -> Value {
+        match capability {
+            "quickbooks.invoice.query" => {
+                json!({"invoices": self.invoices, "count": self.invoices.as_array().unwrap().len()})
+            }
+            // The second customer has no address.
+            "quickbooks.customer.get" if arguments["id"] == "8" => {
+                json!({"customer": {"Id": "8", "DisplayName": "Customer 8"}})
+            }
+            "quickbooks.customer.get" => {
+                json!({"customer": {"Id": arguments["id"], "DisplayName": "Customer 7", "PrimaryEmailAddr": {"Address": "seven@acme.example"}}})
+            }
+            "slack.users.lookupByEmail" => json!({"user": {"id": "U0ANNA", "name": "anna"}}),
+            "gmail.search" => json!({"messages": [{"id": "m1"}, {"id": "m2"}]}),
+            "gmail.send" => json!({"id": "m3"}),
+            _ => json!({"ok": true, "channel": "C1", "ts": "1.2"}),
+        }
+    }
+
+    fn play(&self, text: &str, kind: TriggerType, payload: Value, skill: Option<&str>) -> Played {
+        let hired = plan(text).unwrap();
+        let plan = compile(&hired.graph, &hired.skill_graphs, &Lookup)
+            .unwrap_or_else(|errors| panic!("{text}: {errors:?}"));
+        let at = Timestamp::parse("2026-11-20T09:00:00Z").unwrap();
+        let trigger = Trigger {
+            kind,
+            payload: Arc::new(payload),
+            source: "test".into(),
+        };
+        let employee = EmployeeId::from_uuid(Uuid::nil());
+        let accepted = Fact::Accepted {
+            employee,
+            version: 1,
+            trigger,
+            context: None,
+            skill: skill.map(Into::into),
+            at,
+        };
+        let (mut run, commands) = Run::start(
+            Arc::new(plan),
+            &accepted,
+            ExecutionId::from_uuid(Uuid::nil()),
+            self.memory.clone(),
+        );
+        let (mut queue, mut calls, mut approvals) =
+            (VecDeque::from(commands), Vec::new(), Vec::new());
+        while let Some(command) = queue.pop_front() {
+            let fact = match command {
+                Command::StartStep { step, .. } => self.step(&run, step, at, &mut calls),
+                Command::AskApproval(request) => {
+                    approvals.push((*request.arguments).clone());
+                    Fact::ApprovalDecided {
+                        step: request.step,
+                        decision: self.decision,
+                        by: "test".into(),
+                        comment: None,
+                        at,
+                    }
+                }
+                Command::Finish(outcome) => {
+                    return Played {
+                        outcome,
+                        calls,
+                        approvals,
+                    };
+                }
+                _ => continue,
+            };
+            queue.extend(run.apply(&fact));
+        }
+        panic!("the run of {text} has stopped without an end");
+    }
+
+    fn step(
+        &self,
+        run: &Run,
+        step: StepId,
+        at: Timestamp,
+        calls: &mut Vec<(String, Value)>,
+    ) -> Fact {
+        match run.step_context(step).evaluate() {
+            Ok(Work::Output { output, remember }) => Fact::StepCompleted {
+                step,
+                output,
+                remember,
+                at,
+            },
+            Ok(Work::Call {
+                capability,
+                arguments,
+                ..
+            }) => {
+                let output = Arc::new(self.answer(&capability, &arguments));
+                calls.push((capability, arguments));
+                Fact::StepCompleted {
+                    step,
+                    output,
+                    remember: Vec::new(),
+                    at,
+                }
+            }
+            Err(error) => Fact::StepFailed {
+                step,
+                attempt: 1,
+                error,
+                at,
+            },
+        }
+    }
+}
+
+const CLERK: &str = include_str!("../../../examples/accounts-receivable-clerk.md");
+
+fn completed(played: &Played) -> bool {
+    matches!(played.outcome, Outcome::Completed { .. })
+}
+
+#[test]
+fn the_clerk_asks_mails_and_reports() {
+    let mut world = world();
+    world.memory.org_knowledge = Arc::new(
+        json!({"manager": {"slack": "U0BOSS"}})
+            .as_object()
+            .unwrap()
+            .clone(),
+    );
+    let played = world.play(CLERK, TriggerType::Schedule, json!({}), None);
+    assert!(completed(&played), "{:?}", played.outcome);
+    let query = played.of("quickbooks.invoice.query")[0];
+    let conditions = json!([{"field": "Balance", "operator": ">", "value": 500}, {"field": "DueDate", "operator": "<", "value": "2026-10-21"}]);
+    assert_eq!(query["where"], conditions);
+    assert_eq!(played.approvals[0]["total"], 2100.5);
+    let mails = played.of("gmail.send");
+    assert_eq!(
+        mails.iter().map(|mail| &mail["to"]).collect::<Vec<_>>(),
+        ["seven@acme.example"]
+    );
+    let posts = played.of("slack.chat.post");
+    assert_eq!(
+        posts
+            .iter()
+            .map(|post| post["channel"].as_str().unwrap())
+            .collect::<Vec<_>>(),
+        ["U0BOSS", "#finance"]
+    );
+    let summary = posts[1]["text"].as_str().unwrap();
+    assert!(
+        summary.contains("2 invoices, 2100.5 in all")
+            && summary.contains("sent: 1. Without a mail address: INV-1042"),
+        "{summary}"
+    );
+}
+
+#[test]
+fn the_clerk_mails_nobody_without_leave_and_without_invoices() {
+    let denied = World {
+        decision: Decision::Denied,
+        ..world()
+    }
+    .play(CLERK, TriggerType::DirectCommand, json!({}), None);
+    assert!(
+        completed(&denied) && denied.of("gmail.send").is_empty(),
+        "{:?}",
+        denied.outcome
+    );
+    assert!(
+        denied.of("slack.chat.post")[0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("Not approved")
+    );
+    let none = World {
+        invoices: json!([]),
+        ..world()
+    }
+    .play(CLERK, TriggerType::DirectCommand, json!(null), None);
+    assert!(
+        completed(&none) && none.approvals.is_empty(),
+        "{:?}",
+        none.outcome
+    );
+    assert_eq!(
+        none.of("slack.chat.post")[0]["text"]
+            .as_str()
+            .unwrap()
+            .trim(),
+        "No invoices to report."
+    );
+}
+
+#[test]
+fn the_clerk_answers_in_the_thread() {
+    let message = json!({"type": "message", "channel": "C7", "user": "U1", "text": "Is INV-1042 paid?", "ts": "17.1"});
+    for payload in [
+        message.clone(),
+        json!({"type": "event_callback", "event": message}),
+    ] {
+        let played = world().play(
+            CLERK,
+            TriggerType::ExternalEvent,
+            payload,
+            Some("skill_answers"),
+        );
+        assert!(completed(&played), "{:?}", played.outcome);
+        let [(_, _), (_, reply)] = played.calls.as_slice() else {
+            panic!("{:?}", played.calls)
+        };
+        assert_eq!(
+            (&reply["channel"], &reply["thread_ts"]),
+            (&json!("C7"), &json!("17.1"))
+        );
+        assert!(
+            reply["text"].as_str().unwrap().contains("INV-1042")
+                && !reply["text"].as_str().unwrap().contains("1041"),
+            "{reply}"
+        );
+    }
+}
+
+#[test]
+fn every_template_runs_to_its_end() {
+    let texts = [
+        "List the late invoices. Ask @anna in Slack to approve. Mail each customer. Post a summary in #finance.",
+        "List unpaid invoices. Ask anna@acme.example in Slack to approve. Mail each customer.",
+        "List unpaid invoices. Post a summary in #finance.",
+        "Look up customer 58 in QuickBooks.",
+        "Search the inbox for \"it's {{ x }}\" and post a digest in #support",
+        "Post \"It's {{ y }} ${z}\" in #eng every day at 9. Every Monday at 10 remind #all to smile.",
+        "Remember that it's June.",
+    ];
+    for text in texts {
+        let played = world().play(text, TriggerType::DirectCommand, json!({}), None);
+        assert!(completed(&played), "{text}: {:?}", played.outcome);
+    }
+    let played = world().play(
+        "When the webhook github/push fires, tell #dev",
+        TriggerType::ExternalEvent,
+        json!({"a": 1}),
+        Some("skill_event"),
+    );
+    assert!(completed(&played), "{:?}", played.outcome);
+}
