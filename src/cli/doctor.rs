@@ -119,7 +119,7 @@ fn print(findings: &[Finding], out: Output) -> std::io::Result<()> {
         if out.format == Format::Ids && finding.health == Health::Ok {
             continue;
         }
-        out.line(format!("{mark} {:<18}{}", finding.check, finding.detail))?;
+        out.line(format!("{mark}{:<19}{}", finding.check, finding.detail))?;
         if let Some(advice) = &finding.advice {
             out.line(out.dim(&format!("{:26}{advice}", "")))?;
         }
