@@ -92,18 +92,10 @@ pub async fn run(args: DoctorArgs, out: Output) -> anyhow::Result<()> {
         .iter()
         .any(|finding| finding.health == Health::Failed);
     match (reached, failed) {
-        (false, _) => Err(exit(Exit::Unreachable, "the service does not answer")),
-        (_, true) => Err(exit(Exit::Failed, "something is wrong")),
+        (false, _) => Err(Failure::with(Exit::Unreachable, "the service does not answer")),
+        (_, true) => Err(Failure::failed("something is wrong")),
         _ => Ok(()),
     }
-}
-
-fn exit(exit: Exit, message: &str) -> anyhow::Error {
-    Failure {
-        exit,
-        message: message.into(),
-    }
-    .into()
 }
 
 fn print(findings: &[Finding], out: Output) -> std::io::Result<()> {

@@ -57,7 +57,7 @@ pub async fn follow(
         ended: None,
         told: HashSet::new(),
     };
-    match follower.to_the_end(until).await? {
+    match follower.follow_to_end(until).await? {
         Some(run) => conclude(out, &run),
         None => Ok(()),
     }
@@ -92,7 +92,7 @@ enum Ended {
 
 impl Follower<'_> {
     /// Gives the finished run, or nothing if it waits and that is enough.
-    async fn to_the_end(&mut self, until: Until) -> anyhow::Result<Option<Value>> {
+    async fn follow_to_end(&mut self, until: Until) -> anyhow::Result<Option<Value>> {
         let mut broken_since: Option<Instant> = None;
         loop {
             let path = format!("{}/events", self.path);
