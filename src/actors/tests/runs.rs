@@ -406,6 +406,7 @@ async fn events_start_subscribers_and_resume_waiting_runs_once() {
     let event = |invoice: &str, amount: i64, key: &str| Event {
         kind: TriggerType::ExternalEvent,
         source: "hook:bank".into(),
+        aliases: Vec::new(),
         event: Some("invoice.paid".into()),
         payload: Arc::new(json!({"invoice": invoice, "amount": amount})),
         key: Some(key.into()),

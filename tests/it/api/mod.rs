@@ -1,0 +1,12 @@
+//! The HTTP API over real connections: the real router on port 0, the real engine on SQLite. A second org is in every test.
+
+mod access;
+mod approvals;
+mod bad_input;
+mod effects;
+mod employees;
+mod events;
+mod memory;
+mod triggers;
+mod webhooks;
+mod world;

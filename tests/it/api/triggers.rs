@@ -1,0 +1,226 @@
+//! Telling employees to work, and what is answered about it.
+
+use super::world::{asking, employee_of, pure, send, world};
+use reqwest::Method;
+use serde_json::json;
+use std::time::Instant;
+
+#[tokio::test]
+async fn a_client_may_wait_for_the_end() {
+    let world = world().await;
+    let employee = world.manager.hire(pure("counter")).await;
+    let finished = world
+        .operator
+        .work(&employee, json!({"a": 1, "b": 2}))
+        .await;
+    assert_eq!(finished.status, 200, "{finished:?}");
+    assert_eq!(finished.headers["preference-applied"], "wait=15");
+    assert_eq!(finished.body["status"], "completed");
+    assert_eq!(finished.body["result"], json!({"got": 3}));
+    // What is answered from memory is what the journal says.
+    let stored = world
+        .viewer
+        .get(&format!("/v1/runs/{}", finished.text("execution_id")))
+        .await;
+    assert_eq!(stored.body, finished.body);
+
+    let steps = world
+        .viewer
+        .get(&format!(
+            "/v1/runs/{}/steps?limit=1",
+            finished.text("execution_id")
+        ))
+        .await;
+    assert_eq!(steps.body["items"][0]["node"], "n1");
+    let next = steps.text("next");
+    let rest = world
+        .viewer
+        .get(&format!(
+            "/v1/runs/{}/steps?after={next}",
+            finished.text("execution_id")
+        ))
+        .await;
+    assert_eq!(
+        (rest.body["items"][0]["node"].as_str(), &rest.body["next"]),
+        (Some("n2"), &json!(null))
+    );
+    let journal = world
+        .viewer
+        .get(&format!(
+            "/v1/runs/{}/journal",
+            finished.text("execution_id")
+        ))
+        .await;
+    assert_eq!(journal.body["items"][0]["fact"]["f"], "accepted");
+    assert_eq!(journal.body["items"][1]["seq"], 1);
+}
+
+#[tokio::test]
+async fn a_wait_ends_when_its_time_is_over() {
+    let world = world().await;
+    let employee = world.manager.hire(asking("asker")).await;
+    let request = world
+        .operator
+        .request(Method::POST, &format!("/v1/employees/{employee}/triggers"))
+        .header("prefer", "respond-async, wait=1")
+        .json(&json!({"payload": {"amount": 1}}));
+    let began = Instant::now();
+    let answer = send(request).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert!(began.elapsed().as_millis() >= 900);
+    let run = world
+        .viewer
+        .get(&format!("/v1/runs/{}", answer.text("execution_id")))
+        .await;
+    assert_eq!(run.body["status"], "waiting");
+    assert_eq!(run.body["waiting_on"][0]["kind"], "approval");
+}
+
+#[tokio::test]
+async fn the_same_key_is_the_same_run() {
+    let world = world().await;
+    let employee = world.manager.hire(pure("counter")).await;
+    let path = format!("/v1/employees/{employee}/triggers");
+    let body = json!({"payload": {"a": 1}, "idempotency_key": "k1"});
+    let first = world.operator.post(&path, body.clone()).await;
+    assert_eq!(
+        (first.status.as_u16(), &first.body["duplicate"]),
+        (202, &json!(false))
+    );
+    let second = world.operator.post(&path, body.clone()).await;
+    assert_eq!(
+        (second.status.as_u16(), &second.body["duplicate"]),
+        (202, &json!(true))
+    );
+    assert_eq!(second.text("execution_id"), first.text("execution_id"));
+    assert_eq!(second.text("run_id"), first.text("run_id"));
+    let waited = send(
+        world
+            .operator
+            .request(Method::POST, &path)
+            .header("prefer", "wait=5")
+            .json(&body),
+    )
+    .await;
+    assert_eq!(
+        (waited.status.as_u16(), waited.text("execution_id")),
+        (200, first.text("execution_id"))
+    );
+    assert_eq!(
+        world.viewer.get("/v1/runs").await.body["items"]
+            .as_array()
+            .map(Vec::len),
+        Some(1)
+    );
+}
+
+#[tokio::test]
+async fn refusals_say_why() {
+    let world = world().await;
+    let mut body = asking("asker");
+    body["concurrency"] = json!({"on_conflict": "reject"});
+    let employee = world.manager.hire(body).await;
+    let path = format!("/v1/employees/{employee}/triggers");
+    let busy = json!({"payload": {"amount": 1}, "conversation_key": "c"});
+    assert_eq!(world.operator.post(&path, busy.clone()).await.status, 202);
+    world
+        .operator
+        .post(&path, busy)
+        .await
+        .problem(409, "conversation_busy");
+    let skill = world
+        .operator
+        .post(&path, json!({"payload": {}, "skill": "none"}))
+        .await;
+    assert_eq!(skill.problem(422, "unknown_skill")["field"], "skill");
+    let nobody = world
+        .operator
+        .post("/v1/employees/nobody/triggers", json!({"payload": {}}))
+        .await;
+    nobody.problem(404, "not_found");
+    let long = world
+        .operator
+        .post(
+            &path,
+            json!({"payload": {}, "idempotency_key": "k".repeat(300)}),
+        )
+        .await;
+    assert_eq!(
+        long.problem(422, "invalid_field")["field"],
+        "idempotency_key"
+    );
+}
+
+#[tokio::test]
+async fn a_cancelled_run_says_who_and_why() {
+    let world = world().await;
+    let employee = world.manager.hire(asking("asker")).await;
+    let path = format!("/v1/employees/{employee}/triggers");
+    let run = world
+        .operator
+        .post(&path, json!({"payload": {"amount": 1}}))
+        .await
+        .text("execution_id");
+    let path = format!("/v1/runs/{run}/cancel");
+    let answer = world
+        .operator
+        .post(&path, json!({"reason": "not today"}))
+        .await;
+    assert_eq!(answer.body["status"], "cancelled", "{answer:?}");
+    assert_eq!(answer.body["error"]["reason"], "not today");
+    send(world.operator.request(Method::POST, &path))
+        .await
+        .problem(409, "run_not_open");
+    let filtered = world
+        .viewer
+        .get("/v1/runs?status=cancelled&employee_id=asker")
+        .await;
+    assert_eq!(filtered.body["items"][0]["execution_id"], json!(run));
+}
+
+#[tokio::test]
+async fn events_find_subscriptions_and_waiting_runs() {
+    let world = world().await;
+    let mut listener = pure("listener");
+    listener["subscriptions"] =
+        json!([{"source": "crm", "event": "deal.won", "when": "event.amount > 100"}]);
+    let listener = world.manager.hire(listener).await;
+    let waiter = world.manager.hire(employee_of("waiter", json!([
+        {"id": "w", "type": "wait", "event": {"type": "deal.won", "match": {"/id": "trigger.payload.id"}}},
+    ]))).await;
+    let run = world
+        .operator
+        .post(
+            &format!("/v1/employees/{waiter}/triggers"),
+            json!({"payload": {"id": 7}}),
+        )
+        .await;
+    let run = format!("/v1/runs/{}", run.text("execution_id"));
+    world
+        .viewer
+        .until(&run, |run| run["status"] == "waiting")
+        .await;
+
+    let small = json!({"source": "crm", "event": "deal.won", "payload": {"id": 8, "amount": 5}});
+    let nobody = world.operator.post("/v1/triggers", small).await;
+    assert_eq!(
+        nobody.body,
+        json!({"started": [], "resumed": [], "refused": []})
+    );
+
+    let won = json!({"source": "crm", "event": "deal.won", "payload": {"id": 7, "amount": 500}, "idempotency_key": "e1"});
+    let routed = world.operator.post("/v1/triggers", won.clone()).await;
+    assert_eq!(routed.status, 202, "{routed:?}");
+    assert_eq!(routed.body["started"][0]["employee_id"], json!(listener));
+    assert_eq!(routed.body["resumed"].as_array().map(Vec::len), Some(1));
+    world
+        .viewer
+        .until(&run, |run| run["status"] == "completed")
+        .await;
+    let again = world.operator.post("/v1/triggers", won).await;
+    assert_eq!(again.body["started"][0]["duplicate"], true);
+    assert_eq!(
+        again.body["started"][0]["run_id"],
+        routed.body["started"][0]["run_id"]
+    );
+}
