@@ -10,7 +10,7 @@ use super::{
     remote::RemoteArgs,
     shell,
 };
-use crate::domain::{ApprovalId, ExecutionId};
+use crate::domain::{ApprovalId, ExecutionId, Timestamp};
 use serde_json::{Map, Value, json};
 use std::io::{IsTerminal, Write};
 
@@ -63,7 +63,8 @@ pub async fn run(args: ApproveArgs, out: Output) -> anyhow::Result<()> {
     out.thing(&decided, "id", out.bold(word))?;
     if out.is_for_people() {
         let execution = text_at(&approval, "execution_id");
-        return follow::follow(&client, out, &execution, Until::Attention).await;
+        let since = Timestamp::parse(&text_at(&decided, "decided_at"));
+        return follow::follow(&client, out, &execution, Until::Attention, since).await;
     }
     Ok(())
 }

@@ -74,7 +74,7 @@ pub async fn key_create(
     let key = KeyRow {
         org_id: org,
         id: KeyId::from_uuid(clock.uuid()),
-        hash: hash.to_vec(),
+        hash,
         role,
         name: name.into(),
         created: clock.now(),

@@ -19,7 +19,7 @@ pub enum ClientError {
     #[error("the service at {base} is not reachable: {reason}")]
     Unreachable { base: String, reason: String },
     #[error("{0}")]
-    Problem(Problem),
+    Problem(Box<Problem>),
     #[error("the service at {base} answered something else than JSON: {reason}")]
     NotOurs { base: String, reason: String },
     #[error("`{0}` is not the address of a service: expected http://HOST:PORT")]
@@ -263,7 +263,7 @@ impl Client {
         let mut problem: Problem =
             serde_json::from_slice(&body).unwrap_or_else(|_| Problem::bare(status));
         problem.status = status.as_u16();
-        Err(ClientError::Problem(problem))
+        Err(ClientError::Problem(problem.into()))
     }
 
     async fn json(&self, response: Response) -> Result<Value, ClientError> {

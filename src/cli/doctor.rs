@@ -92,18 +92,10 @@ pub async fn run(args: DoctorArgs, out: Output) -> anyhow::Result<()> {
         .iter()
         .any(|finding| finding.health == Health::Failed);
     match (reached, failed) {
-        (false, _) => Err(exit(Exit::Unreachable, "the service does not answer")),
-        (_, true) => Err(exit(Exit::Failed, "something is wrong")),
+        (false, _) => Err(Failure::with(Exit::Unreachable, "the service does not answer")),
+        (_, true) => Err(Failure::failed("something is wrong")),
         _ => Ok(()),
     }
-}
-
-fn exit(exit: Exit, message: &str) -> anyhow::Error {
-    Failure {
-        exit,
-        message: message.into(),
-    }
-    .into()
 }
 
 fn print(findings: &[Finding], out: Output) -> std::io::Result<()> {
@@ -119,7 +111,7 @@ fn print(findings: &[Finding], out: Output) -> std::io::Result<()> {
         if out.format == Format::Ids && finding.health == Health::Ok {
             continue;
         }
-        out.line(format!("{mark} {:<18}{}", finding.check, finding.detail))?;
+        out.line(format!("{mark}{:<19}{}", finding.check, finding.detail))?;
         if let Some(advice) = &finding.advice {
             out.line(out.dim(&format!("{:26}{advice}", "")))?;
         }

@@ -27,18 +27,18 @@ pub struct Failure {
 
 impl Failure {
     pub fn failed(message: impl Into<String>) -> anyhow::Error {
-        Self::new(Exit::Failed, message)
+        Self::with(Exit::Failed, message)
     }
     pub fn usage(message: impl Into<String>) -> anyhow::Error {
-        Self::new(Exit::Usage, message)
+        Self::with(Exit::Usage, message)
     }
     pub fn not_found(message: impl Into<String>) -> anyhow::Error {
-        Self::new(Exit::NotFound, message)
+        Self::with(Exit::NotFound, message)
     }
     pub fn unreachable(message: impl Into<String>) -> anyhow::Error {
-        Self::new(Exit::Unreachable, message)
+        Self::with(Exit::Unreachable, message)
     }
-    fn new(exit: Exit, message: impl Into<String>) -> anyhow::Error {
+    pub fn with(exit: Exit, message: impl Into<String>) -> anyhow::Error {
         Self {
             exit,
             message: message.into(),

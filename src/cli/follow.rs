@@ -1,7 +1,7 @@
 //! What happens in a run, told as it happens: steps, what it waits for and how to end that, effects, the end.
 //!
-//! The stream says what happened; the run and its effects are looked at whenever the stream has been quiet for a moment, because
-//! what a run waits for is a state and no event.
+//! The stream says what happened; what a run waits for is a state and no event, and an effect is a row. So events are held for a
+//! moment, then the run and its effects are looked at, and all of it is told in the order in which it happened.
 
 use super::{
     client::{Client, ClientError, segment},
@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The stream was quiet for this long: what can be told has been told.
+/// How long events are held. Once nothing has come for as long, what can be told has been told.
 const SETTLED: Duration = Duration::from_millis(150);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A run is over before its last event has come; after this long it is not waited for any more.
@@ -34,7 +34,7 @@ pub enum Until {
     Attention,
 }
 
-/// Tells about one run until it ends or needs somebody; fails if the run failed.
+/// Tells about one run, from `since` on, until it ends or needs somebody; fails if the run failed.
 ///
 /// # Errors
 /// The run did not complete, or the service is gone for a minute.
@@ -43,17 +43,21 @@ pub async fn follow(
     out: Output,
     execution: &str,
     until: Until,
+    since: Option<Timestamp>,
 ) -> anyhow::Result<()> {
     let mut follower = Follower {
         client,
         out,
         path: format!("/v1/runs/{}", segment(execution)),
+        since: since.unwrap_or_default(),
         last_event: None,
         accepted: None,
+        held: Vec::new(),
+        is_quiet: false,
         ended: None,
         told: HashSet::new(),
     };
-    match follower.to_the_end(until).await? {
+    match follower.follow_to_end(until).await? {
         Some(run) => conclude(out, &run),
         None => Ok(()),
     }
@@ -63,17 +67,32 @@ struct Follower<'a> {
     client: &'a Client,
     out: Output,
     path: String,
+    /// What happened before is not told.
+    since: Timestamp,
     last_event: Option<String>,
     accepted: Option<Timestamp>,
-    /// When it was first seen that the run is over.
-    ended: Option<Instant>,
+    /// Lines that are not printed yet.
+    held: Vec<(Timestamp, String)>,
+    /// No event has come since the last look.
+    is_quiet: bool,
+    /// When it was first seen that the run is over, or its last event came.
+    ended: Option<Ended>,
     /// Waits and effects that were told, so that each is told once.
     told: HashSet<String>,
 }
 
+/// How it is known that a run is over.
+#[derive(Clone, Copy)]
+enum Ended {
+    /// The stream has told all.
+    Told,
+    /// The run says so, the stream is still behind.
+    Seen(Instant),
+}
+
 impl Follower<'_> {
     /// Gives the finished run, or nothing if it waits and that is enough.
-    async fn to_the_end(&mut self, until: Until) -> anyhow::Result<Option<Value>> {
+    async fn follow_to_end(&mut self, until: Until) -> anyhow::Result<Option<Value>> {
         let mut broken_since: Option<Instant> = None;
         loop {
             let path = format!("{}/events", self.path);
@@ -106,72 +125,90 @@ impl Follower<'_> {
         until: Until,
     ) -> anyhow::Result<Option<Option<Value>>> {
         tokio::pin!(events);
-        let mut wait = SETTLED;
+        let mut look_at = Instant::now() + SETTLED;
         loop {
             tokio::select! {
                 event = events.next() => match event {
                     Some(Ok(event)) => {
-                        let is_last = self.tell(event)?;
-                        wait = if is_last { Duration::ZERO } else { SETTLED };
-                        if is_last {
-                            self.ended.get_or_insert_with(|| Instant::now() - LAST_EVENT_WITHIN);
-                        }
+                        self.hold(event);
+                        look_at = look_at.min(Instant::now() + SETTLED);
                     }
                     Some(Err(_)) | None => return Ok(None),
                 },
-                () = tokio::time::sleep(wait) => {
-                    wait = LOOK_EVERY;
-                    match self.look().await {
-                        Ok(run) if is_over(&run) => {
-                            let ended = *self.ended.get_or_insert_with(Instant::now);
-                            if ended.elapsed() >= LAST_EVENT_WITHIN {
-                                return Ok(Some(Some(run)));
-                            }
-                            wait = SETTLED;
-                        }
-                        Ok(run) if until == Until::Attention && needs_somebody(&run) => return Ok(Some(None)),
-                        Ok(_) => {}
+                () = tokio::time::sleep_until(look_at.into()) => {
+                    let was_quiet = std::mem::replace(&mut self.is_quiet, true);
+                    let run = match self.look().await {
+                        Ok(run) => run,
                         Err(error) if is_unreachable(&error) => return Ok(None),
                         Err(error) => return Err(error),
+                    };
+                    if self.has_told_the_end(&run) {
+                        return Ok(Some(Some(run)));
                     }
+                    if until == Until::Attention && was_quiet && needs_somebody(&run) {
+                        return Ok(Some(None));
+                    }
+                    look_at = Instant::now() + if was_quiet { LOOK_EVERY } else { SETTLED };
                 }
             }
         }
     }
 
-    /// Tells an event; whether it was the run's last.
-    fn tell(&mut self, event: sse::Event) -> anyhow::Result<bool> {
+    /// Whether the run is over and its last event has come, or is not to be expected any more.
+    fn has_told_the_end(&mut self, run: &Value) -> bool {
+        if !is_over(run) {
+            return false;
+        }
+        match self
+            .ended
+            .get_or_insert_with(|| Ended::Seen(Instant::now()))
+        {
+            Ended::Told => true,
+            Ended::Seen(at) => at.elapsed() >= LAST_EVENT_WITHIN,
+        }
+    }
+
+    fn hold(&mut self, event: sse::Event) {
+        self.is_quiet = false;
         if event.id.is_some() {
             self.last_event = event.id;
         }
         let Ok(body) = serde_json::from_str::<Value>(&event.data) else {
-            return Ok(false);
+            return;
         };
-        let at = Timestamp::parse(&text_at(&body, "timestamp"));
+        let at = Timestamp::parse(&text_at(&body, "timestamp")).unwrap_or_default();
+        match body["type"].as_str() {
+            Some("runIntent") => self.accepted = Some(at),
+            Some("executionResult") => self.ended = Some(Ended::Told),
+            _ => {}
+        }
         if let Some(text) = in_words(&body) {
-            self.line(at, &text)?;
+            self.held.push((at, text));
         }
-        if body["type"] == "runIntent" {
-            self.accepted = at;
-        }
-        Ok(body["type"] == "executionResult")
     }
 
-    /// Tells the run's new waits and effects; gives the run.
+    /// Looks at run and effects and tells all that is new; gives the run.
     async fn look(&mut self) -> anyhow::Result<Value> {
         let run = self.client.get(&self.path, &[]).await?;
         let effects = format!("{}/effects", self.path);
         for effect in self.client.all(&effects, &[]).await? {
             let (id, status) = (text_at(&effect, "id"), text_at(&effect, "status"));
-            if status != "intended"
-                && status != "sent"
-                && self.told.insert(format!("{id} {status}"))
-            {
-                self.line(None, &effect_in_words(&effect))?;
+            let is_under_way = matches!(status.as_str(), "intended" | "sent");
+            if !is_under_way && self.told.insert(format!("{id} {status}")) {
+                let at = ["settled_at", "sent_at", "intended_at"]
+                    .iter()
+                    .find_map(|field| Timestamp::parse(&text_at(&effect, field)));
+                self.held
+                    .push((at.unwrap_or_default(), effect_in_words(&effect)));
             }
         }
-        let empty = Vec::new();
-        for wait in run["waiting_on"].as_array().unwrap_or(&empty) {
+        self.held.sort_by_key(|(at, _)| *at);
+        for (at, text) in std::mem::take(&mut self.held) {
+            if at >= self.since {
+                self.line(Some(at), &text)?;
+            }
+        }
+        for wait in run["waiting_on"].as_array().into_iter().flatten() {
             let key = format!("{} {} {}", wait["kind"], wait["step"], wait["since"]);
             if self.told.insert(key) {
                 self.tell_wait(&run, wait).await?;
@@ -219,7 +256,7 @@ impl Follower<'_> {
 
 /// The command that approves, to be copied.
 pub fn approve_command(approval: &str) -> String {
-    format!("{} approve {approval}", shell::program())
+    shell::command(&format!("approve {approval}"))
 }
 
 fn is_unreachable(error: &anyhow::Error) -> bool {
@@ -285,14 +322,20 @@ fn agent_event_in_words(event: &Value) -> Option<String> {
 fn effect_in_words(effect: &Value) -> String {
     let arguments = match &effect["arguments"] {
         Value::Null => String::new(),
-        Value::Object(arguments) => arguments
-            .iter()
-            .map(|(name, value)| match value {
-                Value::String(text) => format!("{name}: {}", shorten(text, 40)),
-                other => format!("{name}: {}", shorten(&other.to_string(), 40)),
-            })
-            .collect::<Vec<_>>()
-            .join(", "),
+        Value::Object(arguments) => {
+            let mut fields: Vec<String> = arguments
+                .keys()
+                .map(|name| {
+                    format!(
+                        "{name}: {}",
+                        shorten(&text_at(&effect["arguments"], name), 40)
+                    )
+                })
+                .collect();
+            // Addresses and names are short and say most.
+            fields.sort_by_key(String::len);
+            fields.join(", ")
+        }
         other => other.to_string(),
     };
     let (capability, status) = (text_at(effect, "capability"), text_at(effect, "status"));
@@ -323,7 +366,7 @@ pub fn conclude(out: Output, run: &Value) -> anyhow::Result<()> {
     if out.is_for_people() {
         out.line(out.bold(&status))?;
         if !run["result"].is_null() {
-            out.line(indent(&yaml(&run["result"]), 2))?;
+            out.line(result_in_short(run))?;
         }
     }
     match status.as_str() {
@@ -331,6 +374,18 @@ pub fn conclude(out: Output, run: &Value) -> anyhow::Result<()> {
         "failed" => Err(Failure::failed(format!("the run failed: {}", failure(run)))),
         _ => Err(Failure::failed(format!("the run was {status}"))),
     }
+}
+
+/// The first lines of a result, and how to see the rest.
+fn result_in_short(run: &Value) -> String {
+    const LINES: usize = 12;
+    let text = indent(&yaml(&run["result"]), 2);
+    let lines: Vec<&str> = text.lines().collect();
+    if lines.len() <= LINES {
+        return text;
+    }
+    let show = shell::command(&format!("show {}", text_at(run, "execution_id")));
+    format!("{}\n  …\n\nAll of it: {show}", lines[..LINES].join("\n"))
 }
 
 fn failure(run: &Value) -> String {

@@ -137,9 +137,8 @@ fn report(hired: &Value, dry_run: bool, out: Output) -> String {
     if !dry_run {
         lines.push(String::new());
         lines.push(format!(
-            "Tell it to work: {} tell {} \"…\"",
-            shell::program(),
-            shell::quote(&name)
+            "Tell it to work: {}",
+            shell::command(&format!("tell {} \"…\"", shell::quote(&name)))
         ));
     }
     lines.join("\n")

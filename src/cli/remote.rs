@@ -14,6 +14,8 @@ use std::{
 
 /// Name of the file in the data directory of `tenure dev`.
 pub const DEV_FILE: &str = "dev.json";
+/// Where `tenure dev` keeps its data if nothing else is said.
+pub const DEFAULT_DATA: &str = ".tenure";
 
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct RemoteArgs {
@@ -29,7 +31,7 @@ pub struct RemoteArgs {
     )]
     pub key: Option<String>,
     /// Data directory of the `tenure dev` to talk to, where no address is given
-    #[arg(long, default_value = ".tenure", help_heading = "Service")]
+    #[arg(long, default_value = DEFAULT_DATA, help_heading = "Service")]
     pub data: PathBuf,
 }
 

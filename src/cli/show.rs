@@ -64,15 +64,14 @@ pub async fn run(args: ShowArgs, out: Output) -> anyhow::Result<()> {
     let at = |collection: &str| format!("/v1/{collection}/{}", segment(id));
     match Kind::of(id) {
         Kind::Run => return run_shown(&client, out, id).await,
-        Kind::Employee => print(out, &client.get(&at("employees"), &[]).await?)?,
+        Kind::Employee => return employee_shown(&client, out, id).await,
         Kind::Approval => print(out, &client.get(&at("approvals"), &[]).await?)?,
         Kind::Effect => print(out, &client.get(&at("effects"), &[]).await?)?,
         Kind::Schedule => print(out, &client.get(&at("schedules"), &[]).await?)?,
         Kind::Actor => print(out, &client.get(&at("actors"), &[]).await?)?,
         Kind::Name => {
             let employee = names::employee_id(&client, id).await?;
-            let path = format!("/v1/employees/{}", segment(&employee));
-            print(out, &client.get(&path, &[]).await?)?;
+            return employee_shown(&client, out, &employee).await;
         }
     }
     Ok(())
@@ -80,6 +79,64 @@ pub async fn run(args: ShowArgs, out: Output) -> anyhow::Result<()> {
 
 fn print(out: Output, value: &Value) -> std::io::Result<()> {
     out.thing(value, "id", yaml(value))
+}
+
+/// People get what an employee is there for; the graphs are in the JSON.
+async fn employee_shown(client: &Client, out: Output, id: &str) -> anyhow::Result<()> {
+    let path = format!("/v1/employees/{}", segment(id));
+    let employee = client.get(&path, &[]).await?;
+    Ok(out.thing(&employee, "id", employee_in_words(&employee, out))?)
+}
+
+fn employee_in_words(employee: &Value, out: Output) -> String {
+    let title = format!(
+        "{} {}: {}, version {}",
+        text_at(employee, "name"),
+        text_at(employee, "id"),
+        text_at(employee, "status"),
+        text_at(employee, "version")
+    );
+    let awake = match employee["awake"] == true {
+        true => "awake",
+        false => "asleep",
+    };
+    let hired = moment(&text_at(employee, "created_at"));
+    let mut lines = vec![out.bold(&title), format!("hired {hired}, {awake}")];
+    let mut part = |title: &str, items: &Value, text: &dyn Fn(&Value) -> String| {
+        let items = items.as_array().map_or(&[][..], Vec::as_slice);
+        if !items.is_empty() {
+            lines.push(format!("\n{title}"));
+            lines.extend(items.iter().map(|item| format!("  {}", text(item))));
+        }
+    };
+    part("Skills", &employee["graph"]["nodes"], &|node| {
+        let permissions = node["permissions"].as_array();
+        let permissions: Vec<&str> = permissions
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        format!("{:<24}{}", text_at(node, "id"), permissions.join(", "))
+    });
+    part("Schedules", &employee["schedules"], &|schedule| {
+        format!(
+            "{:<24}{} {}",
+            text_at(schedule, "name"),
+            text_at(schedule, "cron"),
+            text_at(schedule, "time_zone")
+        )
+    });
+    part("Wakes on", &employee["subscriptions"], &|subscription| {
+        format!(
+            "{:<24}{}",
+            text_at(subscription, "source"),
+            text_at(subscription, "event")
+        )
+    });
+    if let Some(text) = employee["job_description"].as_str() {
+        lines.push(format!("\nJob description\n{}", indent(text, 2)));
+    }
+    lines.join("\n")
 }
 
 /// A run with its steps and effects: three requests that belong together for people; programs get the three as one object.

@@ -62,7 +62,7 @@ pub async fn run(args: TellArgs, out: Output) -> anyhow::Result<()> {
                 true => Until::Finished,
                 false => Until::Attention,
             };
-            follow::follow(&client, out, &execution, until).await
+            follow::follow(&client, out, &execution, until, None).await
         }
         (_, false) => Ok(out.thing(&accepted, "execution_id", "")?),
         (_, true) => {

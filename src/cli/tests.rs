@@ -98,7 +98,7 @@ fn errors_have_their_exit_codes() {
     let problem = |status: u16| {
         let json = format!(r#"{{"status":{status},"code":"c","title":"t"}}"#);
         let problem: Problem = serde_json::from_str(&json).unwrap();
-        anyhow::Error::from(ClientError::Problem(problem))
+        anyhow::Error::from(ClientError::Problem(problem.into()))
     };
     let unreachable = ClientError::Unreachable {
         base: "http://x".into(),

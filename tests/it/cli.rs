@@ -156,7 +156,7 @@ fn hiring() {
     let graph = dev.file(
         "adder.yaml",
         "name: adder\n\
-         graph: {graph_id: adder, type: employee, nodes: [{id: add, type: skill, skill_graph: add}], edges: []}\n\
+         graph: {graph_id: adder, type: employee, nodes: [{id: add, type: skill, skill_graph: add, permissions: []}], edges: []}\n\
          skill_graphs:\n  add:\n    graph_id: add\n    type: skill\n    nodes: [{id: n1, type: transform, output: {sum: input.a + input.b}}]\n    edges: []\n",
     );
     dev.ok(&["hire", &graph]);
@@ -180,7 +180,7 @@ fn hiring() {
     ];
     assert_eq!(dev.ok(&again), dev.ok(&again), "one key, one run");
 
-    let broken = dev.file("broken.yaml", "name: x\ngraph: {graph_id: x, type: employee, nodes: [{id: a, type: skill, skill_graph: none}], edges: []}\n");
+    let broken = dev.file("broken.yaml", "name: x\ngraph: {graph_id: x, type: employee, nodes: [{id: a, type: skill, skill_graph: none, permissions: []}], edges: []}\n");
     let refused = dev.verb(&["hire", &broken]);
     assert_eq!(refused.code, 1);
     assert!(refused.err.contains("(invalid_graph)"), "{refused:?}");

@@ -21,8 +21,8 @@ pub const EMPLOYEE: &str = "clerk";
 const JOB_DESCRIPTION: &str = include_str!("../../../examples/accounts-receivable-clerk.md");
 /// Name of the connections, and the source of what is put into memory.
 const SOURCE: &str = "sandbox";
-/// The manager of the sandbox company, as its Slack knows her.
-const MANAGER: &str = r#"{"name":"Maya Keller","slack":"U0MAYA"}"#;
+/// The manager of the sandbox company, and where its Slack reaches her.
+const MANAGER: &str = r##"{"name":"Maya Keller","slack":"#managers"}"##;
 
 /// The org of the demo. A new one is told who the manager is, so that the clerk can write to her.
 pub async fn org(db: &Db, clock: &Clock) -> anyhow::Result<OrgId> {

@@ -8,7 +8,7 @@ use super::{
     client::Client,
     node::{self, Node, NodeParts},
     output::Output,
-    remote::DevFile,
+    remote::{DEFAULT_DATA, DevFile},
 };
 use crate::{
     actors::{Clock, Settings},
@@ -44,7 +44,7 @@ pub struct DevArgs {
     #[arg(long, default_value = "127.0.0.1:7117", value_name = "ADDR")]
     listen: SocketAddr,
     /// Where everything is kept
-    #[arg(long, default_value = ".tenure", value_name = "DIR")]
+    #[arg(long, default_value = DEFAULT_DATA, value_name = "DIR")]
     data: PathBuf,
     /// A PostgreSQL database instead of the embedded one; migrated as the given role, used as the unprivileged ones
     #[arg(long, value_name = "URL", hide_env_values = true)]

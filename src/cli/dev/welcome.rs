@@ -16,6 +16,13 @@ pub const TO_TRY: [&str; 3] = [
     "runs",
 ];
 
+/// The same where nobody is employed.
+const TO_TRY_ALONE: [&str; 3] = [
+    "hire examples/accounts-receivable-clerk.md --name clerk",
+    "employees",
+    "top",
+];
+
 pub struct Welcome<'a> {
     dev: &'a DevFile,
     employee: Option<&'a Value>,
@@ -60,22 +67,10 @@ impl<'a> Welcome<'a> {
         lines.join("\n")
     }
 
-    fn commands(&self) -> Vec<String> {
-        let program = shell::program();
-        let data = match self.data.to_str() {
-            Some(".tenure") => String::new(),
-            _ => format!(" --data {}", shell::quote(&self.data.to_string_lossy())),
-        };
+    fn commands(&self) -> [String; 3] {
         match self.employee {
-            Some(_) => TO_TRY
-                .iter()
-                .map(|command| format!("{program} {command}{data}"))
-                .collect(),
-            None => vec![
-                format!("{program} hire examples/accounts-receivable-clerk.md --name clerk{data}"),
-                format!("{program} employees{data}"),
-                format!("{program} top{data}"),
-            ],
+            Some(_) => TO_TRY.map(shell::command),
+            None => TO_TRY_ALONE.map(shell::command),
         }
     }
 }
