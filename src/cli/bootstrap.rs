@@ -70,7 +70,7 @@ pub async fn key_create(
     name: &str,
     role: Role,
 ) -> anyhow::Result<NewKey> {
-    let (text, hash) = keys::generate();
+    let (text, hash) = keys::generate()?;
     let key = KeyRow {
         org_id: org,
         id: KeyId::from_uuid(clock.uuid()),
