@@ -238,7 +238,10 @@ impl Server {
         let begin = Instant::now();
         // Rarely: the list is made of all actors, and nothing is timed meanwhile.
         while !self.is_empty("/v1/actors?kind=employee").await? {
-            ensure!(begin.elapsed() < deadline, "employees are still awake after {deadline:?}");
+            ensure!(
+                begin.elapsed() < deadline,
+                "employees are still awake after {deadline:?}"
+            );
             sleep(Duration::from_millis(200)).await;
         }
         Ok(())

@@ -18,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// After this long without work employees sleep. Long enough that the first one is awake when the last one waits.
 const IDLE: Duration = Duration::from_secs(20);
 /// In the quick version.
-const IDLE_FEW: Duration = Duration::from_secs(2);
+const IDLE_FEW: Duration = Duration::from_secs(1);
 const FEW: usize = 1_000;
 /// Awake employees that sleep any time: memory that an allocator gives back is not back at once.
 const SETTLE: Duration = Duration::from_secs(2);
