@@ -5,7 +5,6 @@ use crate::cli::bench::{
     bulk::hire_all,
     graphs::{self, Durability},
     load::Load,
-    place::Place,
     processes::{Cpu, cpu_used},
     report::{Aim, Measurement},
     server::Server,
@@ -36,7 +35,7 @@ pub async fn measure(ask: &mut Ask<'_>) -> Result<()> {
 
 async fn mode(ask: &mut Ask<'_>, durability: Durability) -> Result<()> {
     let of = format!("w1/{}/{}", ask.database, durability.name());
-    let place = Place::new(&ask.directory, ask.database)?;
+    let place = ask.places.make(ask.database).await?;
     let mut server = Server::start(&place, IDLE).await?;
     let employees = hire_all(&server, 1, |name| graphs::w1(name, durability)).await?;
     let w1 = W1::new(&server, &employees[0]);
@@ -73,7 +72,8 @@ async fn mode(ask: &mut Ask<'_>, durability: Durability) -> Result<()> {
             .aim(ask.aim(Aim::AtMost(3_000.0)))
             .note(STORED),
     ]);
-    server.kill().await
+    server.kill().await?;
+    ask.places.remove(place).await
 }
 
 fn tell(
