@@ -19,7 +19,7 @@ use super::output::{Format, Output};
 use anyhow::{Context, Result, bail, ensure};
 use machine::Machine;
 use measure::{Ask, Sizes};
-use place::Database;
+use place::{Database, Places};
 use report::{Failure, Report};
 use std::{fmt, path::PathBuf};
 use tokio::sync::oneshot;
@@ -134,12 +134,13 @@ async fn answer(args: &BenchArgs) -> Result<Report> {
     } else {
         Sizes::full(args.repeat.into())
     };
+    let mut places = Places::below(directory);
     let mut measurements = Vec::new();
     let mut failures = Vec::new();
     for (question, database) in questions(args) {
         let mut ask = Ask {
             database,
-            directory: directory.clone(),
+            places: &mut places,
             sizes: &sizes,
             answers: &mut measurements,
         };

@@ -1,11 +1,8 @@
-//! Where a measured server keeps its data: a new directory, and for PostgreSQL a new cluster in it.
+//! Where a measured server keeps its data: a new directory, and on PostgreSQL a new database in a cluster of the bench's own.
 
-use crate::persistence::private_postgres::PrivatePostgres;
+use crate::persistence::{database_create, database_drop, private_postgres::PrivatePostgres};
 use anyhow::{Context, Result};
-use std::{
-    fmt, fs,
-    path::{Path, PathBuf},
-};
+use std::{fmt, fs, path::PathBuf};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Database {
@@ -24,33 +21,75 @@ impl fmt::Display for Database {
 
 /// The embedded database in the data directory of `tenure dev`.
 const SQLITE_FILE: &str = "tenure.db";
+/// The database that every new cluster has.
+const MAINTENANCE: &str = "postgres";
 
-/// Empty at first, deleted with the value.
-pub struct Place {
+/// Makes places, below one directory.
+pub struct Places {
     directory: PathBuf,
-    /// Stopped and deleted before the directory goes.
+    /// Started when it is first needed.
     cluster: Option<PrivatePostgres>,
 }
 
-impl Place {
-    /// Makes a directory below `parent`, which must lie on the disk that is to be measured.
-    ///
-    /// # Errors
-    /// If PostgreSQL is not installed or `parent` cannot be written.
-    pub fn new(parent: &Path, database: Database) -> Result<Self> {
-        let directory = parent.join(format!("tenure-bench-{}", uuid::Uuid::new_v4().simple()));
-        fs::create_dir_all(&directory)
-            .with_context(|| format!("make the directory {}", directory.display()))?;
-        let mut place = Self {
+impl Places {
+    /// `directory` must lie on the disk that is to be measured.
+    pub fn below(directory: PathBuf) -> Self {
+        Self {
             directory,
             cluster: None,
+        }
+    }
+
+    /// An empty place.
+    ///
+    /// # Errors
+    /// If PostgreSQL is not installed or the directory cannot be written.
+    pub async fn make(&mut self, database: Database) -> Result<Place> {
+        let name = format!("tenure_bench_{}", uuid::Uuid::new_v4().simple());
+        let directory = self.directory.join(&name);
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("make the directory {}", directory.display()))?;
+        let mut place = Place {
+            directory,
+            name,
+            database_url: None,
         };
         if database == Database::Postgres {
-            place.cluster = Some(PrivatePostgres::start(&place.directory)?);
+            let cluster = self.cluster()?;
+            database_create(&cluster.url(MAINTENANCE), &place.name).await?;
+            place.database_url = Some(cluster.url(&place.name));
         }
         Ok(place)
     }
 
+    /// Deletes a place, so that nothing is vacuumed there while the next one is measured. One that is only dropped leaves its database
+    /// until the cluster goes.
+    ///
+    /// # Errors
+    /// If the database cannot be dropped.
+    pub async fn remove(&mut self, place: Place) -> Result<()> {
+        if let (Some(cluster), Some(_)) = (&self.cluster, &place.database_url) {
+            database_drop(&cluster.url(MAINTENANCE), &place.name).await?;
+        }
+        Ok(())
+    }
+
+    fn cluster(&mut self) -> Result<&PrivatePostgres> {
+        if self.cluster.is_none() {
+            self.cluster = Some(PrivatePostgres::start(&self.directory)?);
+        }
+        self.cluster.as_ref().context("there is no cluster")
+    }
+}
+
+/// Deleted with the value.
+pub struct Place {
+    directory: PathBuf,
+    name: String,
+    database_url: Option<String>,
+}
+
+impl Place {
     pub fn data(&self) -> PathBuf {
         self.directory.join("data")
     }
@@ -59,21 +98,21 @@ impl Place {
         self.directory.join("server.log")
     }
 
-    /// Address of the database for its owner.
-    pub fn owner_url(&self) -> String {
-        self.database_url()
-            .unwrap_or_else(|| format!("sqlite:{}", self.data().join(SQLITE_FILE).display()))
+    /// What `--database-url` takes; `None`: the embedded database in [`Place::data`].
+    pub fn database_url(&self) -> Option<&str> {
+        self.database_url.as_deref()
     }
 
-    /// What `--database-url` takes; `None`: the embedded database in [`Place::data`].
-    pub fn database_url(&self) -> Option<String> {
-        Some(self.cluster.as_ref()?.url("postgres"))
+    /// Address of the database for its owner.
+    pub fn owner_url(&self) -> String {
+        let file = self.data().join(SQLITE_FILE);
+        let embedded = || format!("sqlite:{}", file.display());
+        self.database_url.clone().unwrap_or_else(embedded)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        drop(self.cluster.take());
         let _ = fs::remove_dir_all(&self.directory);
     }
 }

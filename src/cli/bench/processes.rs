@@ -6,12 +6,29 @@ use std::{collections::HashMap, fs, time::Duration};
 /// A clock tick of `/proc/PID/stat`: `USER_HZ`, 100 a second on every architecture that Rust and Linux share but Alpha.
 const TICK: Duration = Duration::from_millis(10);
 
-/// CPU time that this process and everything below it have used so far: the load generator, the server, all of PostgreSQL. What ended
-/// meanwhile is counted by the parent that waited for it.
+/// CPU time, user and system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cpu {
+    /// Of this process and everything below it: the load generator, the server, all of PostgreSQL.
+    pub all: Duration,
+    /// Of this process alone: the load generator.
+    pub own: Duration,
+}
+
+impl Cpu {
+    pub fn since(self, earlier: Cpu) -> Cpu {
+        Cpu {
+            all: self.all.saturating_sub(earlier.all),
+            own: self.own.saturating_sub(earlier.own),
+        }
+    }
+}
+
+/// CPU time used so far. What ended meanwhile is counted by the parent that waited for it.
 ///
 /// # Errors
 /// If `/proc` cannot be read, as on other systems than Linux.
-pub fn cpu_of_all() -> Result<Duration> {
+pub fn cpu_used() -> Result<Cpu> {
     let mut processes = HashMap::new();
     let entries =
         fs::read_dir("/proc").context("CPU time is read from /proc, which is not there")?;
@@ -31,13 +48,22 @@ pub fn cpu_of_all() -> Result<Duration> {
             processes.insert(pid, stat);
         }
     }
-    let own = std::process::id();
-    let ticks: u64 = processes
+    let this = std::process::id();
+    let all = processes
         .iter()
-        .filter(|(pid, _)| descends(&processes, **pid, own))
-        .map(|(_, stat)| stat.ticks)
+        .filter(|(pid, _)| descends(&processes, **pid, this))
+        .map(|(_, stat)| stat.own_ticks + stat.children_ticks)
         .sum();
-    Ok(TICK * u32::try_from(ticks).context("more CPU time than a year")?)
+    let own = processes.get(&this).map_or(0, |stat| stat.own_ticks);
+    Ok(Cpu {
+        all: time(all)?,
+        own: time(own)?,
+    })
+}
+
+fn time(ticks: u64) -> Result<Duration> {
+    let ticks = u32::try_from(ticks).context("more CPU time than a year")?;
+    Ok(TICK * ticks)
 }
 
 /// Whether `pid` is `ancestor` or below it.
@@ -59,8 +85,10 @@ fn descends(processes: &HashMap<u32, Stat>, pid: u32, ancestor: u32) -> bool {
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     parent: u32,
-    /// In user and kernel mode, own and of the children that it waited for.
-    ticks: u64,
+    /// In user and kernel mode.
+    own_ticks: u64,
+    /// Of the children that it waited for.
+    children_ticks: u64,
 }
 
 impl Stat {
@@ -77,7 +105,8 @@ impl Stat {
         };
         Some(Stat {
             parent: fields.get(1)?.parse().ok()?,
-            ticks: ticks(11..15)?,
+            own_ticks: ticks(11..13)?,
+            children_ticks: ticks(13..15)?,
         })
     }
 }
@@ -106,7 +135,8 @@ mod tests {
         let text = "42 (a) b) S 7 42 42 0 -1 4194560 1 2 3 4 10 20 30 40 20 0 1 0 99";
         let expected = Stat {
             parent: 7,
-            ticks: 100,
+            own_ticks: 30,
+            children_ticks: 70,
         };
         assert_eq!(Stat::parse(text), Some(expected));
         assert_eq!(Stat::parse("42 (sh) S 7"), None);
@@ -115,9 +145,9 @@ mod tests {
     #[test]
     fn this_process_has_memory_and_uses_time() {
         assert!(resident_bytes(std::process::id()).unwrap() > 100_000);
-        let before = cpu_of_all().unwrap();
+        let before = cpu_used().unwrap();
         let begin = std::time::Instant::now();
-        while cpu_of_all().unwrap() == before {
+        while cpu_used().unwrap().since(before).own.is_zero() {
             assert!(begin.elapsed() < Duration::from_secs(30));
         }
     }

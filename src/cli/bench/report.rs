@@ -146,6 +146,7 @@ impl Report {
             rows.push(self.row(shown, measurement, &mut notes));
         }
         align(&mut text, &rows);
+        text.push('\n');
         for (number, note) in notes.iter().enumerate() {
             let _ = write!(text, "\n[{}] {note}", number + 1);
         }

@@ -78,7 +78,7 @@ impl Server {
             }
         }
         if let Some(url) = place.database_url() {
-            command.args(["--database-url", &url]);
+            command.args(["--database-url", url]);
         }
         let mut child = command
             .env("RUST_LOG", "warn")

@@ -22,7 +22,7 @@ const SLEEP: Duration = Duration::from_secs(1);
 pub async fn measure(ask: &mut Ask<'_>) -> Result<()> {
     let of = format!("awake/{}", ask.database);
     let count = ask.sizes.awake;
-    let place = Place::new(&ask.directory, ask.database)?;
+    let place = ask.places.make(ask.database).await?;
     let server = Server::start(&place, STAY).await?;
     ask.progress(&format!("{count} employees awake"));
     let hire = |name: &str| graphs::w1(name, Durability::Default);
@@ -44,7 +44,8 @@ pub async fn measure(ask: &mut Ask<'_>) -> Result<()> {
             "{count} employees of W1 that have finished one run: each an employee, three skills and six micro-agents"
         )),
     );
-    reactivate(ask, &of, &place, &employees).await
+    reactivate(ask, &of, &place, &employees).await?;
+    ask.places.remove(place).await
 }
 
 /// The same run, asked of employees that sleep and again while they are awake.

@@ -5,8 +5,11 @@ pub mod parked;
 pub mod recovery;
 pub mod throughput;
 
-use super::{place::Database, report::Measurement};
-use std::{path::PathBuf, time::Duration};
+use super::{
+    place::{Database, Places},
+    report::{Aim, Measurement},
+};
+use std::time::Duration;
 
 /// How much of everything.
 #[derive(Clone, Debug)]
@@ -56,8 +59,7 @@ impl Sizes {
 /// One question on one database.
 pub struct Ask<'a> {
     pub database: Database,
-    /// Below which the databases are made.
-    pub directory: PathBuf,
+    pub places: &'a mut Places,
     pub sizes: &'a Sizes,
     /// Where answers go, so that those are kept that were found before something failed.
     pub answers: &'a mut Vec<Measurement>,
@@ -65,7 +67,7 @@ pub struct Ask<'a> {
 
 impl Ask<'_> {
     /// The aims are for PostgreSQL.
-    pub fn aim(&self, aim: super::report::Aim) -> Option<super::report::Aim> {
+    pub fn aim(&self, aim: Aim) -> Option<Aim> {
         (self.database == Database::Postgres).then_some(aim)
     }
 

@@ -4,7 +4,6 @@ use super::Ask;
 use crate::cli::bench::{
     bulk::{hire_all, post_all, trigger_all},
     graphs,
-    place::Place,
     report::{Aim, Measurement},
     server::Server,
 };
@@ -18,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// After this long without work employees sleep. Long enough that the first one is awake when the last one waits.
 const IDLE: Duration = Duration::from_secs(20);
 /// In the quick version.
-const IDLE_FEW: Duration = Duration::from_secs(2);
+const IDLE_FEW: Duration = Duration::from_secs(1);
 const FEW: usize = 1_000;
 /// Awake employees that sleep any time: memory that an allocator gives back is not back at once.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -44,7 +43,7 @@ struct Memory {
 pub async fn measure(ask: &mut Ask<'_>) -> Result<()> {
     let count = ask.sizes.parked;
     let idle_after = if count > FEW { IDLE } else { IDLE_FEW };
-    let place = Place::new(&ask.directory, ask.database)?;
+    let place = ask.places.make(ask.database).await?;
     let mut server = Server::start(&place, idle_after).await?;
     ask.progress(&format!("hire {count} employees"));
     let employees = hire_all(&server, count, graphs::asks_approval).await?;
@@ -80,7 +79,7 @@ pub async fn measure(ask: &mut Ask<'_>) -> Result<()> {
         done,
     };
     tell(ask, &memory, awake_count, resumed);
-    Ok(())
+    ask.places.remove(place).await
 }
 
 /// All approvals, once there are so many.

@@ -4,7 +4,6 @@ use super::Ask;
 use crate::cli::bench::{
     bulk::{hire_all, trigger_all},
     graphs::{self, STEPS},
-    place::Place,
     report::{Aim, Measurement},
     server::Server,
 };
@@ -28,7 +27,7 @@ const UNFINISHED: [&str; 3] = [
 pub async fn measure(ask: &mut Ask<'_>) -> Result<()> {
     let of = format!("recovery/{}", ask.database);
     let runs = ask.sizes.killed;
-    let place = Place::new(&ask.directory, ask.database)?;
+    let place = ask.places.make(ask.database).await?;
     let mut server = Server::start(&place, IDLE).await?;
     let employees = hire_all(&server, EMPLOYEES.min(runs), |name| {
         graphs::slow_steps(name, STEP.as_millis() as u64)
@@ -91,7 +90,7 @@ pub async fn measure(ask: &mut Ask<'_>) -> Result<()> {
         .aim(ask.aim(Aim::AtMost(2.0)))
         .note(note),
     ]);
-    Ok(())
+    ask.places.remove(place).await
 }
 
 /// How many runs this process of the server has finished.

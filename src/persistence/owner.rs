@@ -1,11 +1,11 @@
-//! How much of the disk a database takes: for measurements, not for requests.
+//! What only the owner of a database may do, for measurements; requests and the runtime never come here.
 
 use super::{
     db::Backend,
     error::{DbError, Result},
     postgres, sqlite,
 };
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 
 /// Bytes of all tables with their indexes, out-of-line values and dead rows, after a checkpoint.
 ///
@@ -47,4 +47,34 @@ async fn sqlite_bytes(url: &str) -> Result<i64> {
     .await?;
     connection.close().await?;
     Ok(bytes)
+}
+
+/// Makes an empty PostgreSQL database; `url` names another one of the same cluster.
+///
+/// # Errors
+/// `Setup` for a name that would need quotes; whatever PostgreSQL says against it.
+pub async fn database_create(url: &str, name: &str) -> Result<()> {
+    on_database(url, name, "CREATE DATABASE", "").await
+}
+
+/// Deletes a PostgreSQL database and ends the connections to it, those of its autovacuum too.
+///
+/// # Errors
+/// As [`database_create`].
+pub async fn database_drop(url: &str, name: &str) -> Result<()> {
+    on_database(url, name, "DROP DATABASE", "WITH (FORCE)").await
+}
+
+async fn on_database(url: &str, name: &str, verb: &str, options: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if name.is_empty() || !name.chars().all(plain) {
+        return Err(DbError::Setup(format!(
+            "`{name}` is no name for a database"
+        )));
+    }
+    let mut connection = PgConnection::connect_with(&postgres::options(url)?).await?;
+    let statement = AssertSqlSafe(format!("{verb} {name} {options}"));
+    connection.execute(sqlx::raw_sql(statement)).await?;
+    connection.close().await?;
+    Ok(())
 }
