@@ -38,6 +38,8 @@ pub struct Vitals {
     times: [AtomicU32; TIME_CLASSES],
     queue: Mutex<VecDeque<u64>>,
     load: [AtomicU32; 3],
+    /// Paths right below it, of an employee and of a skill: what goes with it.
+    children: Mutex<Vec<ActorPath>>,
     words: Mutex<Words>,
 }
 
@@ -108,6 +110,7 @@ impl Vitals {
             times: std::array::from_fn(|_| AtomicU32::new(0)),
             queue: Mutex::default(),
             load: Default::default(),
+            children: Mutex::default(),
             words: Mutex::default(),
         }
     }
@@ -303,31 +306,27 @@ impl VitalsRegistry {
         bound: usize,
     ) -> Arc<Vitals> {
         let path = path.into();
-        let vitals = self
-            .0
-            .entry(path.clone())
-            .or_insert_with(|| Arc::new(Vitals::new(path, kind, org, bound)))
-            .clone();
-        vitals.forget_queue();
+        if let Some(known) = self.get(&path) {
+            known.forget_queue();
+            return known;
+        }
+        let vitals = Arc::new(Vitals::new(path.clone(), kind, org, bound));
+        self.0.insert(path.clone(), vitals.clone());
+        let parent = path
+            .rsplit_once('/')
+            .and_then(|(parent, _)| self.get(parent));
+        if let Some(parent) = parent.filter(|parent| matches!(parent.kind, "employee" | "skill")) {
+            lock(&parent.children).push(path);
+        }
         vitals
     }
 
-    pub fn remove(&self, path: &str) {
-        self.0.remove(path);
-    }
-
-    /// Removes an actor and everything below it.
+    /// Removes an employee or a skill and everything below it, without a walk over all actors.
     pub fn remove_tree(&self, path: &str) {
-        self.0.retain(|known, _| {
-            !(known.starts_with(path)
-                && matches!(known.as_bytes().get(path.len()), None | Some(b'/')))
-        });
-    }
-
-    /// Removes exactly these paths: what a leaving parent knows to be its own, without a walk over all actors.
-    pub fn remove_all<'a>(&self, paths: impl IntoIterator<Item = &'a ActorPath>) {
-        for path in paths {
-            self.0.remove(path);
+        if let Some((_, vitals)) = self.0.remove(path) {
+            for child in std::mem::take(&mut *lock(&vitals.children)) {
+                self.remove_tree(&child);
+            }
         }
     }
 
@@ -396,12 +395,17 @@ mod tests {
     #[test]
     fn a_tree_is_removed_without_its_neighbours() {
         let registry = VitalsRegistry::default();
-        for path in ["e:1", "e:1/skill:a", "e:10", "e:2"] {
-            registry.register(path, "test", None, 1);
+        for (path, kind) in [
+            ("e:1", "employee"),
+            ("e:1/skill:a", "skill"),
+            ("e:1/skill:a/m:n", "micro_agent"),
+            ("e:10", "employee"),
+        ] {
+            registry.register(path, kind, None, 1);
         }
         registry.remove_tree("e:1");
-        assert!(registry.get("e:1").is_none() && registry.get("e:1/skill:a").is_none());
-        assert!(registry.get("e:10").is_some() && registry.get("e:2").is_some());
+        assert_eq!(registry.len(), 1);
+        assert!(registry.get("e:10").is_some());
     }
 
     #[test]
