@@ -2,6 +2,8 @@
 
 pub mod actors;
 pub mod api;
+pub mod cli;
+pub mod config;
 pub mod connect;
 pub mod domain;
 pub mod graph;

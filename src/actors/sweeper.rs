@@ -96,12 +96,30 @@ async fn look(core: &Core) -> Result<(), DbError> {
         core.host().wake(run.org_id, run.employee);
     }
     recover(core).await?;
+    settle_abandoned(core).await?;
     core.interest.refresh(core).await?;
     telemetry::actors(
         core.vitals.len(),
         core.host().awake(),
         core.vitals.pressure(),
     );
+    Ok(())
+}
+
+/// Effects whose run ended while they were on their way.
+async fn settle_abandoned(core: &Core) -> Result<(), DbError> {
+    let now = core.clock.now();
+    let before =
+        Timestamp::from_micros(now.micros() - core.settings.request_timeout.as_micros() as i64 * 2);
+    let mut tx = core
+        .db
+        .begin_system("effects of runs that are over")
+        .await?;
+    let settled = persistence::effects_abandoned(&mut tx, before, now).await?;
+    tx.commit().await?;
+    if settled > 0 {
+        tracing::warn!(settled, "effects of runs that are over were left unsettled");
+    }
     Ok(())
 }
 

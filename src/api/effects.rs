@@ -12,7 +12,7 @@ use crate::{
     domain::{ConnectionId, ContentHash, EffectId, ExecutionId, Timestamp},
     persistence::{
         Append, EffectChange, EffectFilter, EffectRow, EffectStatus, EffectUpdate, Page,
-        effect_get, effect_list,
+        effect_get, effect_list, run_get,
     },
 };
 use axum::{Json, extract::State};
@@ -133,6 +133,13 @@ pub struct ReconcileBody {
     comment: Option<String>,
 }
 
+async fn is_over(api: &ApiState, caller: Caller, run: ExecutionId) -> ApiResult<bool> {
+    let mut tx = api.db().begin_read(caller.org).await?;
+    Ok(run_get(&mut tx, run)
+        .await?
+        .is_none_or(|run| run.status.is_finished()))
+}
+
 /// Settles an ambiguous effect and wakes the run that waits for it.
 pub async fn reconcile(
     State(api): State<ApiState>,
@@ -162,8 +169,15 @@ pub async fn reconcile(
     note["outcome"] = json!(body.outcome);
     note["by"] = json!(caller.by());
     note["comment"] = json!(body.comment);
-    let mut update = EffectUpdate::new(row.id, EffectStatus::Reconciled);
-    update.settled = Some(api.engine().now());
+    // What did not happen and is still wanted is an intention again; it is sent anew and settled by that.
+    let sent_anew = body.outcome == Found::NotDone && !is_over(&api, caller, row.run_id).await?;
+    let status = if sent_anew {
+        EffectStatus::Intended
+    } else {
+        EffectStatus::Reconciled
+    };
+    let mut update = EffectUpdate::new(row.id, status);
+    update.settled = (!sent_anew).then(|| api.engine().now());
     update.response = body.response.map(|response| response.to_string());
     update.note = Some(note.to_string());
     let mut append = Append::new(caller.org);

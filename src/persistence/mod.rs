@@ -22,6 +22,7 @@ mod memory_write;
 mod migrate;
 mod nodes;
 mod orgs;
+mod owner;
 mod page;
 mod postgres;
 pub mod private_postgres;
@@ -55,6 +56,7 @@ pub use memory::{
 pub use migrate::migrate;
 pub use nodes::*;
 pub use orgs::*;
+pub use owner::{database_create, database_drop, stored_bytes};
 pub use page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageRequest};
 pub use recovery::*;
 pub use retention::*;

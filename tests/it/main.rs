@@ -1,4 +1,7 @@
 //! What can only be seen from outside: who imports whom, the real binary, HTTP, restarts and faults.
 
 mod api;
+mod cli;
+mod crash;
 mod imports;
+mod process;

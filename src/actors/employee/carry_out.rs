@@ -74,10 +74,10 @@ impl State {
                 Command::SetTimer { timer, due } => self.hint_timer(execution, timer, due),
                 // The last commit had everything but this: the process ended between the last fact and its end.
                 Command::Finish(outcome) => self.finish(execution, outcome),
-                // Idempotent; the row may not have been there yet if an older version wrote the facts.
-                Command::AskApproval(request) => self.ask_approval(execution, request),
-                Command::WaitForEvent { step, wait } => self.wait_for_event(execution, step, wait),
-                Command::CancelStep { .. }
+                // Their rows were written with the facts that they follow from.
+                Command::AskApproval(_)
+                | Command::WaitForEvent { .. }
+                | Command::CancelStep { .. }
                 | Command::ClearTimer { .. }
                 | Command::CloseApproval { .. }
                 | Command::StopWaiting { .. } => {}

@@ -1,6 +1,6 @@
 //! From a fact to its being durable: the one way into a run, and what follows when the journal has answered.
 
-use super::{EmployeeError, Reply, State};
+use super::{EmployeeError, Message, Reply, State};
 use crate::{
     actors::{journal::JournalError, offers},
     domain::ExecutionId,
@@ -81,7 +81,12 @@ impl State {
             // What is in memory is not what the journal says: start again from what it says.
             Err(error) => return Err(error.into()),
         }
-        self.memory.release(execution, facts);
+        let shared = self.memory.release(execution, facts);
+        if !shared.is_empty() {
+            self.core
+                .host()
+                .tell_awake_of(self.org, || Message::Remember(shared.clone(), None));
+        }
         let Some(run) = self.runs.get_mut(&execution) else {
             return Ok(());
         };

@@ -87,18 +87,25 @@ impl Memory {
         });
     }
 
-    /// The first `facts` facts of a run are durable: what they remember is what new runs see.
-    pub fn release(&mut self, execution: ExecutionId, facts: u32) {
+    /// The first `facts` facts of a run are durable: what they remember is what new runs see. Gives what others should know too.
+    pub fn release(&mut self, execution: ExecutionId, facts: u32) -> Vec<MemoryWrite> {
         if self.held.is_empty() {
-            return;
+            return Vec::new();
         }
         let (due, left): (VecDeque<Held>, VecDeque<Held>) = std::mem::take(&mut self.held)
             .into_iter()
             .partition(|held| held.execution == execution && held.facts <= facts);
         self.held = left;
+        let mut shared = Vec::new();
         for held in due {
             self.apply(&held.writes, Some(&held.skill));
+            shared.extend(
+                held.writes
+                    .into_iter()
+                    .filter(|write| write.layer == MemoryLayer::Org),
+            );
         }
+        shared
     }
 
     pub fn apply(&mut self, writes: &[MemoryWrite], skill: Option<&str>) {

@@ -1,0 +1,145 @@
+//! The load generator: a closed loop, so many connections, each with one request in flight.
+
+use super::http::{Answer, Connection};
+use anyhow::{Context, Result};
+use futures::future::try_join_all;
+use std::{
+    cell::Cell,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+/// What a load measured.
+#[derive(Debug)]
+pub struct Load {
+    /// One for each request, sorted, microseconds.
+    latencies_us: Vec<u32>,
+    /// From the first request to the last answer.
+    pub took: Duration,
+}
+
+impl Load {
+    pub fn count(&self) -> usize {
+        self.latencies_us.len()
+    }
+
+    pub fn per_second(&self) -> f64 {
+        self.count() as f64 / self.took.as_secs_f64()
+    }
+
+    /// Milliseconds below which the `share` (0 to 1) of all answers stayed.
+    pub fn quantile_ms(&self, share: f64) -> f64 {
+        let last = self.latencies_us.len().saturating_sub(1);
+        let place = (share * last as f64).round() as usize;
+        self.latencies_us
+            .get(place)
+            .map_or(f64::NAN, |us| f64::from(*us) / 1e3)
+    }
+}
+
+/// Sends requests over `in_flight` connections until `write` has no more. Everything runs in the calling task.
+///
+/// `write` appends the request with this number to the buffer and says whether there is one; `accept` checks its answer.
+///
+/// # Errors
+/// The first answer that `accept` refuses, a broken connection, or that all took longer than `deadline`.
+pub async fn run<W, A>(
+    address: SocketAddr,
+    in_flight: usize,
+    deadline: Duration,
+    write: W,
+    accept: A,
+) -> Result<Load>
+where
+    W: Fn(u64, &mut Vec<u8>) -> bool,
+    A: Fn(u64, Answer<'_>) -> Result<()>,
+{
+    let connections = try_join_all((0..in_flight).map(|_| Connection::open(address))).await?;
+    let next = Cell::new(0);
+    let begin = Instant::now();
+    let lanes = connections
+        .into_iter()
+        .map(|connection| lane(connection, &next, &write, &accept));
+    let latencies = tokio::time::timeout(deadline, try_join_all(lanes))
+        .await
+        .with_context(|| format!("the load was not done after {deadline:?}"))??;
+    let took = begin.elapsed();
+    let mut latencies_us = latencies.concat();
+    latencies_us.sort_unstable();
+    Ok(Load { latencies_us, took })
+}
+
+async fn lane<W, A>(
+    mut connection: Connection,
+    next: &Cell<u64>,
+    write: &W,
+    accept: &A,
+) -> Result<Vec<u32>>
+where
+    W: Fn(u64, &mut Vec<u8>) -> bool,
+    A: Fn(u64, Answer<'_>) -> Result<()>,
+{
+    let mut request = Vec::with_capacity(2 * 1024);
+    let mut latencies = Vec::new();
+    loop {
+        let number = next.get();
+        next.set(number + 1);
+        request.clear();
+        if !write(number, &mut request) {
+            return Ok(latencies);
+        }
+        let begin = Instant::now();
+        let answer = connection.exchange(&request).await?;
+        let micros = u32::try_from(begin.elapsed().as_micros()).unwrap_or(u32::MAX);
+        accept(number, answer)?;
+        latencies.push(micros);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::ensure;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    /// Answers every request with its last byte.
+    async fn echo(listener: TcpListener) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 64];
+                while let Ok(read @ 1..) = stream.read(&mut request).await {
+                    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n";
+                    let _ = stream.write_all(head).await;
+                    let _ = stream.write_all(&request[read - 1..read]).await;
+                }
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn every_request_is_sent_once_and_its_answer_checked() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(echo(listener));
+        let write = |number: u64, out: &mut Vec<u8>| {
+            out.extend_from_slice(b"GET / ");
+            out.push(number as u8);
+            number < 100
+        };
+        let sum = Cell::new(0);
+        let accept = |number: u64, answer: Answer<'_>| {
+            ensure!(answer.body == [number as u8]);
+            sum.set(sum.get() + number);
+            Ok(())
+        };
+        let minute = Duration::from_secs(60);
+        let load = run(address, 8, minute, write, accept).await.unwrap();
+        assert_eq!((load.count(), sum.get()), (100, 4_950));
+        assert!(load.quantile_ms(0.5) <= load.quantile_ms(1.0));
+        let refuse = |_: u64, answer: Answer<'_>| answer.expect(404);
+        assert!(run(address, 8, minute, write, refuse).await.is_err());
+    }
+}

@@ -1,0 +1,77 @@
+//! What is measured, one question a file. Each starts servers of its own on empty databases.
+
+pub mod awake;
+pub mod parked;
+pub mod recovery;
+pub mod throughput;
+
+use super::{
+    place::{Database, Places},
+    report::{Aim, Measurement},
+};
+use std::time::Duration;
+
+/// How much of everything.
+#[derive(Clone, Debug)]
+pub struct Sizes {
+    /// Of each throughput measurement.
+    pub repeat: usize,
+    pub time: Duration,
+    pub warm_up: Duration,
+    pub in_flight: Vec<usize>,
+    /// Employees with a run each that waits for approval.
+    pub parked: usize,
+    pub awake: usize,
+    pub reactivated: usize,
+    /// Runs at work when the server is killed.
+    pub killed: usize,
+}
+
+impl Sizes {
+    pub fn full(repeat: usize) -> Self {
+        Self {
+            repeat,
+            time: Duration::from_secs(5),
+            warm_up: Duration::from_secs(3),
+            in_flight: vec![1, 64, 256],
+            parked: 10_000,
+            awake: 1_000,
+            reactivated: 200,
+            killed: 1_000,
+        }
+    }
+
+    /// Everything once and small: it shows that the bench works, its numbers say little.
+    pub fn quick() -> Self {
+        Self {
+            repeat: 1,
+            time: Duration::from_millis(500),
+            warm_up: Duration::from_millis(100),
+            in_flight: vec![1, 16],
+            parked: 50,
+            awake: 20,
+            reactivated: 5,
+            killed: 50,
+        }
+    }
+}
+
+/// One question on one database.
+pub struct Ask<'a> {
+    pub database: Database,
+    pub places: &'a mut Places,
+    pub sizes: &'a Sizes,
+    /// Where answers go, so that those are kept that were found before something failed.
+    pub answers: &'a mut Vec<Measurement>,
+}
+
+impl Ask<'_> {
+    /// The aims are for PostgreSQL.
+    pub fn aim(&self, aim: Aim) -> Option<Aim> {
+        (self.database == Database::Postgres).then_some(aim)
+    }
+
+    pub fn progress(&self, what: &str) {
+        eprintln!("bench: {}: {what}", self.database);
+    }
+}

@@ -1,0 +1,202 @@
+//! `tenure bench`: what this machine reaches, measured from another process over HTTP, and held against what is wanted.
+//!
+//! This process is the load generator. It starts `tenure dev` of the same binary as a child, on an embedded database and on a PostgreSQL
+//! cluster of its own, asks it, kills it, and reads from `/proc` what all of them used. Everything that is printed was measured.
+
+mod bulk;
+mod graphs;
+mod http;
+mod load;
+mod machine;
+mod measure;
+mod place;
+mod processes;
+mod report;
+mod server;
+mod w1;
+
+use super::output::{Format, Output};
+use anyhow::{Context, Result, bail, ensure};
+use machine::Machine;
+use measure::{Ask, Sizes};
+use place::{Database, Places};
+use report::{Failure, Report};
+use std::{fmt, path::PathBuf};
+use tokio::sync::oneshot;
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  tenure bench
+  tenure bench --quick
+  tenure bench --only throughput --database postgres --repeat 5 --json")]
+pub struct BenchArgs {
+    /// Measure everything once and small: shows that it works, the numbers say little
+    #[arg(long)]
+    pub quick: bool,
+    /// Answer this question alone; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<Question>,
+    /// Measure on this database alone
+    #[arg(long)]
+    pub database: Option<Database>,
+    /// How often each throughput is measured; median and spread are printed
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub repeat: u8,
+    /// Where the databases are put while it runs, on the disk that is to be measured [default: the system's temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// Say how to see where the time goes, and measure nothing
+    #[arg(long)]
+    pub profile: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Question {
+    /// Runs a second, latency, CPU and disk of workload W1
+    Throughput,
+    /// Runs that wait for approval: memory, and time until all are resumed
+    Parked,
+    /// Employees awake: memory, and time to reactivate one
+    Awake,
+    /// Time to finish what was in flight at a kill -9
+    Recovery,
+}
+
+impl Question {
+    const ALL: [Question; 4] = [
+        Question::Throughput,
+        Question::Parked,
+        Question::Awake,
+        Question::Recovery,
+    ];
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Question::Throughput => "throughput",
+            Question::Parked => "parked",
+            Question::Awake => "awake",
+            Question::Recovery => "recovery",
+        })
+    }
+}
+
+/// Measures and prints to stdout; says on stderr what it is doing.
+///
+/// # Errors
+/// If something could not be measured. What could be measured is printed all the same. An aim that is not reached is no error.
+pub async fn run(args: BenchArgs, out: Output) -> Result<()> {
+    if args.profile {
+        return Ok(out.line(PROFILE)?);
+    }
+    let report = in_a_thread(args).await?;
+    match out.format {
+        Format::Json => out.json(&report.json())?,
+        _ => out.line(report.text())?,
+    }
+    match report.failures.len() {
+        0 => Ok(()),
+        failed => bail!("{failed} of the questions could not be answered"),
+    }
+}
+
+/// The load generator has a thread and a runtime of its own: tasks that move between threads would cost CPU that is counted.
+async fn in_a_thread(args: BenchArgs) -> Result<Report> {
+    let (done, report) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("load".into())
+        .spawn(move || {
+            let report = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .context("start the load generator")
+                .and_then(|runtime| runtime.block_on(answer(&args)));
+            let _ = done.send(report);
+        })?;
+    report.await.context("the load generator broke down")?
+}
+
+async fn answer(args: &BenchArgs) -> Result<Report> {
+    let directory = args.directory.clone().unwrap_or_else(std::env::temp_dir);
+    let directory = directory
+        .canonicalize()
+        .with_context(|| format!("find the directory {}", directory.display()))?;
+    let machine = Machine::look(&directory)?;
+    ensure!(
+        !machine.syncs_nothing(),
+        "{} is kept in memory, where nothing is durable: name a directory on a disk with --directory",
+        directory.display()
+    );
+    let sizes = if args.quick {
+        Sizes::quick()
+    } else {
+        Sizes::full(args.repeat.into())
+    };
+    let mut places = Places::below(directory);
+    let mut measurements = Vec::new();
+    let mut failures = Vec::new();
+    for (question, database) in questions(args) {
+        let mut ask = Ask {
+            database,
+            places: &mut places,
+            sizes: &sizes,
+            answers: &mut measurements,
+        };
+        let answered = match question {
+            Question::Throughput => measure::throughput::measure(&mut ask).await,
+            Question::Parked => measure::parked::measure(&mut ask).await,
+            Question::Awake => measure::awake::measure(&mut ask).await,
+            Question::Recovery => measure::recovery::measure(&mut ask).await,
+        };
+        if let Err(error) = answered {
+            let (of, error) = (format!("{question}/{database}"), format!("{error:#}"));
+            eprintln!("bench: {of}: {error}");
+            failures.push(Failure { of, error });
+        }
+    }
+    Ok(Report {
+        machine,
+        measurements,
+        failures,
+        not_judged: not_judged(args),
+    })
+}
+
+fn questions(args: &BenchArgs) -> impl Iterator<Item = (Question, Database)> {
+    let databases = match args.database {
+        Some(database) => vec![database],
+        None => vec![Database::Postgres, Database::Sqlite],
+    };
+    let asked = Question::ALL
+        .into_iter()
+        .filter(|question| args.only.is_empty() || args.only.contains(question));
+    asked.flat_map(move |question| databases.clone().into_iter().map(move |on| (question, on)))
+}
+
+fn not_judged(args: &BenchArgs) -> Option<&'static str> {
+    match (args.quick, machine::build()) {
+        (true, _) => Some("it was a quick one"),
+        (false, "release") => None,
+        (false, _) => Some("it is not a release build; `make bench` makes one"),
+    }
+}
+
+const PROFILE: &str = "\
+To see where the time of the server goes, let it work in one terminal:
+
+  cargo build --release
+  target/release/tenure bench --only throughput --database postgres --repeat 20
+
+and record it from another (Linux, `perf` from the package linux-perf; as root, or with kernel.perf_event_paranoid at 1 or less):
+
+  perf record -F 499 -g --call-graph dwarf,16384 -p \"$(pgrep -n -f 'tenure dev')\" -- sleep 5
+  perf report --no-children
+
+For PostgreSQL beside it, all processes of the machine:
+
+  perf record -F 499 -g -a -- sleep 5
+  perf report --sort comm,dso,symbol
+
+The release build keeps line tables, so functions and lines have their names.";

@@ -1,0 +1,196 @@
+//! The command `tenure`, one verb a file.
+//!
+//! Verbs for people talk HTTP to a service like any other client ([`client`]); `dev` and `serve` are a service ([`node`]); `migrate`,
+//! `org` and `key` work on the database, because without them there is no service to talk to. stdout is what was asked for, in one
+//! format ([`output`]); stderr is everything else. Exit codes are in [`exit`].
+
+mod approve;
+mod bench;
+mod bootstrap;
+mod cancel;
+mod client;
+mod database;
+mod dev;
+mod doctor;
+mod employees;
+pub mod exit;
+mod follow;
+mod hire;
+mod key;
+mod migrate;
+mod names;
+mod node;
+mod org;
+mod output;
+mod progress;
+mod remote;
+mod runs;
+mod sandbox;
+mod serve;
+mod shell;
+mod show;
+mod sse;
+mod tell;
+mod top;
+
+#[cfg(test)]
+mod tests;
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+use client::ClientError;
+use exit::{Exit, code_of, is_broken_pipe};
+use output::{Output, OutputArgs};
+use std::process::ExitCode;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "tenure",
+    version,
+    about = "The runtime that employs digital employees",
+    after_help = "\
+Start:    tenure dev
+Then:     tenure tell clerk \"chase the late invoices\"
+
+Verbs talk to the service at --url (TENURE_URL) with --key (TENURE_KEY), or else to the `tenure dev` of this directory.
+Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 not found, 4 refused (key, role, conflict), 5 service unreachable.",
+    subcommand_required = true,
+    arg_required_else_help = true,
+    infer_subcommands = false
+)]
+struct Cli {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Start everything in one process: engine, API, sandbox providers, and a demo org with an employee at work
+    Dev(dev::DevArgs),
+    /// Start the service
+    Serve(serve::ServeArgs),
+    /// Bring the database to what this version needs
+    Migrate(migrate::MigrateArgs),
+    /// Make and list orgs, in the database
+    Org(org::OrgArgs),
+    /// Make, list and revoke API keys, in the database
+    Key(key::KeyArgs),
+    /// Start the sandbox providers alone: Slack, QuickBooks and Gmail over HTTP
+    Sandbox(sandbox::SandboxArgs),
+    /// Hire an employee from a job description or from graphs
+    Hire(hire::HireArgs),
+    /// Tell an employee to work, and see what happens
+    Tell(tell::TellArgs),
+    /// List the employees
+    Employees(employees::EmployeesArgs),
+    /// List runs, the newest first
+    Runs(runs::RunsArgs),
+    /// Show an employee, a run, an approval, an effect, a schedule or an actor
+    Show(show::ShowArgs),
+    /// List what waits for approval, and decide
+    Approve(approve::ApproveArgs),
+    /// Stop a run
+    Cancel(cancel::CancelArgs),
+    /// Watch the live actors
+    Top(top::TopArgs),
+    /// Find out what is wrong with a service
+    Doctor(doctor::DoctorArgs),
+    /// Measure this build on this machine, and hold it against what is wanted
+    Bench(bench::BenchArgs),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors, and go to stdout; clap knows.
+            let _ = error.print();
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            };
+            return ExitCode::from(exit as u8);
+        }
+    };
+    let out = Output::new(cli.output);
+    // As many workers as cores: the default, said because the benchmarks stand on it.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(1, usize::from))
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli.command, out)),
+        Err(error) => Err(error.into()),
+    };
+    let exit = match ended {
+        Ok(()) => Exit::Ok,
+        Err(error) => report(&error),
+    };
+    ExitCode::from(exit as u8)
+}
+
+/// One parser for the process and the tests. Every verb is told its verbs' examples by its own file.
+fn parse(
+    arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
+) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+async fn run(command: Command, out: Output) -> anyhow::Result<()> {
+    match command {
+        Command::Dev(args) => dev::run(args, out).await,
+        Command::Serve(args) => serve::run(args, out).await,
+        Command::Migrate(args) => migrate::run(args, out).await,
+        Command::Org(args) => org::run(args, out).await,
+        Command::Key(args) => key::run(args, out).await,
+        Command::Sandbox(args) => sandbox::run(args, out).await,
+        Command::Hire(args) => hire::run(args, out).await,
+        Command::Tell(args) => tell::run(args, out).await,
+        Command::Employees(args) => employees::run(args, out).await,
+        Command::Runs(args) => runs::run(args, out).await,
+        Command::Show(args) => show::run(args, out).await,
+        Command::Approve(args) => approve::run(args, out).await,
+        Command::Cancel(args) => cancel::run(args, out).await,
+        Command::Top(args) => top::run(args, out).await,
+        Command::Doctor(args) => doctor::run(args, out).await,
+        Command::Bench(args) => bench::run(args, out).await,
+    }
+}
+
+/// Says on stderr what went wrong and gives the exit code.
+fn report(error: &anyhow::Error) -> Exit {
+    if error.chain().any(is_broken_pipe) {
+        return Exit::Ok;
+    }
+    eprintln!("error: {}", in_one_line(error));
+    let client: Option<&ClientError> = error.chain().find_map(|cause| cause.downcast_ref());
+    if let Some(ClientError::Problem(problem)) = client {
+        for line in problem.particulars() {
+            eprintln!("  {line}");
+        }
+    }
+    if let Some(hint) = client.and_then(remote::hint) {
+        eprintln!("hint: {hint}");
+    }
+    code_of(error)
+}
+
+/// The error and its causes; a cause that its effect has quoted already is left out.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if line.is_empty() {
+            line = text;
+        } else if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+    }
+    line
+}

@@ -1,0 +1,151 @@
+//! One node: database, engine and API in this process. What `dev` and `serve` have in common.
+
+use crate::{
+    actors::{Clock, Engine, EngineConfig, Faults, Settings},
+    api::{self, ApiParts, ApiState},
+    connect::{Catalog, Sealer},
+    hire::TemplatePlanner,
+    persistence::Db,
+    telemetry,
+};
+use anyhow::Context;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use std::{net::SocketAddr, sync::Arc};
+use tokio::{net::TcpListener, signal, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// What a node is started with.
+pub struct NodeParts {
+    pub db: Db,
+    pub node_id: Uuid,
+    pub clock: Clock,
+    pub sealer: Arc<Sealer>,
+    pub settings: Settings,
+    pub listener: TcpListener,
+    /// Shown to the org's people; only `dev` has one.
+    pub sandbox_url: Option<String>,
+}
+
+/// A node at work.
+pub struct Node {
+    pub address: SocketAddr,
+    db: Db,
+    engine: Engine,
+    stop: CancellationToken,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+impl Node {
+    /// Takes up every unfinished run and then requests.
+    ///
+    /// # Errors
+    /// A part does not start; none is left running then.
+    pub async fn start(parts: NodeParts) -> anyhow::Result<Self> {
+        let address = parts.listener.local_addr()?;
+        // Before the engine, so that what recovery counts is counted.
+        let metrics = PrometheusBuilder::new()
+            .install_recorder()
+            .context("the metrics recorder")?;
+        telemetry::started(parts.clock.now());
+        let catalog = Arc::new(Catalog::embedded().context("the integration catalog")?);
+        let planner = Arc::new(TemplatePlanner::new().context("the skill templates")?);
+        let engine = Engine::start(EngineConfig {
+            db: parts.db.clone(),
+            node_id: parts.node_id,
+            address: address.to_string(),
+            catalog,
+            sealer: parts.sealer,
+            clock: parts.clock,
+            settings: parts.settings,
+            faults: Faults::default(),
+        })
+        .await
+        .context("the engine")?;
+        let state = ApiState::new(ApiParts {
+            engine: engine.clone(),
+            planner,
+            metrics: Some(metrics),
+            sandbox_url: parts.sandbox_url,
+        });
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        let serving = tokio::spawn(api::serve(parts.listener, state, stopped));
+        Ok(Self {
+            address,
+            db: parts.db,
+            engine,
+            stop,
+            serving,
+        })
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", reachable(self.address))
+    }
+
+    /// Serves until the process is told to end, then lets requests under way finish and stops the actors.
+    ///
+    /// # Errors
+    /// The server breaks down.
+    pub async fn run_until_told(self) -> anyhow::Result<()> {
+        let Self {
+            db,
+            engine,
+            stop,
+            mut serving,
+            ..
+        } = self;
+        let served = tokio::select! {
+            served = &mut serving => served,
+            () = told_to_stop() => {
+                tracing::info!("stopping");
+                stop.cancel();
+                // A second time: whoever asks wants it at once. Nothing that was acknowledged is lost by that.
+                tokio::spawn(async { told_to_stop().await; std::process::exit(130) });
+                (&mut serving).await
+            }
+        };
+        engine.stop().await;
+        db.close().await;
+        served
+            .context("the server broke down")?
+            .context("the server")
+    }
+}
+
+/// Ctrl-C or SIGTERM.
+pub async fn told_to_stop() {
+    let interrupted = async { signal::ctrl_c().await.is_ok() };
+    #[cfg(unix)]
+    let terminated = async {
+        match signal::unix::signal(signal::unix::SignalKind::terminate()) {
+            Ok(mut signals) => signals.recv().await.is_some(),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminated = std::future::pending::<bool>();
+    tokio::select! { _ = interrupted => {} _ = terminated => {} }
+}
+
+/// Takes the address, or says who to blame and what to do.
+///
+/// # Errors
+/// The address is taken or is none of this machine's.
+pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address} (another process may; --listen takes another address)")
+    })
+}
+
+/// An address that a client on this machine can connect to: nobody can connect to "all interfaces".
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}

@@ -1,0 +1,34 @@
+//! A word on stderr about what takes longer than a second.
+
+use std::{future::Future, io::IsTerminal, time::Duration};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+const QUIET_FOR: Duration = Duration::from_secs(1);
+const REPEAT: Duration = Duration::from_secs(5);
+
+/// Runs `work`; after a second it says on stderr what is going on, and from then on how long it has.
+pub async fn slow<T>(what: &str, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    let began = Instant::now();
+    let mut ticks = interval_at(began + QUIET_FOR, REPEAT);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = ticks.tick() => say(what, began.elapsed()),
+        }
+    }
+}
+
+fn say(what: &str, elapsed: Duration) {
+    let dots = if std::io::stderr().is_terminal() {
+        "…"
+    } else {
+        "..."
+    };
+    if elapsed < REPEAT {
+        eprintln!("{what} {dots}");
+    } else {
+        eprintln!("{what} {dots} {} s", elapsed.as_secs());
+    }
+}

@@ -1,0 +1,56 @@
+//! `tenure sandbox`: the providers of `tenure dev` alone, for tests of one's own.
+
+use super::{node::told_to_stop, output::Output};
+use crate::{actors::Clock, sandbox::Sandbox, telemetry};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use std::{net::SocketAddr, path::PathBuf};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  tenure sandbox --listen 127.0.0.1:7118
+  curl 'http://127.0.0.1:7118/record?integration=gmail'
+  curl http://127.0.0.1:7118/faults -d '{\"integration\":\"slack\",\"kind\":\"status_429\",\"count\":2}'
+
+With --json it prints one line when it is ready: {\"sandbox_url\":…,\"accounts\":[…]}.")]
+pub struct SandboxArgs {
+    /// Where to listen; port 0 takes any free port
+    #[arg(long, default_value = "127.0.0.1:7118", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Where the record of requests is kept
+    #[arg(long, default_value = ".tenure-sandbox", value_name = "DIR")]
+    data: PathBuf,
+}
+
+/// # Errors
+/// The address is taken or the record cannot be read.
+pub async fn run(args: SandboxArgs, out: Output) -> anyhow::Result<()> {
+    telemetry::init_logging("warn", false);
+    let today = Clock::system().now().to_chrono().date_naive();
+    let sandbox = Sandbox::start(args.listen, args.data, today).await?;
+    let accounts: Vec<Value> = sandbox
+        .accounts()
+        .iter()
+        .map(|at| {
+            json!({"integration": at.integration, "base_url": at.account.base_url, "token": at.token.expose_secret(), "data": at.account.data})
+        })
+        .collect();
+    if out.is_for_people() {
+        out.line(format!("The sandbox is on {}", sandbox.url()))?;
+        for account in &accounts {
+            let text = |name: &str| account[name].as_str().unwrap_or_default().to_owned();
+            out.line(format!(
+                "  {:<12}{}  token {}",
+                text("integration"),
+                text("base_url"),
+                text("token")
+            ))?;
+        }
+    } else {
+        out.json(&json!({"sandbox_url": sandbox.url(), "accounts": accounts}))?;
+    }
+    told_to_stop().await;
+    sandbox.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! `tenure serve`: the service in production.
+
+use super::{
+    database::{DatabaseArgs, db_config},
+    exit::Failure,
+    node::{self, Node, NodeParts},
+    output::Output,
+    progress::slow,
+};
+use crate::{
+    actors::{Clock, Settings},
+    config::{self, Config, LogFormat},
+    connect::{Sealer, seal},
+    persistence::Db,
+    telemetry,
+};
+use anyhow::Context;
+use secrecy::ExposeSecret;
+use serde_json::json;
+use std::{net::SocketAddr, sync::Arc};
+use uuid::Uuid;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  tenure migrate --config tenure.toml && tenure serve --config tenure.toml
+  TENURE_DATABASE_URL=postgres://localhost/tenure TENURE_MASTER_KEY_FILE=/etc/tenure/master.key tenure serve
+
+The file is TOML with these keys; each is also a variable: TENURE_ and its name in capitals, which goes before the file.
+  database_url          sqlite:PATH or postgres://…
+  database_connections  for requests (16)
+  engine_connections    for the runtime itself, PostgreSQL (8)
+  listen                address (127.0.0.1:7117)
+  master_key            32 bytes as base64 or 64 hexadecimal digits; or
+  master_key_file       a file with it that only its owner may read
+  node_name             names this node in the database (tenure)
+  idle_after            an employee without work sleeps after this long (30s)
+  action_deadline       for an action with all its retries (5m)
+  request_timeout       for one request to a provider (30s)
+  log                   what is logged, as in RUST_LOG (info)
+  log_format            text or json (text)")]
+pub struct ServeArgs {
+    #[command(flatten)]
+    settings: DatabaseArgs,
+    /// Where to listen; goes before file and environment
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+/// # Errors
+/// The configuration is wrong, or a part does not start.
+pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
+    let mut config = args.settings.load()?;
+    config.http.listen = args.listen.unwrap_or(config.http.listen);
+    telemetry::init_logging(&config.log.filter, config.log.format == LogFormat::Json);
+    let database = db_config(&config)?;
+    let sealer = Arc::new(sealer(&config.secrets)?);
+    let listener = node::listen(config.http.listen).await?;
+    let db = slow("opening the database", Db::connect(&database))
+        .await
+        .context("the database could not be opened")?;
+    let parts = NodeParts {
+        db,
+        node_id: node_id(&config.engine.node_name),
+        clock: Clock::system(),
+        sealer,
+        settings: settings(&config),
+        listener,
+        sandbox_url: None,
+    };
+    let node = slow("taking up unfinished runs", Node::start(parts)).await?;
+    if out.is_for_people() {
+        out.line(format!("Tenure is at work on {}", node.url()))?;
+    } else {
+        out.json(&json!({"url": node.url()}))?;
+    }
+    node.run_until_told().await
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        idle_after: config.engine.idle_after,
+        action_deadline: config.engine.action_deadline,
+        request_timeout: config.engine.request_timeout,
+        ..Settings::default()
+    }
+}
+
+/// The same name is the same node, on whatever machine it starts.
+fn node_id(name: &str) -> Uuid {
+    Uuid::new_v5(
+        &Uuid::NAMESPACE_OID,
+        format!("tenure node {name}").as_bytes(),
+    )
+}
+
+/// A key that is not there stops the start: a new one could not open what was sealed before.
+fn sealer(secrets: &config::Secrets) -> anyhow::Result<Sealer> {
+    let master = match (&secrets.master_key, &secrets.master_key_file) {
+        (Some(text), _) => seal::parse_master_key(text.expose_secret())?,
+        (None, Some(path)) => seal::read_master_key(path)?,
+        (None, None) => {
+            return Err(Failure::usage(
+                "no master key: set master_key_file (TENURE_MASTER_KEY_FILE) or master_key; \
+                 `head -c 32 /dev/urandom | base64` makes one",
+            ));
+        }
+    };
+    Ok(Sealer::new(&master))
+}

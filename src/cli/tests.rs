@@ -1,0 +1,138 @@
+//! The command line as it is read, and what errors become.
+
+use super::*;
+use crate::cli::client::Problem;
+use clap::error::ErrorKind;
+
+fn read(line: &str) -> Result<Cli, ErrorKind> {
+    // Words as a shell would split them, with single quotes.
+    let mut words = vec!["tenure".to_owned()];
+    for (place, part) in line.split('\'').enumerate() {
+        match place % 2 {
+            0 => words.extend(part.split_whitespace().map(str::to_owned)),
+            _ => words.push(part.to_owned()),
+        }
+    }
+    parse(words).map_err(|error| error.kind())
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn lines_that_are_right() {
+    for line in [
+        "dev",
+        "dev --listen 127.0.0.1:0 --data /tmp/x --json --idle-after 2 --no-demo",
+        "--json dev",
+        "dev --database-url postgres://localhost/x",
+        "serve --config tenure.toml --listen 0.0.0.0:80",
+        "migrate --database-url sqlite:x.db",
+        "org create acme --database-url sqlite:x.db",
+        "org list",
+        "key create --org acme --role manager --name Maya",
+        "key list --org acme -q",
+        "sandbox --listen 127.0.0.1:0 --json",
+        "hire clerk.md --name clerk --dry-run",
+        "tell clerk 'chase the late invoices'",
+        "tell clerk --payload '{\"a\":1}' --wait --conversation c --idempotency-key k",
+        "tell clerk hello --url http://127.0.0.1:1 --key tnk_x",
+        "employees -q",
+        "runs --employee clerk --status waiting --limit 5",
+        "show clerk",
+        "approve",
+        "approve clerk --deny --comment 'not yet'",
+        "cancel 0198f0c4-7b1e-7abc-8def-0123456789ab --reason x",
+        "top --once",
+        "top --every 500ms",
+        "doctor --json",
+    ] {
+        assert!(read(line).is_ok(), "{line}: {:?}", read(line).err());
+    }
+}
+
+#[test]
+fn lines_that_are_wrong() {
+    use ErrorKind::*;
+    for (line, kind) in [
+        ("", DisplayHelpOnMissingArgumentOrSubcommand),
+        ("tel clerk x", InvalidSubcommand),
+        ("dev --listen nowhere", ValueValidation),
+        ("dev --idle-after 0", ValueValidation),
+        ("dev --port 1", UnknownArgument),
+        ("tell clerk", MissingRequiredArgument),
+        ("tell clerk x --payload 1", ArgumentConflict),
+        ("tell clerk --payload {", ValueValidation),
+        ("runs --status done", InvalidValue),
+        ("runs --limit 0", ValueValidation),
+        ("runs --json -q", ArgumentConflict),
+        ("approve --deny", MissingRequiredArgument),
+        ("cancel clerk", ValueValidation),
+        ("key create --org a --role boss", ValueValidation),
+        ("key revoke clerk --org a", ValueValidation),
+    ] {
+        assert_eq!(read(line).err(), Some(kind), "{line}");
+    }
+}
+
+#[test]
+fn every_verb_has_help_with_an_example() {
+    for verb in Cli::command().get_subcommands_mut() {
+        let name = verb.get_name().to_owned();
+        if name == "help" {
+            continue;
+        }
+        let help = verb.render_long_help().to_string();
+        assert!(
+            help.contains(&format!("Example:\n  tenure {name}"))
+                || help.contains(&format!("\n  tenure {name}")),
+            "{name}: {help}"
+        );
+    }
+}
+
+#[test]
+fn errors_have_their_exit_codes() {
+    let problem = |status: u16| {
+        let json = format!(r#"{{"status":{status},"code":"c","title":"t"}}"#);
+        let problem: Problem = serde_json::from_str(&json).unwrap();
+        anyhow::Error::from(ClientError::Problem(problem.into()))
+    };
+    let unreachable = ClientError::Unreachable {
+        base: "http://x".into(),
+        reason: "refused".into(),
+    };
+    for (error, exit) in [
+        (problem(400), Exit::Failed),
+        (problem(401), Exit::Refused),
+        (problem(403), Exit::Refused),
+        (problem(404), Exit::NotFound),
+        (problem(409), Exit::Refused),
+        (problem(429), Exit::Failed),
+        (problem(500), Exit::Failed),
+        (problem(503), Exit::Unreachable),
+        (unreachable.into(), Exit::Unreachable),
+        (exit::Failure::usage("x"), Exit::Usage),
+        (
+            exit::Failure::not_found("x").context("around it"),
+            Exit::NotFound,
+        ),
+        (anyhow::anyhow!("anything"), Exit::Failed),
+    ] {
+        assert_eq!(code_of(&error), exit, "{error:?}");
+    }
+}
+
+#[test]
+fn causes_are_told_once() {
+    let inner = anyhow::anyhow!("permission denied");
+    let error = inner
+        .context("cannot write x: permission denied")
+        .context("dev");
+    assert_eq!(
+        in_one_line(&error),
+        "dev: cannot write x: permission denied"
+    );
+}

@@ -1,0 +1,284 @@
+//! What `tenure serve` is told: a TOML file, then the environment (`TENURE_` and the key in capitals), which wins.
+//!
+//! Keys are flat, so that the file and the environment say the same words; the program sees one struct a concern. A key that is not
+//! known is an error that names it: a setting with a typing error must not be a setting that is silently not there.
+
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+};
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Variables with our prefix that are not settings of a service: they tell the verbs where the service is.
+const CLIENT_VARIABLES: [&str; 4] = ["url", "key", "data", "config"];
+
+/// Everything that an operator may set, by concern.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub database: Database,
+    pub http: Http,
+    pub secrets: Secrets,
+    pub engine: Engine,
+    pub log: Log,
+}
+
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// `sqlite:PATH` or `postgres://…`; may hold a password.
+    pub url: Option<SecretString>,
+    /// Connections for requests (PostgreSQL) or for reading (SQLite).
+    pub connections: u32,
+    /// Connections for the runtime itself, PostgreSQL only.
+    pub engine_connections: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct Http {
+    pub listen: SocketAddr,
+}
+
+/// Where the master key comes from that seals the secrets of the orgs: one of the two for `serve`, never both.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    pub master_key: Option<SecretString>,
+    pub master_key_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// Names this node in the database. A second process under the same name takes the node over and the first one stops.
+    pub node_name: String,
+    /// An employee that had nothing to do for this long leaves the memory.
+    pub idle_after: Duration,
+    /// For the whole of one action with its waits and retries, where its node sets no `timeout_ms`.
+    pub action_deadline: Duration,
+    /// For one request to a provider.
+    pub request_timeout: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// As in `RUST_LOG`, which wins.
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("configuration file {0} does not exist")]
+    NoFile(PathBuf),
+    #[error("configuration: {0}")]
+    Invalid(#[source] Box<figment::Error>),
+    #[error("configuration: set master_key or master_key_file, not both")]
+    TwoMasterKeys,
+}
+
+/// The keys as they are written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    database_url: Option<SecretString>,
+    database_connections: u32,
+    engine_connections: u32,
+    listen: SocketAddr,
+    master_key: Option<SecretString>,
+    master_key_file: Option<PathBuf>,
+    node_name: String,
+    #[serde(deserialize_with = "duration")]
+    idle_after: Duration,
+    #[serde(deserialize_with = "duration")]
+    action_deadline: Duration,
+    #[serde(deserialize_with = "duration")]
+    request_timeout: Duration,
+    log: String,
+    log_format: LogFormat,
+}
+
+/// What holds where nothing is said; keys without a default are not in it.
+#[derive(Serialize)]
+struct Defaults {
+    database_connections: u32,
+    engine_connections: u32,
+    listen: &'static str,
+    node_name: &'static str,
+    idle_after: &'static str,
+    action_deadline: &'static str,
+    request_timeout: &'static str,
+    log: &'static str,
+    log_format: LogFormat,
+}
+
+const DEFAULTS: Defaults = Defaults {
+    database_connections: 16,
+    engine_connections: 8,
+    listen: "127.0.0.1:7117",
+    node_name: "tenure",
+    idle_after: "30s",
+    action_deadline: "5m",
+    request_timeout: "30s",
+    log: "info",
+    log_format: LogFormat::Text,
+};
+
+impl Config {
+    /// Reads the file, if one is given, and the environment.
+    ///
+    /// # Errors
+    /// Which key is unknown or wrong, or that the file is not there.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(DEFAULTS));
+        if let Some(path) = file {
+            if !path.is_file() {
+                return Err(ConfigError::NoFile(path.into()));
+            }
+            figment = figment.merge(Toml::file_exact(path));
+        }
+        let keys: Keys = figment
+            .merge(Env::prefixed("TENURE_").ignore(&CLIENT_VARIABLES))
+            .extract()
+            .map_err(|error| ConfigError::Invalid(Box::new(error)))?;
+        Self::from_keys(keys)
+    }
+
+    fn from_keys(keys: Keys) -> Result<Self, ConfigError> {
+        if keys.master_key.is_some() && keys.master_key_file.is_some() {
+            return Err(ConfigError::TwoMasterKeys);
+        }
+        Ok(Self {
+            database: Database {
+                url: keys.database_url,
+                connections: keys.database_connections,
+                engine_connections: keys.engine_connections,
+            },
+            http: Http {
+                listen: keys.listen,
+            },
+            secrets: Secrets {
+                master_key: keys.master_key,
+                master_key_file: keys.master_key_file,
+            },
+            engine: Engine {
+                node_name: keys.node_name,
+                idle_after: keys.idle_after,
+                action_deadline: keys.action_deadline,
+                request_timeout: keys.request_timeout,
+            },
+            log: Log {
+                filter: keys.log,
+                format: keys.log_format,
+            },
+        })
+    }
+}
+
+/// Reads `250ms`, `30s`, `5m`, `2h`, `1d`; a bare number is seconds. Zero is refused: nothing here means anything without time.
+///
+/// # Errors
+/// What was expected.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let expected = || format!("`{text}` is not a duration such as 250ms, 30s, 5m, 2h or 1d");
+    let text_only = text.trim();
+    let digits = text_only
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text_only.len());
+    let number: u64 = text_only[..digits].parse().map_err(|_| expected())?;
+    let millis_each: u64 = match text_only[digits..].trim() {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(expected()),
+    };
+    match number.checked_mul(millis_each) {
+        Some(millis) if millis > 0 => Ok(Duration::from_millis(millis)),
+        _ => Err(expected()),
+    }
+}
+
+/// A duration as text or as a number of seconds: the environment's `30` comes as a number.
+fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Seconds(u64),
+        Text(String),
+    }
+    let text = match Written::deserialize(d)? {
+        Written::Seconds(seconds) => seconds.to_string(),
+        Written::Text(text) => text,
+    };
+    parse_duration(&text).map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(toml: &str) -> Result<Config, String> {
+        let keys = Figment::from(Serialized::defaults(DEFAULTS))
+            .merge(Toml::string(toml))
+            .extract()
+            .map_err(|error| ConfigError::Invalid(Box::new(error)));
+        keys.and_then(Config::from_keys)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_and_what_is_set() {
+        let config = load("listen = '0.0.0.0:80'\nidle_after = '2m'\nrequest_timeout = 5").unwrap();
+        assert_eq!(config.http.listen.port(), 80);
+        assert_eq!(config.engine.idle_after, Duration::from_secs(120));
+        assert_eq!(config.engine.request_timeout, Duration::from_secs(5));
+        assert_eq!(config.log.filter, "info");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (toml, named) in [
+            ("databse_url = 'x'", "databse_url"),
+            ("listen = 'localhost'", "listen"),
+            ("idle_after = 'soon'", "idle_after"),
+            ("idle_after = 0", "idle_after"),
+            ("log_format = 'xml'", "log_format"),
+            ("master_key = 'a'\nmaster_key_file = 'b'", "not both"),
+        ] {
+            let error = load(toml).unwrap_err();
+            assert!(error.contains(named), "{toml}: {error}");
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        let config = load("database_url = 'postgres://u:hunter2@h/d'\nmaster_key = 'hunter2'");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn durations() {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("30", 30_000),
+            ("5m", 300_000),
+            ("1d", 86_400_000),
+        ] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)));
+        }
+        for text in ["", "m", "-1s", "1 week", "0s", "99999999999999999999d"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}
