@@ -157,10 +157,8 @@ pub async fn decide(
         by: caller.by(),
         comment: body.comment,
     };
-    let decided = api
-        .engine()
-        .decide(caller.org, row.employee_id, request)
-        .await;
+    let deciding = api.engine().decide(caller.org, row.employee_id, request);
+    let decided = api.bounded(deciding).await?;
     let after = read(&api, caller, &approval).await?;
     match decided {
         Ok(()) => Ok(Json(after.into())),

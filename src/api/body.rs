@@ -6,16 +6,19 @@ use super::{
 };
 use crate::graph::yaml_to_value;
 use axum::{
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{FromRequest, Request},
     http::{HeaderMap, header},
 };
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::BytesMut;
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
 /// The largest body of a request, in bytes.
 pub const BODY_MAX: usize = 1024 * 1024;
+/// How much of a body that is too large is read before the connection is given up.
+const DRAIN_MAX: usize = 16 * 1024 * 1024;
 /// A body that dribbles in holds a connection, so it may take this long at most.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
@@ -106,19 +109,56 @@ fn unsupported(kind: &str, wanted: &str) -> ApiError {
 }
 
 async fn read(request: Request) -> ApiResult<Bytes> {
-    let body = Limited::new(request.into_body(), BODY_MAX).collect();
-    match tokio::time::timeout(BODY_TIME, body).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::new(
+    match tokio::time::timeout(BODY_TIME, gather(request.into_body())).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(Cut::TooLarge)) => Err(ApiError::new(
             Problem::PayloadTooLarge,
             format!("the body has more than {BODY_MAX} bytes"),
         )
         .with("limit_bytes", BODY_MAX)),
-        Ok(Err(_)) => Err(ApiError::new(Problem::BodyTimeout, "the body was cut off")),
+        Ok(Err(Cut::Broken)) => Err(ApiError::new(Problem::BodyTimeout, "the body was cut off")),
         Err(_) => Err(ApiError::new(
             Problem::BodyTimeout,
             format!("the body did not come within {}s", BODY_TIME.as_secs()),
         )),
+    }
+}
+
+/// Why there is no body.
+enum Cut {
+    TooLarge,
+    Broken,
+}
+
+/// All of a body. One that is too large is read on and thrown away: a server that answers and closes while its client still sends resets
+/// the connection, and the client never sees why.
+async fn gather(mut body: Body) -> Result<Bytes, Cut> {
+    let mut seen = 0;
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Cut::Broken)?.into_data() else {
+            continue;
+        };
+        seen += data.len();
+        if seen > DRAIN_MAX {
+            break;
+        } else if seen > BODY_MAX {
+            all = BytesMut::new();
+        } else if seen == data.len() {
+            // Most bodies come in one piece, which needs no copy.
+            first = data;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&first);
+            }
+            all.extend_from_slice(&data);
+        }
+    }
+    match (seen > BODY_MAX, all.is_empty()) {
+        (true, _) => Err(Cut::TooLarge),
+        (false, true) => Ok(first),
+        (false, false) => Ok(all.freeze()),
     }
 }
 

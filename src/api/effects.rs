@@ -182,9 +182,10 @@ pub async fn reconcile(
     update.note = Some(note.to_string());
     let mut append = Append::new(caller.org);
     append.effects.push(EffectChange::Update(Box::new(update)));
-    api.core().journal.write(Some(row.run_id), append).await?;
-    api.engine()
-        .end_named_wait(caller.org, "effect", &row.id.to_string())
-        .await?;
+    api.bounded(api.core().journal.write(Some(row.run_id), append))
+        .await??;
+    let id = row.id.to_string();
+    api.bounded(api.engine().end_named_wait(caller.org, "effect", &id))
+        .await??;
     Ok(Json(read(&api, caller, &effect).await?.into()))
 }

@@ -37,6 +37,7 @@ const IDLE_LOOK: Duration = Duration::from_secs(1);
 /// The same, shortly after a commit.
 const BUSY_LOOK: Duration = Duration::from_millis(50);
 const BUSY_LOOKS: u32 = 20;
+const GATHER: Duration = Duration::from_millis(15);
 
 const TYPES: [&str; 4] = ["runIntent", "agentEvent", "executionResult", "GraphDefined"];
 
@@ -269,9 +270,9 @@ impl Follower {
             () = self.api.closing().cancelled() => false,
             () = tokio::time::sleep(pause) => true,
             changed = self.commits.changed() => {
-                if changed.is_ok() {
-                    self.looks = self.looks.min(3);
-                }
+                self.looks = self.looks.min(3);
+                // A busy node commits hundreds of times a second, mostly for others: one look for several commits.
+                tokio::time::sleep(GATHER).await;
                 changed.is_ok()
             }
         }

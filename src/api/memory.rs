@@ -12,6 +12,7 @@ use super::{
 use crate::{
     actors::employee::Message,
     domain::{EmployeeId, ExecutionId, MemoryLayer, MemoryWrite, Timestamp},
+    graph::spec::is_id,
     persistence::{
         MemoryChange, MemoryOwner, MemoryRow, Page, Tx, memory_history, memory_list, memory_put,
     },
@@ -150,6 +151,12 @@ async fn place(
         (MemoryLayer::Employee, Some(_)) => return Err(superfluous("skill")),
         (_, skill) => skill,
     };
+    if owner.is_some_and(|skill| !is_id(skill)) {
+        return Err(ApiError::parameter(
+            "skill",
+            "`skill` must be the id of a skill node",
+        ));
+    }
     let id = match text::employee(tx, who).await {
         Ok(row) => row.id,
         Err(error) if error.problem() == super::error::Problem::NotFound => return Ok(None),

@@ -41,6 +41,7 @@ use crate::{
 };
 use auth::KeyCache;
 use axum::{Router, serve::ListenerExt};
+use error::{ApiError, ApiResult, Problem};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{io, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -49,6 +50,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 /// Event streams that may be open at once; each holds a connection and reads the journal.
 const STREAMS_MAX: usize = 1_000;
+/// How long a request waits for the actors.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// How long a shutdown waits for requests that are under way.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
@@ -81,6 +84,18 @@ impl ApiState {
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             closing: CancellationToken::new(),
         }))
+    }
+
+    /// Waits for an actor, which waits for the journal, which waits out a database that is away: a client must not wait that long.
+    ///
+    /// # Errors
+    /// `unavailable` after thirty seconds. It is not known then whether it was done.
+    async fn bounded<T>(&self, work: impl Future<Output = T>) -> ApiResult<T> {
+        tokio::time::timeout(ANSWER_TIME, work).await.map_err(|_| {
+            let detail = "there was no answer in time, and it is not known whether it was done; a trigger can be sent again with the same \
+                idempotency_key";
+            ApiError::new(Problem::Unavailable, detail).retry_after(5)
+        })
     }
 
     fn engine(&self) -> &Engine {

@@ -165,6 +165,15 @@ async fn admit(gate: &Gate, request: &mut Request) -> Result<(), ApiError> {
         )
         .with("role", needed.name()));
     }
+    // PostgreSQL takes no zero byte in a text, and nothing that can be named has one.
+    if request
+        .uri()
+        .path_and_query()
+        .is_some_and(|address| address.as_str().contains("%00"))
+    {
+        let detail = "the address must not contain a zero byte";
+        return Err(ApiError::new(Problem::InvalidParameter, detail));
+    }
     request.extensions_mut().insert(caller);
     Ok(())
 }

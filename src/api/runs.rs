@@ -347,15 +347,14 @@ pub async fn cancel(
     let mut tx = api.db().begin_read(caller.org).await?;
     let row = existing(&mut tx, execution, &run).await?;
     drop(tx);
-    api.engine()
-        .cancel(
-            caller.org,
-            row.employee_id,
-            execution,
-            caller.by(),
-            body.reason,
-        )
-        .await?;
+    let cancelling = api.engine().cancel(
+        caller.org,
+        row.employee_id,
+        execution,
+        caller.by(),
+        body.reason,
+    );
+    api.bounded(cancelling).await??;
     Ok(Json(read(&api, caller, execution).await?))
 }
 

@@ -118,15 +118,15 @@ pub async fn trigger(
         error => error.into(),
     };
     let Some(wait) = wait else {
-        let accepted = api.engine().trigger(caller.org, employee, request).await;
+        let accepting = api.engine().trigger(caller.org, employee, request);
+        let accepted = api.bounded(accepting).await?;
         return accepted_answer(&api, caller, employee, accepted.map_err(told)?).await;
     };
     let deadline = Instant::now() + wait;
-    let (accepted, finished) = api
+    let accepting = api
         .engine()
-        .trigger_and_watch(caller.org, employee, request)
-        .await
-        .map_err(told)?;
+        .trigger_and_watch(caller.org, employee, request);
+    let (accepted, finished) = api.bounded(accepting).await?.map_err(told)?;
     let applied = (
         HeaderName::from_static("preference-applied"),
         format!("wait={}", wait.as_secs()),
@@ -305,7 +305,7 @@ pub async fn deliver(
         started,
         resumed,
         refused,
-    } = api.engine().route(org, event).await?;
+    } = api.bounded(api.engine().route(org, event)).await??;
     let mut tx = None;
     let mut views = Vec::with_capacity(started.len());
     for one in started {

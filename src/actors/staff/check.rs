@@ -119,6 +119,9 @@ fn wrong_in(spec: &SubscriptionSpec, plan: &Plan) -> Option<(&'static str, Strin
         ("when", &spec.when),
         ("conversation_key", &spec.conversation_key),
     ] {
+        if text.as_deref().is_some_and(|text| text.contains('\0')) {
+            return Some((name, "must have no zero character in it".into()));
+        }
         if let Some(Err(message)) = text.as_deref().map(EventExpr::compile) {
             return Some((name, message));
         }

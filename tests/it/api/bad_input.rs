@@ -198,3 +198,19 @@ async fn routes_and_methods_that_are_not_there_are_problems_too() {
         world.viewer.get(path).await.problem(404, "not_found");
     }
 }
+
+#[tokio::test]
+async fn a_zero_byte_is_refused_wherever_it_comes() {
+    let world = world().await;
+    for path in ["/v1/employees/a%00b", "/v1/runs?source=a%00b"] {
+        world
+            .viewer
+            .get(path)
+            .await
+            .problem(400, "invalid_parameter");
+    }
+    let mut body = pure("x");
+    body["subscriptions"] = json!([{"source": "x", "when": "event.a == '\u{0}'"}]);
+    let answer = world.manager.post("/v1/employees", body).await;
+    answer.problem(422, "invalid_subscription");
+}
