@@ -22,7 +22,10 @@ use measure::{Ask, Sizes};
 use place::{Database, Places};
 use report::{Failure, Report};
 use std::{fmt, path::PathBuf};
-use tokio::sync::oneshot;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
@@ -144,11 +147,10 @@ async fn answer(args: &BenchArgs) -> Result<Report> {
             sizes: &sizes,
             answers: &mut measurements,
         };
-        let answered = match question {
-            Question::Throughput => measure::throughput::measure(&mut ask).await,
-            Question::Parked => measure::parked::measure(&mut ask).await,
-            Question::Awake => measure::awake::measure(&mut ask).await,
-            Question::Recovery => measure::recovery::measure(&mut ask).await,
+        let answered = tokio::select! {
+            answered = measure::measure(question, &mut ask) => answered,
+            // Dropped on the way out: servers are killed, places deleted.
+            () = interrupted() => bail!("interrupted"),
         };
         if let Err(error) = answered {
             let (of, error) = (format!("{question}/{database}"), format!("{error:#}"));
@@ -162,6 +164,20 @@ async fn answer(args: &BenchArgs) -> Result<Report> {
         failures,
         not_judged: not_judged(args),
     })
+}
+
+/// Ctrl-C, or a polite kill.
+async fn interrupted() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signals) => signals.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated => {}
+    }
 }
 
 fn questions(args: &BenchArgs) -> impl Iterator<Item = (Question, Database)> {

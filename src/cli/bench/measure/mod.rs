@@ -1,15 +1,30 @@
 //! What is measured, one question a file. Each starts servers of its own on empty databases.
 
-pub mod awake;
-pub mod parked;
-pub mod recovery;
-pub mod throughput;
+mod awake;
+mod parked;
+mod recovery;
+mod throughput;
 
 use super::{
+    Question,
     place::{Database, Places},
     report::{Aim, Measurement},
 };
+use anyhow::Result;
 use std::time::Duration;
+
+/// Answers one question.
+///
+/// # Errors
+/// What stood against it; answers that were found before stay.
+pub async fn measure(question: Question, ask: &mut Ask<'_>) -> Result<()> {
+    match question {
+        Question::Throughput => throughput::measure(ask).await,
+        Question::Parked => parked::measure(ask).await,
+        Question::Awake => awake::measure(ask).await,
+        Question::Recovery => recovery::measure(ask).await,
+    }
+}
 
 /// How much of everything.
 #[derive(Clone, Debug)]
@@ -21,6 +36,8 @@ pub struct Sizes {
     pub in_flight: Vec<usize>,
     /// Employees with a run each that waits for approval.
     pub parked: usize,
+    /// Between the last employee's sleep and a look at the memory: what an allocator gives back is not back at once.
+    pub settle: Duration,
     pub awake: usize,
     pub reactivated: usize,
     /// Runs at work when the server is killed.
@@ -35,6 +52,7 @@ impl Sizes {
             warm_up: Duration::from_secs(3),
             in_flight: vec![1, 64, 256],
             parked: 10_000,
+            settle: Duration::from_secs(2),
             awake: 1_000,
             reactivated: 200,
             killed: 1_000,
@@ -49,6 +67,7 @@ impl Sizes {
             warm_up: Duration::from_millis(100),
             in_flight: vec![1, 16],
             parked: 50,
+            settle: Duration::from_millis(100),
             awake: 20,
             reactivated: 5,
             killed: 50,

@@ -19,8 +19,6 @@ const IDLE: Duration = Duration::from_secs(20);
 /// In the quick version.
 const IDLE_FEW: Duration = Duration::from_secs(1);
 const FEW: usize = 1_000;
-/// Awake employees that sleep any time: memory that an allocator gives back is not back at once.
-const SETTLE: Duration = Duration::from_secs(2);
 /// What is left of a parked run must be less than this to count as nothing: the noise of an allocator over 10,000 runs is about 1 MB.
 const NOTHING: f64 = 256.0;
 
@@ -57,7 +55,7 @@ pub async fn measure(ask: &mut Ask<'_>) -> Result<()> {
     let awake_count = server.awake().await?;
     ask.progress("employees fall asleep");
     server.wait_until_asleep(DEADLINE).await?;
-    sleep(SETTLE).await;
+    sleep(ask.sizes.settle).await;
     let asleep = server.resident_bytes()?;
 
     ask.progress(&format!("{count} approvals are decided"));
@@ -69,7 +67,7 @@ pub async fn measure(ask: &mut Ask<'_>) -> Result<()> {
         completed.len()
     );
     server.wait_until_asleep(DEADLINE).await?;
-    sleep(SETTLE).await;
+    sleep(ask.sizes.settle).await;
     let done = server.resident_bytes()?;
     server.kill().await?;
     let memory = Memory {
