@@ -92,7 +92,10 @@ pub async fn run(args: DoctorArgs, out: Output) -> anyhow::Result<()> {
         .iter()
         .any(|finding| finding.health == Health::Failed);
     match (reached, failed) {
-        (false, _) => Err(Failure::with(Exit::Unreachable, "the service does not answer")),
+        (false, _) => Err(Failure::with(
+            Exit::Unreachable,
+            "the service does not answer",
+        )),
         (_, true) => Err(Failure::failed("something is wrong")),
         _ => Ok(()),
     }
