@@ -54,8 +54,7 @@ Then:     tenure tell clerk \"chase the late invoices\"
 Verbs talk to the service at --url (TENURE_URL) with --key (TENURE_KEY), or else to the `tenure dev` of this directory.
 Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 not found, 4 refused (key, role, conflict), 5 service unreachable.",
     subcommand_required = true,
-    arg_required_else_help = true,
-    infer_subcommands = false
+    arg_required_else_help = true
 )]
 struct Cli {
     #[command(flatten)]

@@ -25,7 +25,7 @@ With -q or --json it returns at once, with --wait when the run is over. Exit cod
 pub struct TellArgs {
     /// Name or id
     employee: String,
-    /// What to do, becomes the payload {\"text\": …}
+    /// What to do, becomes the payload {"text": …}
     #[arg(required_unless_present = "payload", conflicts_with = "payload")]
     text: Option<String>,
     /// Payload as JSON instead of a text
