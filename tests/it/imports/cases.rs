@@ -106,7 +106,6 @@ fn crates_stay_in_their_rooms() {
             "graph/run.rs",
             "#[cfg(not(test))] mod live { use tokio::sync; }",
         ),
-        ("graph/run.rs", "#[cfg(test)] mod tests { use rand::Rng; }"),
         (
             "graph/run.rs",
             "#[cfg(test)] mod tests {} fn f() { tokio::spawn(g()) }",
@@ -161,6 +160,10 @@ fn what_is_allowed_is_let_pass() {
             "#[cfg(test)] mod tests { #[tokio::test] async fn f() { tokio::spawn(g()) } }",
         ),
         ("graph/run.rs", "#![cfg(test)] use tokio::time;"),
+        (
+            "graph/run.rs",
+            "#[cfg(test)] mod tests { use rand::Rng; use crate::sandbox; }",
+        ),
         (
             "graph/run.rs",
             "/* /* */ use tokio::time; */ const A: &str = r##\"\"# use tokio::time;\"##;",
