@@ -264,9 +264,10 @@ impl Connector {
         tokio::spawn(async move {
             let request = call.request.clone();
             let answer = tokio::select! {
-                answer = exchange(&core, &http, &connection, &request) => answer,
-                // The step was cancelled: close the request.
+                // First: of a step that was cancelled or given up nothing may leave any more.
+                biased;
                 () = call.reply.closed() => Err(ConnectorError::Stopped),
+                answer = exchange(&core, &http, &connection, &request) => answer,
             };
             let _ = own.tell(Message::Returned { call, answer });
         });

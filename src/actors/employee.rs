@@ -48,6 +48,7 @@ use std::{
     sync::Arc,
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 struct Employee {
     core: Arc<Core>,
@@ -82,6 +83,7 @@ struct State {
     last_work: Instant,
     idle_check_queued: bool,
     woken: Option<Woken>,
+    alive: CancellationToken,
     vitals: Arc<Vitals>,
 }
 

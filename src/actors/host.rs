@@ -18,7 +18,7 @@ use crate::{
 use dashmap::DashMap;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -182,6 +182,8 @@ struct State {
     loads: usize,
     by_actor: HashMap<ActorId, (OrgId, EmployeeId)>,
     crashes: HashMap<EmployeeId, VecDeque<Instant>>,
+    /// Whose last life ended badly and may still have something on its way to the journal.
+    broken: HashSet<EmployeeId>,
 }
 
 impl Actor for Host {
@@ -201,6 +203,7 @@ impl Actor for Host {
             loads: 0,
             by_actor: HashMap::new(),
             crashes: HashMap::new(),
+            broken: HashSet::new(),
         })
     }
 
@@ -225,9 +228,13 @@ impl Actor for Host {
             }
             Message::Reread { org, employee } => {
                 state.crashes.remove(&employee);
-                match self.directory.remove(&employee) {
+                let actor = self
+                    .directory
+                    .get(&employee)
+                    .map(|handle| handle.actor_id());
+                match actor.and_then(|actor| self.give_up(employee, actor, state)) {
                     // Its end is seen by the supervision, which wakes it again.
-                    Some((_, handle)) => handle.cell().kill(),
+                    Some(handle) => handle.cell().kill(),
                     None => self.wake(org, employee, None, state),
                 }
             }
@@ -251,8 +258,7 @@ impl Actor for Host {
                     return Ok(());
                 };
                 if reason.as_deref() != Some("asleep") {
-                    self.directory
-                        .remove_if(&employee, |_, handle| handle.actor_id() == who.get_id());
+                    self.give_up(employee, who.get_id(), state);
                     self.wake(org, employee, None, state);
                 }
             }
@@ -272,19 +278,24 @@ impl Host {
         state: &mut State,
     ) {
         // It may have been woken since the sender looked.
-        let message = match (self.directory.get(&employee), message) {
+        let known = self.directory.get(&employee).map(|handle| handle.clone());
+        let message = match (known, message) {
             (Some(handle), Some(message)) => match handle.offer(message) {
                 Ok(()) => return,
                 Err((SendError::Full, message)) => {
                     return message.refuse(EmployeeError::Overloaded);
                 }
-                // It is just going down; what was read after that is right.
-                Err((SendError::Stopped, message)) => Some(message),
+                Err((SendError::Stopped, message)) => {
+                    self.give_up(employee, handle.actor_id(), state);
+                    Some(message)
+                }
             },
-            (Some(handle), None) if handle.cell().get_status() == ractor::ActorStatus::Running => {
-                return;
+            (Some(handle), None) if handle.is_living() => return,
+            (Some(handle), None) => {
+                self.give_up(employee, handle.actor_id(), state);
+                None
             }
-            (_, message) => message,
+            (None, message) => message,
         };
         let waking = state.waking.entry(employee).or_insert_with(|| {
             state.to_load.push_back(employee);
@@ -303,6 +314,21 @@ impl Host {
         }
     }
 
+    /// Takes a broken life of an employee out of the way of the next one: what it has under way to the outside ends, and it is read
+    /// again only when what it gave to the journal is there.
+    fn give_up(
+        &self,
+        employee: EmployeeId,
+        actor: ActorId,
+        state: &mut State,
+    ) -> Option<EmployeeHandle> {
+        let of_this_life = |_: &EmployeeId, handle: &EmployeeHandle| handle.actor_id() == actor;
+        let (_, handle) = self.directory.remove_if(&employee, of_this_life)?;
+        handle.give_up();
+        state.broken.insert(employee);
+        Some(handle)
+    }
+
     /// Reads who has to be woken, many at once: 10,000 employees cost some hundred queries, not 30,000.
     fn load_more(&self, myself: &ActorRef<Envelope<Message>>, state: &mut State) {
         while state.loads < LOADS_MAX && !state.to_load.is_empty() {
@@ -317,7 +343,15 @@ impl Host {
                 self.core.clone(),
                 Mailbox::new(myself.clone(), state.vitals.clone()),
             );
+            let wait = batch
+                .iter()
+                .filter(|(_, id)| state.broken.remove(id))
+                .count()
+                > 0;
             tokio::spawn(async move {
+                if wait {
+                    core.journal.barrier().await;
+                }
                 let employees = loader::load(&core, batch).await;
                 let _ = own.tell(Message::Loaded { employees });
             });
@@ -371,10 +405,7 @@ impl Host {
             return;
         };
         tracing::error!(%org, %employee, why, "employee broke down");
-        if let Some((_, handle)) = self
-            .directory
-            .remove_if(&employee, |_, handle| handle.actor_id() == actor)
-        {
+        if let Some(handle) = self.give_up(employee, actor, state) {
             handle
                 .vitals()
                 .record_error(why.to_string(), self.core.clock.now());

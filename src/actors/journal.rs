@@ -5,7 +5,7 @@
 //! It persists what it is given and nothing of its own; at a restart of the process, what was not yet written never happened.
 
 use super::{
-    append::merge,
+    append::{follows, merge},
     mailbox::{Envelope, Mailbox, Named},
     vitals::{Vitals, VitalsRegistry},
 };
@@ -17,7 +17,7 @@ use crate::{
 use indexmap::IndexMap;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -119,6 +119,14 @@ impl JournalHandle {
         receiver.await.unwrap_or(Err(JournalError::Stopped))
     }
 
+    /// Returns when everything that was submitted before is answered: what is read from the database then has all of it.
+    pub async fn barrier(&self) {
+        let (reply, passed) = oneshot::channel();
+        if self.mailbox.tell(Message::Barrier { reply }).is_ok() {
+            let _ = passed.await;
+        }
+    }
+
     /// Whether so much waits to be written that no new work should be taken.
     pub fn overloaded(&self) -> bool {
         self.load.load(Ordering::Relaxed) >= LOAD_MAX
@@ -144,7 +152,10 @@ enum Message {
     /// Sent by the writer to itself: comes after everything that is in the mailbox already, and so takes all of it.
     Flush,
     Committed {
-        runs: Vec<ExecutionId>,
+        keys: Vec<Key>,
+    },
+    Barrier {
+        reply: oneshot::Sender<()>,
     },
 }
 
@@ -154,6 +165,7 @@ impl Named for Message {
             Message::Submit { .. } => "submit",
             Message::Flush => "flush",
             Message::Committed { .. } => "committed",
+            Message::Barrier { .. } => "barrier",
         }
     }
 }
@@ -180,12 +192,20 @@ enum Key {
     Other(u64),
 }
 
+/// Somebody who waits until what was under way is answered: how often each key has to be committed for that.
+struct Barrier {
+    left: HashMap<Key, u8>,
+    reply: oneshot::Sender<()>,
+}
+
 struct State {
     vitals: Arc<Vitals>,
     pending: IndexMap<Key, Pending>,
     next_other: u64,
     in_flight: usize,
-    flying: HashSet<ExecutionId>,
+    flying: HashSet<Key>,
+    barriers: Vec<Barrier>,
+    load: Arc<AtomicUsize>,
     flush_queued: bool,
 }
 
@@ -205,6 +225,8 @@ impl Actor for Writer {
             next_other: 0,
             in_flight: 0,
             flying: HashSet::new(),
+            barriers: Vec::new(),
+            load: self.0.load.clone(),
             flush_queued: false,
         })
     }
@@ -230,13 +252,15 @@ impl Actor for Writer {
                     tokio::spawn(commit_all(self.0.clone(), batch, own));
                 }
             }
-            Message::Committed { runs } => {
+            Message::Committed { keys } => {
                 state.in_flight -= 1;
-                for run in &runs {
-                    state.flying.remove(run);
+                for key in &keys {
+                    state.flying.remove(key);
                 }
+                state.pass_barriers(&keys);
                 state.request_flush(&own);
             }
+            Message::Barrier { reply } => state.add_barrier(reply),
         }
         Ok(())
     }
@@ -252,6 +276,11 @@ impl State {
             Key::Run,
         );
         match self.pending.get_mut(&key) {
+            Some(pending) if !follows(&pending.append, &append) => {
+                let run = run.expect("only runs have facts");
+                self.load.fetch_sub(1, Ordering::Relaxed);
+                done(Err(JournalError::Stale(run)));
+            }
             Some(pending) => {
                 merge(&mut pending.append, append);
                 pending.done.push(done);
@@ -268,6 +297,36 @@ impl State {
         }
     }
 
+    /// `reply` is told when all that was submitted up to now is answered.
+    fn add_barrier(&mut self, reply: oneshot::Sender<()>) {
+        let mut left: HashMap<Key, u8> = HashMap::new();
+        for key in self.pending.keys().chain(&self.flying) {
+            *left.entry(*key).or_default() += 1;
+        }
+        let barrier = Barrier { left, reply };
+        match barrier.left.is_empty() {
+            true => drop(barrier.reply.send(())),
+            false => self.barriers.push(barrier),
+        }
+    }
+
+    fn pass_barriers(&mut self, committed: &[Key]) {
+        for mut barrier in std::mem::take(&mut self.barriers) {
+            for key in committed {
+                if let Some(count) = barrier.left.get_mut(key) {
+                    *count -= 1;
+                    if *count == 0 {
+                        barrier.left.remove(key);
+                    }
+                }
+            }
+            match barrier.left.is_empty() {
+                true => drop(barrier.reply.send(())),
+                false => self.barriers.push(barrier),
+            }
+        }
+    }
+
     fn request_flush(&mut self, own: &Mailbox<Message>) {
         if !self.flush_queued && self.in_flight < IN_FLIGHT_MAX && !self.pending.is_empty() {
             self.flush_queued = own.tell(Message::Flush).is_ok();
@@ -279,7 +338,7 @@ impl State {
         let mut batch = Vec::with_capacity(self.pending.len().min(BATCH_MAX));
         let mut left = IndexMap::new();
         for (key, pending) in self.pending.drain(..) {
-            let busy = matches!(key, Key::Run(run) if self.flying.contains(&run));
+            let busy = self.flying.contains(&key);
             if busy || batch.len() == BATCH_MAX {
                 left.insert(key, pending);
             } else {
@@ -287,24 +346,14 @@ impl State {
             }
         }
         self.pending = left;
-        self.flying
-            .extend(batch.iter().filter_map(|(key, _)| match key {
-                Key::Run(run) => Some(*run),
-                Key::Other(_) => None,
-            }));
+        self.flying.extend(batch.iter().map(|(key, _)| *key));
         batch
     }
 }
 
 /// Commits a batch and answers everybody in it.
 async fn commit_all(shared: Arc<Shared>, batch: Vec<(Key, Pending)>, own: Mailbox<Message>) {
-    let runs = batch
-        .iter()
-        .filter_map(|(key, _)| match key {
-            Key::Run(run) => Some(*run),
-            Key::Other(_) => None,
-        })
-        .collect();
+    let keys = batch.iter().map(|(key, _)| *key).collect();
     let (appends, waiters): (Vec<Append>, Vec<Vec<OnDurable>>) =
         batch.into_iter().map(|(_, p)| (p.append, p.done)).unzip();
     let results = commit_with_patience(&shared, &appends).await;
@@ -317,7 +366,7 @@ async fn commit_all(shared: Arc<Shared>, batch: Vec<(Key, Pending)>, own: Mailbo
     }
     shared.commits.send_modify(|count| *count += 1);
     // The writer is only gone when the whole process stops.
-    let _ = own.tell(Message::Committed { runs });
+    let _ = own.tell(Message::Committed { keys });
 }
 
 /// One result for each append, in order. Waits out a database that is away; parts a batch that the database refuses, so that one

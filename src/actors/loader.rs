@@ -19,6 +19,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
+use tokio_util::sync::CancellationToken;
 
 /// An employee that was asked for, and what there is of it.
 pub struct Loaded {
@@ -151,6 +152,7 @@ fn wake(core: &Core, bundle: EmployeeBundle, memory: MemoryView) -> Result<Woken
         employee: employee.id,
         current,
         held: employee.status == EmployeeStatus::Quarantined,
+        alive: CancellationToken::new(),
         dismissed: employee.status == EmployeeStatus::Dismissed,
         state,
         memory,

@@ -18,6 +18,7 @@ use crate::{
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use std::{collections::HashMap, sync::Arc};
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 /// Jobs that one micro-agent may have waiting; their number is bounded by the employee's `max_runs` and the width of its maps, this is
 /// only what the introspection shows as the bound.
@@ -37,13 +38,18 @@ pub struct Job {
 }
 
 #[derive(Clone)]
-pub struct MicroAgentHandle(Mailbox<Message>);
+pub struct MicroAgentHandle {
+    mailbox: Mailbox<Message>,
+    alive: CancellationToken,
+}
 
 pub struct Args {
     pub core: Arc<Core>,
     pub org: OrgId,
     pub path: String,
     pub employee: EmployeeMailbox,
+    /// Cancelled when this micro-agent, its skill or its employee is given up: what it began must not go on beside its successor.
+    pub alive: CancellationToken,
 }
 
 impl MicroAgentHandle {
@@ -57,29 +63,37 @@ impl MicroAgentHandle {
             MicroAgent {
                 core: args.core,
                 employee: args.employee,
+                alive: args.alive.clone(),
             },
             vitals.clone(),
             parent,
         )
         .await?;
-        Ok(Self(Mailbox::new(actor, vitals)))
+        Ok(Self {
+            mailbox: Mailbox::new(actor, vitals),
+            alive: args.alive,
+        })
     }
 
     /// Gives it a job. False if it is gone; the job comes again after its restart.
     pub fn start(&self, job: Job) -> bool {
-        self.0.tell(Message::Start(Box::new(job))).is_ok()
+        self.mailbox.tell(Message::Start(Box::new(job))).is_ok()
     }
 
     /// Closes what the step has open to the outside.
     pub fn cancel(&self, execution: ExecutionId, step: StepId) {
-        let _ = self.0.tell(Message::Cancel { execution, step });
+        let _ = self.mailbox.tell(Message::Cancel { execution, step });
     }
 
+    /// Ends whatever it has under way to the outside.
+    pub fn give_up(&self) {
+        self.alive.cancel();
+    }
     pub fn cell(&self) -> ActorCell {
-        self.0.cell()
+        self.mailbox.cell()
     }
     pub fn vitals(&self) -> &Arc<Vitals> {
-        self.0.vitals()
+        self.mailbox.vitals()
     }
 }
 
@@ -107,6 +121,7 @@ impl Named for Message {
 struct MicroAgent {
     core: Arc<Core>,
     employee: EmployeeMailbox,
+    alive: CancellationToken,
 }
 
 struct State {
@@ -186,8 +201,14 @@ impl MicroAgent {
                     self.employee.clone(),
                     (job.execution, job.step),
                 );
+                let alive = self.alive.clone();
                 let task = tokio::spawn(async move {
-                    let (result, effects) = effects::perform(&core, &job, call).await;
+                    let performed = tokio::select! {
+                        biased;
+                        () = alive.cancelled() => return,
+                        performed = effects::perform(&core, &job, call) => performed,
+                    };
+                    let (result, effects) = performed;
                     answer(&employee, &job, result, effects);
                     let _ = own.tell(Message::OutsideDone {
                         execution: job.execution,

@@ -17,11 +17,15 @@ use crate::{
 };
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::{collections::HashMap, sync::Arc};
+use tokio_util::sync::CancellationToken;
 
 const MAILBOX: usize = 10_000;
 
 #[derive(Clone)]
-pub struct SkillHandle(Mailbox<Message>);
+pub struct SkillHandle {
+    mailbox: Mailbox<Message>,
+    alive: CancellationToken,
+}
 
 pub struct Args {
     pub core: Arc<Core>,
@@ -30,6 +34,8 @@ pub struct Args {
     pub skill: u16,
     pub path: String,
     pub employee: EmployeeMailbox,
+    /// As of its micro-agents, all of them.
+    pub alive: CancellationToken,
 }
 
 impl SkillHandle {
@@ -38,24 +44,32 @@ impl SkillHandle {
             .core
             .vitals
             .register(args.path.clone(), "skill", Some(args.org), MAILBOX);
+        let alive = args.alive.clone();
         let (actor, _) = Actor::spawn_linked(None, Skill(args), vitals.clone(), parent).await?;
-        Ok(Self(Mailbox::new(actor, vitals)))
+        Ok(Self {
+            mailbox: Mailbox::new(actor, vitals),
+            alive,
+        })
     }
 
     /// Gives a job to its micro-agent. False if the skill is gone; the job comes again after its restart.
     pub fn start(&self, job: Job) -> bool {
-        self.0.tell(Message::Start(Box::new(job))).is_ok()
+        self.mailbox.tell(Message::Start(Box::new(job))).is_ok()
     }
 
     pub fn cancel(&self, execution: ExecutionId, step: StepId) {
-        let _ = self.0.tell(Message::Cancel { execution, step });
+        let _ = self.mailbox.tell(Message::Cancel { execution, step });
     }
 
+    /// Ends whatever its micro-agents have under way to the outside.
+    pub fn give_up(&self) {
+        self.alive.cancel();
+    }
     pub fn cell(&self) -> ActorCell {
-        self.0.cell()
+        self.mailbox.cell()
     }
     pub fn vitals(&self) -> &Arc<Vitals> {
-        self.0.vitals()
+        self.mailbox.vitals()
     }
 }
 
@@ -150,6 +164,7 @@ impl Actor for Skill {
         let Some(agent) = state.agents.remove(&node) else {
             return Ok(());
         };
+        agent.give_up();
         let vitals = agent.vitals();
         vitals.record_error(why, self.0.core.clock.now());
         vitals.record_restart();
@@ -177,6 +192,7 @@ impl Skill {
             org: self.0.org,
             path: format!("{}/micro_agent:{name}", self.0.path),
             employee: self.0.employee.clone(),
+            alive: self.0.alive.child_token(),
         };
         let agent = MicroAgentHandle::spawn(myself.get_cell(), args).await?;
         state.by_actor.insert(agent.cell().get_id(), node);

@@ -69,6 +69,8 @@ enum Rooms {
 
 const PURE: Rooms = Rooms::Not(&["domain", "graph"]);
 const OUTBOUND: Rooms = Rooms::Only(&["connect", "llm", "tools", "agents", "cli"]);
+/// Persistence too looks whether its private PostgreSQL answers.
+const SOCKETS: Rooms = Rooms::Only(&["connect", "llm", "tools", "agents", "cli", "persistence"]);
 
 const fn owned(path: &'static [&'static str], rooms: Rooms, why: &'static str) -> Rule {
     Rule {
@@ -108,7 +110,7 @@ const RULES: &[Rule] = &[
     owned(&["reqwest"], OUTBOUND, ONE_WAY_OUT),
     owned(&["hyper", "client"], OUTBOUND, ONE_WAY_OUT),
     owned(&["hyper_util", "client"], OUTBOUND, ONE_WAY_OUT),
-    called(&["TcpStream", "connect"], OUTBOUND, ONE_WAY_OUT),
+    called(&["TcpStream", "connect"], SOCKETS, ONE_WAY_OUT),
     owned(
         &["anyhow"],
         Rooms::Only(&["cli", "main"]),

@@ -9,8 +9,9 @@ use crate::{
     },
     domain::{EmployeeId, OrgId},
 };
-use ractor::{Actor, ActorCell, ActorId};
+use ractor::{Actor, ActorCell, ActorId, ActorStatus};
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// Messages from outside that may wait: at 10,000 messages a second a full mailbox is a second behind, beyond which a client is better
 /// told to come back.
@@ -22,6 +23,7 @@ pub type EmployeeMailbox = Mailbox<Message>;
 pub struct EmployeeHandle {
     pub org: OrgId,
     mailbox: EmployeeMailbox,
+    alive: CancellationToken,
 }
 
 impl EmployeeHandle {
@@ -31,7 +33,7 @@ impl EmployeeHandle {
         core: Arc<Core>,
         woken: Woken,
     ) -> Result<Self, ractor::SpawnErr> {
-        let (org, id) = (woken.org, woken.employee);
+        let (org, id, alive) = (woken.org, woken.employee, woken.alive.clone());
         let vitals = core
             .vitals
             .register(path(id), "employee", Some(org), MAILBOX);
@@ -45,6 +47,7 @@ impl EmployeeHandle {
         Ok(Self {
             org,
             mailbox: Mailbox::new(actor, vitals),
+            alive,
         })
     }
 
@@ -54,6 +57,19 @@ impl EmployeeHandle {
     /// The message is given back: the mailbox is full, or the employee has just left or broken down.
     pub fn offer(&self, message: Message) -> Result<(), (SendError, Message)> {
         self.mailbox.offer(message)
+    }
+
+    /// Ends whatever it has under way to the outside: another life of it begins.
+    pub fn give_up(&self) {
+        self.alive.cancel();
+    }
+
+    /// Whether it takes messages, or is about to.
+    pub fn is_living(&self) -> bool {
+        !matches!(
+            self.mailbox.cell().get_status(),
+            ActorStatus::Stopping | ActorStatus::Stopped
+        )
     }
 
     pub fn depth(&self) -> usize {

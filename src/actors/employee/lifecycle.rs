@@ -24,6 +24,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio_util::sync::CancellationToken;
 
 /// What an employee keeps over its sleep beside its runs and its memory, which have rows of their own. Version 1 of its snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +64,8 @@ pub struct Woken {
     pub current: Arc<LoadedVersion>,
     pub held: bool,
     pub dismissed: bool,
+    /// Cancelled when this life of the employee is over.
+    pub alive: CancellationToken,
     pub state: EmployeeState,
     pub memory: MemoryView,
     /// Oldest first.
@@ -100,6 +103,7 @@ impl State {
             undurable: 0,
             last_work: Instant::now(),
             idle_check_queued: false,
+            alive: woken.alive.clone(),
             woken: Some(woken),
             vitals,
         }
@@ -229,6 +233,7 @@ impl State {
             skill,
             path: format!("{}/skill:{name}", self.path),
             employee: self.own.clone(),
+            alive: self.alive.child_token(),
         };
         let handle = SkillHandle::spawn(myself.get_cell(), args).await?;
         self.skill_of_actor.insert(handle.cell().get_id(), skill);
@@ -241,6 +246,7 @@ impl State {
             return;
         };
         if let Some(handle) = self.skills.remove(&skill) {
+            handle.give_up();
             handle.vitals().record_error(why.to_string(), self.now());
             handle.vitals().record_restart();
         }
