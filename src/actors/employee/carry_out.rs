@@ -24,12 +24,16 @@ pub fn approval_id(execution: ExecutionId, step: StepId) -> ApprovalId {
 }
 
 impl State {
-    /// Carries commands out now, or holds them until the fact that they follow from is durable.
+    /// Carries commands out now, or holds them until the step's result that they follow from is durable. The end of a run is not
+    /// held: it becomes durable with that result, and nobody is told before.
     pub(super) fn carry_out_when_due(&mut self, execution: ExecutionId, commands: Vec<Command>) {
         let Some(run) = self.runs.get_mut(&execution) else {
             return;
         };
-        if run.version.plan.is_step_durable() {
+        let ends = commands
+            .iter()
+            .any(|command| matches!(command, Command::Finish(_)));
+        if run.version.plan.is_step_durable() && !ends {
             let needed = run.facts();
             run.held.push_back((needed, commands));
             self.flush(execution);

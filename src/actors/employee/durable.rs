@@ -167,9 +167,7 @@ impl State {
                 run.set_status(id, status, now, waiting_on, None);
             }
         }
-        if run.has_unwritten()
-            && (run.pure.is_empty() || run.is_full() || run.version.plan.is_step_durable())
-        {
+        if run.has_unwritten() && (run.pure.is_empty() || run.is_full()) {
             self.flush(execution);
         }
     }

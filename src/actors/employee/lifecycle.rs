@@ -202,7 +202,9 @@ impl State {
         let (machine, commands) = run.version.begin(accepted, execution, &run.context);
         run.machine = Some(machine);
         run.mark_started(id, at);
-        self.carry_out_when_due(execution, commands);
+        // The acceptance is no step: the first steps need not wait for its commit.
+        self.carry_out(execution, commands);
+        self.after(execution);
     }
 
     /// Who waits for a result hears of the acceptance with the first commit; a run that has to queue has none yet.
