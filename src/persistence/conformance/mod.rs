@@ -21,6 +21,7 @@ mod runs;
 mod setup;
 mod sides;
 mod stream;
+mod wakening;
 mod world;
 
 /// Makes a test a database of each case.
