@@ -7,8 +7,11 @@ use super::{
     sqlite,
 };
 use sqlx::{
-    AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection, migrate::Migrator,
+    AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection,
+    migrate::{MigrateError, Migrator},
+    sqlite::SqliteConnectOptions,
 };
+use std::time::{Duration, Instant};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -23,11 +26,7 @@ static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 pub async fn migrate(url: &str) -> Result<()> {
     match Backend::of(url)? {
         Backend::Sqlite => {
-            let mut connection =
-                SqliteConnection::connect_with(&sqlite::options(url)?.create_if_missing(true))
-                    .await?;
-            sqlite_run(&mut connection).await?;
-            connection.close().await?;
+            sqlite_run(&sqlite::options(url)?.create_if_missing(true)).await?;
         }
         Backend::Postgres => {
             let mut connection = PgConnection::connect_with(&postgres::options(url)?).await?;
@@ -43,18 +42,49 @@ pub async fn migrate(url: &str) -> Result<()> {
     Ok(())
 }
 
-/// SQLite has no advisory lock, so two processes can try the same migration; the loser sees that it is there and goes on.
-async fn sqlite_run(connection: &mut SqliteConnection) -> Result<()> {
-    const ATTEMPTS: usize = 5;
-    for attempt in 1..=ATTEMPTS {
-        match SQLITE.run_direct(None, connection, false).await {
+/// SQLite has no advisory lock, so two processes can try the same migration; the loser sees that it is there and goes on. Opening can
+/// lose as well: while another process turns the new file to WAL, SQLite answers "locked" at once, whatever the busy timeout is.
+async fn sqlite_run(options: &SqliteConnectOptions) -> Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let began = Instant::now();
+    loop {
+        let error = match sqlite_attempt(options).await {
             Ok(()) => return Ok(()),
-            Err(error) if attempt == ATTEMPTS => return Err(failed(error)),
-            Err(error) => tracing::debug!(%error, attempt, "migration is tried again"),
+            Err(error) => error,
+        };
+        if began.elapsed() > PATIENCE || !error.is_transient() {
+            return Err(error);
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50 * attempt as u64)).await;
+        tracing::debug!(%error, "migration is tried again");
+        tokio::time::sleep(Duration::from_millis(rand::random_range(20..120))).await;
     }
+}
+
+async fn sqlite_attempt(options: &SqliteConnectOptions) -> Result<()> {
+    let mut connection = SqliteConnection::connect_with(options).await?;
+    SQLITE
+        .run_direct(None, &mut connection, false)
+        .await
+        .map_err(lost_or_failed)?;
+    connection.close().await?;
     Ok(())
+}
+
+/// What a migration says that met another one half-way: busy, or the row or the table of the other is there already.
+fn lost_or_failed(error: MigrateError) -> DbError {
+    match error {
+        MigrateError::Execute(inner) | MigrateError::ExecuteMigration(inner, _) => {
+            let met = inner.as_database_error().is_some_and(|known| {
+                known.is_unique_violation() || known.message().contains("already exists")
+            });
+            match DbError::from(inner) {
+                DbError::Sql(inner) if met => DbError::Unavailable(inner),
+                DbError::Sql(inner) => DbError::Setup(format!("migration failed: {inner}")),
+                other => other,
+            }
+        }
+        other => failed(other),
+    }
 }
 
 fn failed(error: sqlx::migrate::MigrateError) -> DbError {
