@@ -1,8 +1,8 @@
--- What is known now. A forgotten key keeps its row without a value, so that its versions go on counting.
+-- What is known now. Owners are found by their beginning, so they are ordered by bytes. A forgotten key keeps its row without a value, so that its versions go on counting.
 CREATE TABLE memory (
     org_id  UUID   NOT NULL,
     layer   TEXT   NOT NULL,
-    owner   TEXT   NOT NULL,
+    owner   TEXT   COLLATE "C" NOT NULL,
     key     TEXT   NOT NULL,
     version BIGINT NOT NULL,
     value   TEXT,
@@ -18,7 +18,7 @@ SELECT tenant_table('memory', 'SELECT, INSERT, UPDATE');
 CREATE TABLE memory_history (
     org_id      UUID   NOT NULL,
     layer       TEXT   NOT NULL,
-    owner       TEXT   NOT NULL,
+    owner       TEXT   COLLATE "C" NOT NULL,
     key         TEXT   NOT NULL,
     version     BIGINT NOT NULL,
     value       TEXT,

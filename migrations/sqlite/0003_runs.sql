@@ -16,7 +16,8 @@ CREATE TABLE run (
     PRIMARY KEY (org_id, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX run_employee ON run (org_id, employee_id, id);
-CREATE INDEX run_unfinished ON run (employee_id, id) WHERE status < 3;
+-- Not by status: a run that changes from running to waiting then changes no index.
+CREATE INDEX run_unfinished ON run (employee_id, id) WHERE finished_us IS NULL;
 
 -- A row is what one run appended in one transaction: facts `seq` to `seq + count - 1`.
 -- A reader sees one order by (commit_pos, run_id, seq) and there is one writer, which counts its commits in `commit_counter`.

@@ -22,8 +22,8 @@ pub use handle::{EmployeeHandle, EmployeeMailbox};
 pub use lifecycle::{EmployeeState, Woken, WokenRun};
 pub use live_run::FinishedRun;
 pub use message::{
-    Accepted, DecideMessage, EmployeeError, EventMessage, Message, Reply, StepAnswer, StepResult,
-    StopMessage, TriggerMessage,
+    Accepted, Beginning, DecideMessage, EmployeeError, EventMessage, Message, Reply, StepAnswer,
+    StepResult, StopMessage, TriggerMessage,
 };
 
 use super::{
@@ -71,7 +71,7 @@ struct State {
     skills: HashMap<u16, SkillHandle>,
     skill_of_actor: HashMap<ActorId, u16>,
     /// Acceptances whose answer rides with the run's first commit: whoever told it waits for the result anyway.
-    accepting: HashMap<ExecutionId, (String, Reply<Accepted>)>,
+    accepting: HashMap<ExecutionId, (Beginning, Reply<Accepted>)>,
     /// Steps that go on after a named wait: an earlier attempt may have left something in the effect ledger.
     resumed: HashSet<(ExecutionId, StepId)>,
     /// Jobs that wait to be given to their skill, which may have to be spawned first.

@@ -217,6 +217,8 @@ impl Engine {
         router::route(&self.core, org, event).await
     }
 
+    /// When it was decided, once that is durable.
+    ///
     /// # Errors
     /// If the approval is not pending any more or other arguments were meant.
     pub async fn decide(
@@ -224,7 +226,7 @@ impl Engine {
         org: OrgId,
         employee: EmployeeId,
         request: DecisionRequest,
-    ) -> Result<(), EmployeeError> {
+    ) -> Result<Timestamp, EmployeeError> {
         let DecisionRequest {
             execution,
             step,

@@ -10,10 +10,9 @@ use crate::{
     graph::{Fact, Run, RunState},
     persistence::{
         DbError, EmployeeBundle, EmployeeStatus, MemoryOwner, MemoryRow, OpenRun, RunStatus,
-        activation_load, codec, memory_views,
+        StoredSpec, activation_load, codec, memory_views,
     },
 };
-use bytes::Bytes;
 use serde_json::Map;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -30,7 +29,7 @@ pub struct Loaded {
 /// Reads many employees in a constant number of queries.
 pub async fn load(core: &Core, wanted: Vec<(OrgId, EmployeeId)>) -> Vec<Loaded> {
     let ids: Vec<EmployeeId> = wanted.iter().map(|(_, id)| *id).collect();
-    let (bundles, mut memories) = match read(core, &wanted, &ids).await {
+    let (bundles, mut memories, known) = match read(core, &wanted, &ids).await {
         Ok(read) => read,
         Err(error) => {
             tracing::warn!(%error, employees = ids.len(), "employees could not be read");
@@ -53,7 +52,7 @@ pub async fn load(core: &Core, wanted: Vec<(OrgId, EmployeeId)>) -> Vec<Loaded> 
             let result = match found.remove(&employee) {
                 Some(bundle) => {
                     let memory = memories.remove(&employee).unwrap_or_default();
-                    wake(core, bundle, memory).map(Box::new)
+                    wake(core, bundle, memory, &known).map(Box::new)
                 }
                 None => Err(EmployeeError::NotFound),
             };
@@ -62,7 +61,9 @@ pub async fn load(core: &Core, wanted: Vec<(OrgId, EmployeeId)>) -> Vec<Loaded> 
         .collect()
 }
 
-type Read = (Vec<EmployeeBundle>, HashMap<EmployeeId, MemoryView>);
+/// Specs that were compiled before; kept here, since the cache may drop them meanwhile.
+type Known = HashMap<ContentHash, Compiled>;
+type Read = (Vec<EmployeeBundle>, HashMap<EmployeeId, MemoryView>, Known);
 
 async fn read(
     core: &Core,
@@ -70,13 +71,22 @@ async fn read(
     ids: &[EmployeeId],
 ) -> Result<Read, DbError> {
     let mut tx = core.db.begin_system_read("wake employees").await?;
-    let bundles = activation_load(&mut tx, ids).await?;
+    let mut known = Known::new();
+    let bundles = activation_load(&mut tx, ids, |hash| match core.versions.get(hash) {
+        Some(compiled) => {
+            known.insert(hash, compiled);
+            true
+        }
+        None => known.contains_key(&hash),
+    })
+    .await?;
     let rows = memory_views(&mut tx, wanted).await?;
     Ok((
         bundles,
         rows.into_iter()
             .map(|(employee, rows)| (employee, memory_view(&rows)))
             .collect(),
+        known,
     ))
 }
 
@@ -115,22 +125,31 @@ pub fn memory_view(rows: &[MemoryRow]) -> MemoryView {
     }
 }
 
-fn wake(core: &Core, bundle: EmployeeBundle, memory: MemoryView) -> Result<Woken, EmployeeError> {
+fn wake(
+    core: &Core,
+    bundle: EmployeeBundle,
+    memory: MemoryView,
+    known: &Known,
+) -> Result<Woken, EmployeeError> {
     let EmployeeBundle {
         employee,
-        specs,
+        versions: stored,
         snapshot,
         open_runs,
     } = bundle;
     let mut versions: HashMap<i32, Arc<LoadedVersion>> = HashMap::new();
     let mut version = |number: i32| -> Result<Arc<LoadedVersion>, EmployeeError> {
-        if let Some(known) = versions.get(&number) {
-            return Ok(known.clone());
+        if let Some(loaded) = versions.get(&number) {
+            return Ok(loaded.clone());
         }
-        let text = specs
+        let spec = stored
             .get(&number)
             .ok_or_else(|| not_woken(format!("version {number} is missing")))?;
-        let loaded = LoadedVersion::new(number, &compile(core, text)?);
+        let compiled = match known.get(&spec.hash) {
+            Some(compiled) => compiled.clone(),
+            None => compile(core, spec)?,
+        };
+        let loaded = LoadedVersion::new(number, &compiled);
         versions.insert(number, loaded.clone());
         Ok(loaded)
     };
@@ -160,9 +179,11 @@ fn wake(core: &Core, bundle: EmployeeBundle, memory: MemoryView) -> Result<Woken
     })
 }
 
-fn compile(core: &Core, text: &Bytes) -> Result<Compiled, EmployeeError> {
+fn compile(core: &Core, spec: &StoredSpec) -> Result<Compiled, EmployeeError> {
+    let missing = || not_woken(format!("spec {} is missing", spec.hash));
+    let text = spec.body.as_ref().ok_or_else(missing)?;
     core.versions
-        .load(ContentHash::of(text), text)
+        .load(spec.hash, text)
         .map_err(|error| not_woken(error.to_string()))
 }
 

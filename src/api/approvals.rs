@@ -157,14 +157,28 @@ pub async fn decide(
         by: caller.by(),
         comment: body.comment,
     };
+    let (by, comment) = (request.by.clone(), request.comment.clone());
     let deciding = api.engine().decide(caller.org, row.employee_id, request);
-    let decided = api.bounded(deciding).await?;
-    let after = read(&api, caller, &approval).await?;
-    match decided {
-        Ok(()) => Ok(Json(after.into())),
-        Err(EmployeeError::OtherArguments) => Err(changed(&after)),
+    match api.bounded(deciding).await? {
+        Ok(at) => {
+            let status = match body.decision {
+                Verdict::Approve => ApprovalStatus::Approved,
+                Verdict::Deny => ApprovalStatus::Denied,
+            };
+            let decided = ApprovalRow {
+                status,
+                decided: Some(at),
+                decided_by: Some(by),
+                comment,
+                ..row
+            };
+            Ok(Json(decided.into()))
+        }
+        Err(EmployeeError::OtherArguments) => Err(changed(&read(&api, caller, &approval).await?)),
         // It was decided, or it ended, while we looked.
-        Err(EmployeeError::NotPending | EmployeeError::RunNotOpen(_)) => Err(closed(&after)),
+        Err(EmployeeError::NotPending | EmployeeError::RunNotOpen(_)) => {
+            Err(closed(&read(&api, caller, &approval).await?))
+        }
         Err(error) => Err(error.into()),
     }
 }

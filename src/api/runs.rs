@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     actors::{
-        employee::FinishedRun,
+        employee::{Beginning, FinishedRun},
         events::stopped,
         inspect::{Inspected, inspect},
     },
@@ -93,8 +93,7 @@ pub struct RunView {
 impl RunView {
     /// A run that was watched to its end: nothing has to be read.
     pub fn finished(
-        run_id: String,
-        (version, accepted): (u32, Timestamp),
+        beginning: Beginning,
         employee: EmployeeId,
         conversation: Option<String>,
         trigger: Trigger,
@@ -103,16 +102,16 @@ impl RunView {
         let (status, result, error) = told(&run.outcome);
         Self {
             execution_id: run.execution,
-            run_id,
+            run_id: beginning.run_id(employee),
             employee_id: employee,
-            version,
+            version: beginning.version,
             status,
             waiting_on: json!([]),
             result,
             error,
             trigger,
             conversation_key: conversation,
-            accepted_at: accepted,
+            accepted_at: beginning.accepted,
             finished_at: Some(run.finished),
         }
     }

@@ -17,7 +17,7 @@ use crate::{
         employee::{Accepted, EmployeeError},
         router::{Event, Routed},
     },
-    domain::{EmployeeId, ExecutionId, Timestamp, Trigger, TriggerType, event::run_id},
+    domain::{EmployeeId, ExecutionId, Trigger, TriggerType, event::run_id},
     persistence::run_get,
 };
 use axum::{
@@ -132,10 +132,9 @@ pub async fn trigger(
         format!("wait={}", wait.as_secs()),
     );
     if let Ok(Ok(run)) = tokio::time::timeout_at(deadline.into(), finished).await
-        && let Some(run_id) = accepted.run_id.clone()
-        && let Some(known) = version_and_time(&run_id)
+        && let Some(beginning) = accepted.beginning
     {
-        let view = RunView::finished(run_id, known, employee, body.conversation_key, trigger, run);
+        let view = RunView::finished(beginning, employee, body.conversation_key, trigger, run);
         return Ok(([applied], Json(view)).into_response());
     }
     match finished_by(&api, caller, accepted.execution, deadline).await? {
@@ -177,8 +176,8 @@ async fn accepted_answer(
     employee: EmployeeId,
     accepted: Accepted,
 ) -> ApiResult<Response> {
-    let run_id = match accepted.run_id {
-        Some(run_id) => run_id,
+    let run_id = match accepted.beginning {
+        Some(beginning) => beginning.run_id(employee),
         None => stored_run_id(api, caller, employee, accepted.execution).await?,
     };
     let answer = TriggerAnswer {
@@ -201,13 +200,6 @@ async fn stored_run_id(
     Ok(row.map_or_else(String::new, |row| {
         run_id(employee, row.version.unsigned_abs(), row.accepted)
     }))
-}
-
-/// Version and time of acceptance, which stand in a readable id: `emp:…_v3:2025-06-09T18:00:00.123Z`.
-fn version_and_time(run_id: &str) -> Option<(u32, Timestamp)> {
-    let (_, rest) = run_id.split_once("_v")?;
-    let (version, time) = rest.split_once(':')?;
-    Some((version.parse().ok()?, Timestamp::parse(time)?))
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
@@ -310,8 +302,8 @@ pub async fn deliver(
     let mut views = Vec::with_capacity(started.len());
     for one in started {
         let execution = one.accepted.execution;
-        let run_id = match one.accepted.run_id {
-            Some(run_id) => run_id,
+        let run_id = match one.accepted.beginning {
+            Some(beginning) => beginning.run_id(one.employee),
             None => {
                 let tx = match &mut tx {
                     Some(tx) => tx,
@@ -365,12 +357,5 @@ mod tests {
         assert_eq!(wait_seconds("Wait = \"7\"; x=y"), Some(7));
         assert_eq!(wait_seconds("respond-async"), None);
         assert_eq!(wait_seconds("wait=soon"), None);
-    }
-
-    #[test]
-    fn readable_ids_hold_version_and_time() {
-        let at = Timestamp::from_millis(1_749_492_000_123);
-        let id = run_id(EmployeeId::from_uuid(uuid::Uuid::from_u128(7)), 12, at);
-        assert_eq!(version_and_time(&id), Some((12, at)));
     }
 }

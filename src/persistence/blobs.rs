@@ -90,9 +90,11 @@ pub(super) async fn blobs_put(
         ),
         ("used_us", Column::Long(vec![now.micros(); bodies.len()])),
     ]);
-    // On a conflict the row is locked even if it is not changed: a deletion by retention waits and then sees who needs it.
+    // A body that was stored or used within the hour is left alone: retention deletes none that is younger than two, and the row's lock
+    // would make every transaction that stores the same spec wait for the one before.
     let statement = format!(
-        "INSERT INTO blob (org_id, hash, body, used_us) SELECT org_id, hash, body, used_us FROM t WHERE true
+        "INSERT INTO blob (org_id, hash, body, used_us) SELECT org_id, hash, body, used_us FROM t
+         WHERE NOT EXISTS (SELECT 1 FROM blob b WHERE b.org_id = t.org_id AND b.hash = t.hash AND b.used_us >= t.used_us - {REUSE_US})
          ON CONFLICT (org_id, hash) DO UPDATE SET used_us = excluded.used_us WHERE blob.used_us < excluded.used_us - {REUSE_US}"
     );
     blobs.execute(inner, &statement).await?;

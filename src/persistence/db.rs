@@ -2,7 +2,9 @@
 
 use super::{
     error::{DbError, Result},
-    migrate, postgres, sqlite,
+    migrate,
+    nodes::Fence,
+    postgres, sqlite,
     tx::{Inner, SystemTx, Tx},
 };
 use crate::domain::OrgId;
@@ -138,6 +140,39 @@ impl Db {
                 Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?)
             }
             Pools::Postgres { engine, .. } => Inner::Postgres(engine.begin().await?),
+        };
+        Ok(SystemTx { reason, inner })
+    }
+
+    /// Like `begin_system`, for the writes of a node: share-locks the node's row until the end and sees it alive with this incarnation.
+    /// Whoever declares the node dead waits for that lock; after that no transaction of the node gets past here.
+    ///
+    /// # Errors
+    /// `Fenced`.
+    pub async fn begin_fenced(&self, reason: &'static str, fence: Fence) -> Result<SystemTx> {
+        let Fence {
+            node_id,
+            incarnation,
+        } = fence;
+        let inner = match &self.0 {
+            Pools::Sqlite { write, .. } => {
+                let mut tx = write.begin_with("BEGIN IMMEDIATE").await?;
+                sqlx::query_scalar::<_, i32>(
+                    "SELECT 1 FROM node WHERE id = $1 AND incarnation = $2 AND state = 'alive'",
+                )
+                .bind(node_id)
+                .bind(incarnation)
+                .fetch_optional(&mut *tx)
+                .await?
+                .ok_or(DbError::Fenced)?;
+                Inner::Sqlite(tx)
+            }
+            Pools::Postgres { engine, .. } => {
+                // The statement before BEGIN becomes part of the transaction that BEGIN opens (PostgreSQL's documentation of multiple
+                // statements in a simple query); the other way round a node that is fenced would leave an aborted one to the pool.
+                let begin = format!("SELECT tenure_fence('{node_id}', {incarnation}); BEGIN");
+                Inner::Postgres(engine.begin_with(AssertSqlSafe(begin)).await?)
+            }
         };
         Ok(SystemTx { reason, inner })
     }

@@ -57,6 +57,8 @@ impl From<sqlx::Error> for DbError {
                     .constraint()
                     .map_or_else(|| known.message().to_owned(), str::to_owned),
             ),
+            // Raised by the function `tenure_fence`.
+            E::Database(known) if known.code().as_deref() == Some("TN001") => Self::Fenced,
             E::Database(known) if known.code().is_some_and(|code| is_transient_code(&code)) => {
                 Self::Unavailable(error)
             }

@@ -2,7 +2,7 @@
 
 use super::{
     error::{DbError, Result},
-    tx::{Dialect, Inner, SystemTx, on_tx},
+    tx::{Dialect, SystemTx, on_tx},
     words::words,
 };
 use crate::domain::Timestamp;
@@ -34,31 +34,6 @@ pub struct NodeRow {
 pub struct Fence {
     pub node_id: Uuid,
     pub incarnation: i64,
-}
-
-/// Share-locks the node's row until the end of the transaction and sees it alive with this incarnation. Whoever declares the node
-/// dead waits for that lock; after that no transaction of the node gets past here.
-///
-/// # Errors
-/// `Fenced`.
-pub(super) async fn fence(inner: &mut Inner, fence: Fence) -> Result<()> {
-    let mut on = Borrowed { inner };
-    let alive: Option<i32> = on_tx!(on, |conn| {
-        sqlx::query_scalar(DB::pick(
-        "SELECT 1 FROM node WHERE id = $1 AND incarnation = $2 AND state = 'alive'",
-        "SELECT 1 FROM node WHERE id = $1 AND incarnation = $2 AND state = 'alive' FOR KEY SHARE",
-    ))
-    .bind(fence.node_id)
-    .bind(fence.incarnation)
-    .fetch_optional(conn)
-    .await
-    })?;
-    alive.map(drop).ok_or(DbError::Fenced)
-}
-
-/// Lets `on_tx!` reach an `Inner` that is borrowed.
-struct Borrowed<'a> {
-    inner: &'a mut Inner,
 }
 
 /// Puts the node in service and gives its new incarnation. An earlier one is fenced from then on; its transactions in flight end first.

@@ -24,9 +24,10 @@ pub async fn recovery_list(
     let after = after.map_or_else(uuid::Uuid::nil, EmployeeId::uuid);
     Ok(on_tx!(tx, |conn| {
         sqlx::query_as(
-        "SELECT e.org_id, e.id AS employee_id FROM employee e
-         WHERE e.id > $1 AND e.status <> 'quarantined' AND e.id IN (SELECT r.employee_id FROM run r WHERE r.status < 2)
-         ORDER BY e.id LIMIT $2"
+        "SELECT DISTINCT r.org_id, r.employee_id FROM run r
+         WHERE r.employee_id > $1 AND r.finished_us IS NULL AND r.status < 2
+           AND NOT EXISTS (SELECT 1 FROM employee e WHERE e.id = r.employee_id AND e.status = 'quarantined')
+         ORDER BY r.employee_id LIMIT $2"
     )
     .bind(after)
     .bind(i64::from(limit))
@@ -50,7 +51,7 @@ pub async fn unfinished_audit(tx: &mut SystemTx, limit: u32) -> Result<Vec<Stran
     Ok(on_tx!(tx, |conn| {
         sqlx::query_as(
         "SELECT r.org_id, r.employee_id, r.id FROM run r
-         WHERE r.status = 2 AND r.status < 3 AND (r.waiting_on IS NULL OR r.waiting_on IN ('', '[]', '{}', 'null'))
+         WHERE r.status = 2 AND r.finished_us IS NULL AND (r.waiting_on IS NULL OR r.waiting_on IN ('', '[]', '{}', 'null'))
            AND NOT EXISTS (SELECT 1 FROM timer x WHERE x.owner = r.id)
            AND NOT EXISTS (SELECT 1 FROM approval a WHERE a.run_id = r.id AND a.status = 'pending')
            AND NOT EXISTS (SELECT 1 FROM event_wait w WHERE w.run_id = r.id)
@@ -65,7 +66,7 @@ pub async fn unfinished_audit(tx: &mut SystemTx, limit: u32) -> Result<Vec<Stran
 /// How many runs of all orgs are not finished, by status: accepted, running, waiting.
 pub async fn unfinished_count(tx: &mut SystemTx) -> Result<[i64; 3]> {
     let counts: Vec<(i16, i64)> = on_tx!(tx, |conn| sqlx::query_as(
-        "SELECT status, count(*) FROM run WHERE status < 3 GROUP BY status"
+        "SELECT status, count(*) FROM run WHERE finished_us IS NULL GROUP BY status"
     )
     .fetch_all(conn)
     .await)?;

@@ -144,7 +144,7 @@ pub async fn run_list(
 /// How many runs of an employee are not finished.
 pub async fn run_count_unfinished(tx: &mut SystemTx, employee: EmployeeId) -> Result<i64> {
     Ok(on_tx!(tx, |conn| sqlx::query_scalar(
-        "SELECT count(*) FROM run WHERE employee_id = $1 AND status < 3"
+        "SELECT count(*) FROM run WHERE employee_id = $1 AND finished_us IS NULL"
     )
     .bind(employee)
     .fetch_one(conn)

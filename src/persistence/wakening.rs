@@ -5,70 +5,82 @@ use super::{
     db::Db,
     error::Result,
     memory::MemoryRow,
+    rows::{Column, Rows},
     tx::{SystemTx, Tx, on_tx},
     writer::Append,
 };
 use crate::domain::{EmployeeId, MemoryLayer, OrgId, Timestamp};
-use sqlx::QueryBuilder;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+macro_rules! memory_columns {
+    () => {
+        "m.org_id, m.layer, m.owner, m.key, m.version, m.value, m.run_id, m.step, m.source, m.at_us"
+    };
+}
 
 /// What these employees remember and what their orgs know, by employee; forgotten keys are left out.
 pub async fn memory_views(
     tx: &mut SystemTx,
     wanted: &[(OrgId, EmployeeId)],
 ) -> Result<HashMap<EmployeeId, Vec<MemoryRow>>> {
-    let mut orgs: Vec<OrgId> = wanted.iter().map(|(org, _)| *org).collect();
-    orgs.sort_unstable();
-    orgs.dedup();
+    let names: Vec<String> = wanted.iter().map(|(_, id)| id.to_string()).collect();
+    // `0` is the character after `/`: an employee's skills are what begins with its id and a slash.
+    let rows: Vec<MemoryRow> = Rows::new(vec![
+        (
+            "org_id",
+            Column::Uuid(wanted.iter().map(|(org, _)| org.uuid()).collect()),
+        ),
+        (
+            "owner",
+            Column::Text(names.iter().map(String::as_str).collect()),
+        ),
+    ])
+    .fetch(
+        &mut tx.inner,
+        concat!(
+            "SELECT ", memory_columns!(), " FROM t JOIN memory m ON m.org_id = t.org_id AND m.layer = 'employee' AND m.owner = t.owner
+               WHERE m.value IS NOT NULL
+             UNION ALL SELECT ", memory_columns!(), " FROM t JOIN memory m ON m.org_id = t.org_id AND m.layer = 'skill'
+               AND m.owner >= t.owner || '/' AND m.owner < t.owner || '0' WHERE m.value IS NOT NULL
+             UNION ALL SELECT ", memory_columns!(), " FROM (SELECT DISTINCT org_id FROM t) o
+               JOIN memory m ON m.org_id = o.org_id AND m.layer = 'org' AND m.owner = '' WHERE m.value IS NOT NULL"
+        ),
+    )
+    .await?;
+    Ok(by_employee(wanted, &names, rows))
+}
+
+fn by_employee(
+    wanted: &[(OrgId, EmployeeId)],
+    names: &[String],
+    rows: Vec<MemoryRow>,
+) -> HashMap<EmployeeId, Vec<MemoryRow>> {
+    let ids: HashMap<&str, EmployeeId> = names
+        .iter()
+        .map(String::as_str)
+        .zip(wanted.iter().map(|(_, id)| *id))
+        .collect();
     let mut views: HashMap<EmployeeId, Vec<MemoryRow>> = HashMap::new();
-    for org in orgs {
-        let ids: HashMap<String, EmployeeId> = wanted
-            .iter()
-            .filter(|(owner, _)| *owner == org)
-            .map(|(_, id)| (id.to_string(), *id))
-            .collect();
-        let rows: Vec<MemoryRow> = on_tx!(tx, |conn| {
-            let mut query = QueryBuilder::<DB>::new(
-                "SELECT org_id, layer, owner, key, version, value, run_id, step, source, at_us FROM memory WHERE value IS NOT NULL AND org_id = ",
-            );
-            query
-                .push_bind(org)
-                .push(" AND ((layer = 'org' AND owner = '')");
-            for id in ids.keys() {
-                query
-                    .push(" OR (layer = 'employee' AND owner = ")
-                    .push_bind(id.clone());
-                // `0` is the character after `/`.
-                query
-                    .push(") OR (layer = 'skill' AND owner >= ")
-                    .push_bind(format!("{id}/"));
-                query
-                    .push(" AND owner < ")
-                    .push_bind(format!("{id}0"))
-                    .push(")");
-            }
-            query.push(")");
-            query
-                .build_query_as()
-                .persistent(false)
-                .fetch_all(conn)
-                .await
-        })?;
-        for row in rows {
-            match row.layer {
-                MemoryLayer::Org => ids
-                    .values()
-                    .for_each(|id| views.entry(*id).or_default().push(row.clone())),
-                MemoryLayer::Employee | MemoryLayer::Skill => {
-                    let owner = row.owner.split('/').next().unwrap_or_default();
-                    if let Some(id) = ids.get(owner) {
-                        views.entry(*id).or_default().push(row);
+    // SQLite reads many employees in several statements, each of which brings what the org knows.
+    let mut seen: HashSet<(OrgId, String)> = HashSet::new();
+    for row in rows {
+        match row.layer {
+            MemoryLayer::Org => {
+                if seen.insert((row.org_id, row.key.clone())) {
+                    for (_, id) in wanted.iter().filter(|(org, _)| *org == row.org_id) {
+                        views.entry(*id).or_default().push(row.clone());
                     }
+                }
+            }
+            MemoryLayer::Employee | MemoryLayer::Skill => {
+                let owner = row.owner.split('/').next().unwrap_or_default();
+                if let Some(id) = ids.get(owner) {
+                    views.entry(*id).or_default().push(row);
                 }
             }
         }
     }
-    Ok(views)
+    views
 }
 
 /// Sources of results that somebody listens to, by org: patterns of subscriptions, and `employee:*` where a run waits for the end of one.

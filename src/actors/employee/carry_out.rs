@@ -312,11 +312,11 @@ impl State {
         let accepting = self.accepting.remove(&execution);
         let own = self.own.clone();
         let done = move |result: Result<AppendOutcome, JournalError>| {
-            if let Some((run_id, reply)) = accepting {
+            if let Some((beginning, reply)) = accepting {
                 let accepted = super::Accepted {
                     execution,
                     duplicate: false,
-                    run_id: Some(run_id),
+                    beginning: Some(beginning),
                 };
                 let _ = reply.send(
                     result

@@ -10,19 +10,20 @@ use crate::{
 use ractor::ActorProcessingErr;
 
 impl State {
-    /// Applies a fact and answers `reply` when it is durable.
-    pub(super) fn apply_and_answer(
+    /// Applies a fact and answers `reply` with `answer` when it is durable.
+    pub(super) fn apply_and_answer<T: Send + 'static>(
         &mut self,
         execution: ExecutionId,
         fact: Fact,
-        reply: Reply<()>,
+        answer: T,
+        reply: Reply<T>,
     ) {
         self.apply(execution, fact);
         self.flush_with(execution, move |result| {
             let _ = reply.send(
                 result
                     .as_ref()
-                    .map(|_| ())
+                    .map(|_| answer)
                     .map_err(|error| EmployeeError::Journal(error.clone())),
             );
         });

@@ -141,6 +141,7 @@ impl State {
                 comment,
                 at,
             },
+            at,
             reply,
         );
     }
@@ -168,6 +169,7 @@ impl State {
                     source,
                     at,
                 },
+                (),
                 reply,
             );
         } else {
@@ -193,7 +195,7 @@ impl State {
         }
         self.resumed.insert((execution, step));
         let at = self.now();
-        self.apply_and_answer(execution, Fact::StepResumed { step, at }, reply);
+        self.apply_and_answer(execution, Fact::StepResumed { step, at }, (), reply);
     }
 
     pub(super) fn stop(&mut self, message: StopMessage) {
@@ -213,7 +215,7 @@ impl State {
             return;
         }
         let fact = self.stop_fact(kind, by, reason);
-        self.apply_and_answer(execution, fact, reply);
+        self.apply_and_answer(execution, fact, (), reply);
     }
 
     pub(super) fn stop_fact(&self, kind: StopKind, by: String, reason: Option<String>) -> Fact {

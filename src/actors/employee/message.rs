@@ -3,7 +3,9 @@
 use super::live_run::FinishedRun;
 use crate::{
     actors::{journal::JournalError, mailbox::Named, versions::LoadedVersion},
-    domain::{ContentHash, ExecutionId, MemoryView, MemoryWrite, Trigger},
+    domain::{
+        ContentHash, EmployeeId, ExecutionId, MemoryView, MemoryWrite, Timestamp, Trigger, event,
+    },
     graph::{Decision, StepError, StepId, StopKind, TimerKey},
     persistence::{AppendOutcome, EffectChange},
 };
@@ -48,8 +50,22 @@ pub struct Accepted {
     pub execution: ExecutionId,
     /// A trigger with the same key had been accepted before; this is its run.
     pub duplicate: bool,
-    /// Readable; absent for a duplicate, whose version is not at hand.
-    pub run_id: Option<String>,
+    /// Absent for a duplicate, whose version is not at hand.
+    pub beginning: Option<Beginning>,
+}
+
+/// Which version of its employee a run has, and when it was accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct Beginning {
+    pub version: u32,
+    pub accepted: Timestamp,
+}
+
+impl Beginning {
+    /// The readable id of the run.
+    pub fn run_id(self, employee: EmployeeId) -> String {
+        event::run_id(employee, self.version, self.accepted)
+    }
 }
 
 pub struct TriggerMessage {
@@ -71,7 +87,8 @@ pub struct DecideMessage {
     pub arguments_hash: ContentHash,
     pub by: String,
     pub comment: Option<String>,
-    pub reply: Reply<()>,
+    /// When it was decided.
+    pub reply: Reply<Timestamp>,
 }
 
 pub struct EventMessage {

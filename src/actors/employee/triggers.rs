@@ -1,13 +1,13 @@
 //! Taking triggers: the concurrency policy, what makes way, and the acceptance.
 
 use super::{
-    Accepted, EmployeeError, Message, Reply, State, TriggerMessage,
+    Accepted, Beginning, EmployeeError, Message, Reply, State, TriggerMessage,
     admission::{Refusal, Verdict},
     live_run::LiveRun,
 };
 use crate::{
     actors::loader,
-    domain::{ConflictPolicy, ExecutionId, MemoryView, event},
+    domain::{ConflictPolicy, ExecutionId, MemoryView},
     graph::{Fact, StopKind},
     persistence::{AppendOutcome, BlobPut, DedupeKey, RunInsert},
 };
@@ -155,23 +155,26 @@ impl State {
         self.runs.insert(execution, run);
         self.counts.accepted += 1;
 
-        let run_id = event::run_id(self.id, self.current.version.unsigned_abs(), at);
+        let beginning = Beginning {
+            version: self.current.version.unsigned_abs(),
+            accepted: at,
+        };
         let keyed = dedupe.is_some();
         if !keyed {
             self.admission.enter(execution, conversation.as_deref());
         }
         // Whoever waits for the result hears of the acceptance with it: one commit less for a run that needs nothing from outside.
         if waits_for_result && !keyed {
-            self.accepting.insert(execution, (run_id, reply));
+            self.accepting.insert(execution, (beginning, reply));
         } else {
-            self.flush_accepted(execution, run_id, reply);
+            self.flush_accepted(execution, beginning, reply);
         }
     }
 
     pub(super) fn flush_accepted(
         &mut self,
         execution: ExecutionId,
-        run_id: String,
+        beginning: Beginning,
         reply: Reply<Accepted>,
     ) {
         self.flush_with(execution, move |result| {
@@ -179,12 +182,12 @@ impl State {
                 Ok(AppendOutcome::Durable) => Ok(Accepted {
                     execution,
                     duplicate: false,
-                    run_id: Some(run_id),
+                    beginning: Some(beginning),
                 }),
                 Ok(AppendOutcome::Duplicate { execution }) => Ok(Accepted {
                     execution: *execution,
                     duplicate: true,
-                    run_id: None,
+                    beginning: None,
                 }),
                 Err(error) => Err(EmployeeError::Journal(error.clone())),
             };

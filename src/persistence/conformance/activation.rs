@@ -42,6 +42,7 @@ async fn an_employee_wakes_with_all_it_needs(world: World) {
     let bundles = activation_load(
         &mut world.system_read().await,
         &[clerk, EmployeeId::from_uuid(id())],
+        |_| false,
     )
     .await
     .unwrap();
@@ -50,9 +51,9 @@ async fn an_employee_wakes_with_all_it_needs(world: World) {
     };
     assert_eq!((bundle.employee.id, bundle.employee.version), (clerk, 3));
     let specs: Vec<_> = bundle
-        .specs
+        .versions
         .iter()
-        .map(|(version, spec)| (*version, std::str::from_utf8(spec).unwrap()))
+        .map(|(version, spec)| (*version, text(spec)))
         .collect();
     assert_eq!(specs, [(1, r#"{"v":1}"#), (3, r#"{"v":3}"#)]);
     let [open] = bundle.open_runs.as_slice() else {
@@ -84,7 +85,7 @@ async fn many_wake_at_once(world: World) {
         })
         .collect();
     world.commit(&batch).await;
-    let bundles = activation_load(&mut world.system_read().await, &hired)
+    let bundles = activation_load(&mut world.system_read().await, &hired, |_| false)
         .await
         .unwrap();
     assert_eq!(
@@ -95,7 +96,7 @@ async fn many_wake_at_once(world: World) {
         hired
     );
     for (bundle, appends) in bundles.iter().zip(batch.chunks(2)) {
-        assert_eq!(&bundle.specs[&1][..], br#"{"same":true}"#);
+        assert_eq!(text(&bundle.versions[&1]), r#"{"same":true}"#);
         let runs: Vec<_> = bundle.open_runs.iter().map(|open| open.run.id).collect();
         assert_eq!(runs, appends.iter().map(execution).collect::<Vec<_>>());
         assert!(
@@ -105,12 +106,28 @@ async fn many_wake_at_once(world: World) {
                 .all(|open| bodies(&open.blobs) == ["the same context"])
         );
     }
-    let place = |bundle: &EmployeeBundle| bundle.specs[&1].as_ptr();
+    let place = |bundle: &EmployeeBundle| text(&bundle.versions[&1]).as_ptr();
     assert_eq!(
         place(&bundles[0]),
         place(&bundles[29]),
         "equal specs share their bytes"
     );
+
+    let known = ContentHash::of(br#"{"same":true}"#);
+    let bundles = activation_load(&mut world.system_read().await, &hired[..2], |hash| {
+        hash == known
+    })
+    .await
+    .unwrap();
+    for bundle in bundles {
+        let spec = &bundle.versions[&1];
+        assert_eq!((spec.hash, spec.body.as_ref()), (known, None));
+        assert_eq!(bodies(&bundle.open_runs[0].blobs), ["the same context"]);
+    }
+}
+
+fn text(spec: &StoredSpec) -> &str {
+    std::str::from_utf8(spec.body.as_ref().unwrap()).unwrap()
 }
 
 async fn facts_before_a_snapshot_are_not_read(world: World) {
@@ -140,7 +157,7 @@ async fn facts_before_a_snapshot_are_not_read(world: World) {
         SnapshotChange::Put(of_employee.clone()),
     ];
     world.commit(&[more]).await;
-    let bundles = activation_load(&mut world.system_read().await, &[clerk])
+    let bundles = activation_load(&mut world.system_read().await, &[clerk], |_| false)
         .await
         .unwrap();
     assert_eq!(bundles[0].snapshot, Some(of_employee));

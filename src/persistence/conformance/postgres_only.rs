@@ -313,8 +313,7 @@ async fn streams_skip_nothing_while_many_write() {
 #[tokio::test]
 async fn who_declares_a_node_dead_waits_for_its_transactions() {
     let world = World::postgres().await;
-    let mut writing = world.system().await;
-    nodes_fence(&mut writing, world.fence).await;
+    let writing = world.db.begin_fenced("test", world.fence).await.unwrap();
     // The heartbeat changes no key column and waits for nobody.
     let mut beat = world.system().await;
     tokio::time::timeout(
@@ -349,12 +348,6 @@ async fn who_declares_a_node_dead_waits_for_its_transactions() {
             .await,
         CommitError::Db(DbError::Fenced)
     ));
-}
-
-async fn nodes_fence(tx: &mut SystemTx, fence: Fence) {
-    super::super::nodes::fence(&mut tx.inner, fence)
-        .await
-        .unwrap();
 }
 
 #[tokio::test]

@@ -142,7 +142,7 @@ async fn what_is_needed_stays(world: World) {
             .unwrap()
             .is_some()
     );
-    let bundles = activation_load(&mut world.system_read().await, &[clerk])
+    let bundles = activation_load(&mut world.system_read().await, &[clerk], |_| false)
         .await
         .unwrap();
     assert_eq!(bundles[0].open_runs[0].blobs.len(), 2);

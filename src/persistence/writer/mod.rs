@@ -17,7 +17,7 @@ use super::{
     db::Db,
     error::CommitError,
     events, memory_write,
-    nodes::{self, Fence},
+    nodes::Fence,
 };
 use crate::domain::Timestamp;
 
@@ -57,9 +57,8 @@ async fn try_commit(
     fence: Fence,
     batch: &[Append],
 ) -> Result<Vec<AppendOutcome>, Failure> {
-    let mut tx = db.begin_system("journal writer").await?;
+    let mut tx = db.begin_fenced("journal writer", fence).await?;
     let inner = &mut tx.inner;
-    nodes::fence(inner, fence).await?;
 
     let outcomes = dedupe::claim(inner, batch).await?;
     let live: Vec<&Append> = batch
