@@ -45,6 +45,16 @@ pub fn actors(live: usize, awake: usize, (depth, age): (usize, Duration)) {
     metrics::gauge!("tenure_mailbox_age_seconds_max").set(age.as_secs_f64());
 }
 
+/// Bytes that the program holds in its heap now. The resident set is larger: it has what the allocator keeps for a moment.
+pub fn memory() {
+    use tikv_jemalloc_ctl::{epoch, stats};
+    if epoch::advance().is_ok()
+        && let Ok(allocated) = stats::allocated::read()
+    {
+        metrics::gauge!("tenure_heap_allocated_bytes").set(allocated as f64);
+    }
+}
+
 /// The metrics of one HTTP route, looked up once: a request then costs two additions. `route` is the pattern, never the path: ids
 /// would make a series each.
 pub struct RouteMetrics {

@@ -50,6 +50,7 @@ pub async fn metrics(State(api): State<ApiState>) -> ApiResult<Response> {
     let handle = api
         .metrics()
         .ok_or_else(|| ApiError::new(Problem::Unavailable, "this process records no metrics"))?;
+    crate::telemetry::memory();
     // Bounded work between two readings, or the histograms would grow.
     handle.run_upkeep();
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];

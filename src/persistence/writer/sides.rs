@@ -158,8 +158,9 @@ async fn approvals_close(inner: &mut Inner, live: &[&Append]) -> Result<()> {
             Column::MaybeText(ends.values().map(|end| end.3).collect()),
         ),
     ];
+    // Not "status = 'pending'": that would invite the index over all pending ones, where the key is to be looked up.
     let statement = "UPDATE approval SET status = t.status, decided_us = t.decided_us, decided_by = t.decided_by, comment = t.comment
-         FROM t WHERE approval.org_id = t.org_id AND approval.id = t.id AND approval.status = 'pending'";
+         FROM t WHERE approval.org_id = t.org_id AND approval.id = t.id AND approval.decided_us IS NULL";
     Rows::new(columns).execute(inner, statement).await.map(drop)
 }
 

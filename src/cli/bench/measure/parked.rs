@@ -7,7 +7,7 @@ use crate::cli::bench::{
     report::{Aim, Measurement},
     server::Server,
 };
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -28,12 +28,28 @@ struct Approval {
     arguments_hash: String,
 }
 
-/// Resident memory of the server at one moment.
+/// Memory of the server at one moment, bytes.
+#[derive(Clone, Copy)]
 struct Memory {
-    idle: u64,
-    awake: u64,
-    asleep: u64,
-    done: u64,
+    /// What the system gave it.
+    resident: u64,
+    /// What the program holds.
+    heap: u64,
+}
+
+struct Moments {
+    idle: Memory,
+    awake: Memory,
+    asleep: Memory,
+    done: Memory,
+}
+
+async fn memory(server: &mut Server) -> Result<Memory> {
+    let heap = server.metric("tenure_heap_allocated_bytes").await?;
+    Ok(Memory {
+        resident: server.resident_bytes()?,
+        heap: heap.context("the server tells no heap")? as u64,
+    })
 }
 
 /// # Errors
@@ -46,17 +62,17 @@ pub async fn measure(ask: &mut Ask<'_>) -> Result<()> {
     ask.progress(&format!("hire {count} employees"));
     let employees = hire_all(&server, count, graphs::asks_approval).await?;
     server.wait_until_asleep(DEADLINE).await?;
-    let idle = server.resident_bytes()?;
+    let idle = memory(&mut server).await?;
 
     ask.progress(&format!("{count} runs come to their approval"));
     trigger_all(&server, &employees).await?;
     let approvals = pending(&mut server, count).await?;
-    let awake = server.resident_bytes()?;
+    let awake = memory(&mut server).await?;
     let awake_count = server.awake().await?;
     ask.progress("employees fall asleep");
     server.wait_until_asleep(DEADLINE).await?;
     sleep(ask.sizes.settle).await;
-    let asleep = server.resident_bytes()?;
+    let asleep = memory(&mut server).await?;
 
     ask.progress(&format!("{count} approvals are decided"));
     let resumed = decide_all(&mut server, approvals).await?;
@@ -68,15 +84,15 @@ pub async fn measure(ask: &mut Ask<'_>) -> Result<()> {
     );
     server.wait_until_asleep(DEADLINE).await?;
     sleep(ask.sizes.settle).await;
-    let done = server.resident_bytes()?;
+    let done = memory(&mut server).await?;
     server.kill().await?;
-    let memory = Memory {
+    let moments = Moments {
         idle,
         awake,
         asleep,
         done,
     };
-    tell(ask, &memory, awake_count, resumed);
+    tell(ask, &moments, awake_count, resumed);
     ask.places.remove(place).await
 }
 
@@ -122,24 +138,29 @@ async fn decide_all(server: &mut Server, approvals: Vec<Approval>) -> Result<Dur
     Ok(begin.elapsed())
 }
 
-fn tell(ask: &mut Ask<'_>, memory: &Memory, awake_count: usize, resumed: Duration) {
+fn tell(ask: &mut Ask<'_>, memory: &Moments, awake_count: usize, resumed: Duration) {
     let count = ask.sizes.parked;
     let of = format!("parked/{}", ask.database);
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let each = |with: u64, without: u64| (with as f64 - without as f64) / count as f64;
-    let of_awake = (memory.awake as f64 - memory.idle as f64) / awake_count.max(1) as f64;
+    let (idle, awake, asleep, done) = (memory.idle, memory.awake, memory.asleep, memory.done);
+    let of_awake = (awake.resident as f64 - idle.resident as f64) / awake_count.max(1) as f64;
+    let resident = |name: &'static str, at: Memory| {
+        Measurement::once(&of, name, "MB", megabytes(at.resident))
+            .note(format!("{:.1} MB of it in use", megabytes(at.heap)))
+    };
     ask.answers.extend([
-        Measurement::once(&of, "server, all hired, nobody awake", "MB", megabytes(memory.idle)),
-        Measurement::once(&of, "server, runs wait, employees awake", "MB", megabytes(memory.awake)),
-        Measurement::once(&of, "server, runs wait, employees asleep", "MB", megabytes(memory.asleep)),
-        Measurement::once(&of, "server, runs done, employees asleep", "MB", megabytes(memory.done)),
+        resident("resident, all hired, nobody awake", idle),
+        resident("resident, runs wait, employees awake", awake),
+        resident("resident, runs wait, employees asleep", asleep),
+        resident("resident, runs done, employees asleep", done),
         Measurement::once(&of, "per run parked, employee awake", "B", of_awake)
             .note(format!("{awake_count} of {count} employees were awake; an employee with one skill, two micro-agents started and its run")),
-        Measurement::once(&of, "per run parked, employee asleep", "B", each(memory.asleep, memory.idle))
+        Measurement::once(&of, "per run parked, employee asleep", "B", each(asleep.heap, done.heap))
             .aim(ask.aim(Aim::AtMost(NOTHING)))
-            .note("resident memory against the same server before the runs, so it includes what the allocator and the caches keep of the busy time; below 256 B counts as none"),
-        Measurement::once(&of, "per run parked, against none parked", "B", each(memory.asleep, memory.done))
-            .note("resident memory against the same server after all the runs had ended and everybody slept again: what a parked run itself holds"),
+            .note("heap in use against the same server after all the runs had ended and everybody slept again: what a parked run holds; below 256 B counts as none"),
+        Measurement::once(&of, "resident, per run parked, asleep", "B", each(asleep.resident, idle.resident))
+            .note("against the same server before the runs: with caches, statistics and what the allocator has not given back"),
         Measurement::once(&of, "all resumed and completed", "s", resumed.as_secs_f64())
             .aim(ask.aim(Aim::AtMost(4.0)))
             .note(format!("{count} decisions over HTTP, 64 in flight, employees asleep at first, until no run is unfinished")),
