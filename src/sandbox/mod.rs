@@ -14,17 +14,26 @@
 
 pub mod book;
 pub mod call;
+mod control;
 pub mod faults;
+mod fields;
+mod github;
 mod gmail;
+mod journal;
 mod lex;
 mod mail;
+mod oauth;
+mod problem;
 mod query;
 mod quickbooks;
+mod quotas;
 pub mod record;
 pub mod routes;
 mod seed;
+mod send;
 mod slack;
 mod socket;
+mod stripe;
 mod urlencoded;
 pub mod world;
 
@@ -98,7 +107,7 @@ pub fn accounts_at(url: &str) -> Vec<SandboxAccount> {
             token: provider.token().into(),
         }
     };
-    Provider::ALL.into_iter().map(account).collect()
+    Provider::DEMO.into_iter().map(account).collect()
 }
 
 /// The sandbox; see [`Sandbox::start`].
@@ -137,7 +146,8 @@ impl Sandbox {
             .map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let stop = CancellationToken::new();
-        let router = routes::router(book.clone(), stop.clone());
+        let sender = send::Sender::new().map_err(|error| failed(io::Error::other(error)))?;
+        let router = routes::router(book.clone(), sender, stop.clone());
         let service = router.into_make_service_with_connect_info::<socket::Switch>();
         let stopped = stop.clone().cancelled_owned();
         let server = tokio::spawn(async move {

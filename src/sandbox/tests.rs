@@ -11,8 +11,12 @@ use crate::{
 use serde_json::json;
 use std::{io::Write, path::Path, sync::Arc};
 
+mod apis;
 mod faults;
 mod kill;
+mod oauth;
+mod quotas;
+mod send;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
