@@ -18,19 +18,54 @@ use crate::sandbox::{
 use axum::{
     Router,
     body::Bytes,
-    extract::{ConnectInfo, Path, RawQuery, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::{ConnectInfo, FromRequestParts, RawQuery, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{Html, IntoResponse, Response},
     routing::{delete, get, post},
 };
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
+/// Where the providers themselves have their consent page, their token endpoint and their revocation: the paths of their addresses,
+/// below the integration's name, so that a client needs only another host.
+const OWN_PATHS: [[&str; 3]; 5] = [
+    [
+        "/slack/oauth/v2/authorize",
+        "/slack/api/oauth.v2.access",
+        "/slack/api/auth.revoke",
+    ],
+    [
+        "/quickbooks/connect/oauth2",
+        "/quickbooks/oauth2/v1/tokens/bearer",
+        "/quickbooks/v2/oauth2/tokens/revoke",
+    ],
+    ["/gmail/o/oauth2/v2/auth", "/gmail/token", "/gmail/revoke"],
+    [
+        "/github/login/oauth/authorize",
+        "/github/login/oauth/access_token",
+        "/github/login/oauth/revoke",
+    ],
+    [
+        "/stripe/oauth/authorize",
+        "/stripe/oauth/token",
+        "/stripe/oauth/deauthorize",
+    ],
+];
+
 pub(in crate::sandbox) fn router() -> Router<Desk> {
-    Router::new()
-        .route("/oauth/{integration}/authorize", get(ask).post(decide))
-        .route("/oauth/{integration}/token", post(token))
-        .route("/oauth/{integration}/revoke", post(revoke))
+    let ours = [
+        "/oauth/{integration}/authorize",
+        "/oauth/{integration}/token",
+        "/oauth/{integration}/revoke",
+    ];
+    let mut router = Router::new();
+    for [asking, tokens, revocation] in OWN_PATHS.into_iter().chain([ours]) {
+        router = router
+            .route(asking, get(ask).post(decide))
+            .route(tokens, post(token))
+            .route(revocation, post(revoke));
+    }
+    router
         .route("/oauth/settings", post(configure).get(list_settings))
         .route("/oauth/expire", post(expire))
         .route("/oauth/revoke_grant", post(end_grants))
@@ -51,10 +86,9 @@ impl From<Failed> for Problem {
 /// Shows the page, or says what is wrong with the request.
 async fn ask(
     State(desk): State<Desk>,
-    Path(integration): Path<String>,
+    At(integration): At,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let integration = find(&integration)?;
     let query = query.unwrap_or_default();
     let asked = desk
         .book
@@ -69,11 +103,10 @@ async fn ask(
 /// The page's form: `decision` is `allow` or `deny`, `user` who decides.
 async fn decide(
     State(desk): State<Desk>,
-    Path(integration): Path<String>,
+    At(integration): At,
     RawQuery(query): RawQuery,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let integration = find(&integration)?;
     let form: HashMap<_, _> = urlencoded::pairs(&String::from_utf8_lossy(&body))
         .into_iter()
         .collect();
@@ -106,12 +139,12 @@ async fn decide(
 async fn token(
     State(desk): State<Desk>,
     ConnectInfo(switch): ConnectInfo<Switch>,
-    Path(integration): Path<String>,
+    At(integration): At,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let request = read_request(find(&integration)?, query, &headers, &body);
+    let request = read_request(integration, query, &headers, &body);
     let served = desk.book.with(move |keeper| keeper.token(&request)).await?;
     Ok(finish(served, &switch, &desk.stop).await)
 }
@@ -119,12 +152,12 @@ async fn token(
 async fn revoke(
     State(desk): State<Desk>,
     ConnectInfo(switch): ConnectInfo<Switch>,
-    Path(integration): Path<String>,
+    At(integration): At,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let request = read_request(find(&integration)?, query, &headers, &body);
+    let request = read_request(integration, query, &headers, &body);
     let revoking = desk.book.with(move |keeper| keeper.oauth.revoke(&request));
     let served = revoking.await??.into();
     Ok(finish(served, &switch, &desk.stop).await)
@@ -191,9 +224,20 @@ async fn reset(State(desk): State<Desk>) -> Result<StatusCode, Problem> {
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn find(integration: &str) -> Result<Provider, Problem> {
-    Provider::named(integration)
-        .ok_or_else(|| Problem::not_found("no such integration has an authorisation server"))
+/// Whose authorisation server is meant.
+struct At(Provider);
+
+impl<S: Sync> FromRequestParts<S> for At {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let path = parts.uri.path().trim_start_matches('/');
+        let path = path.strip_prefix("oauth/").unwrap_or(path);
+        let name = path.split('/').next().unwrap_or_default();
+        let unknown = "no such integration has an authorisation server";
+        let found = Provider::named(name).ok_or_else(|| Problem::not_found(unknown))?;
+        Ok(Self(found))
+    }
 }
 
 fn read_filter(
@@ -231,7 +275,12 @@ fn read_request(
         });
         fields.extend(texts);
     }
-    let basic = text(header::AUTHORIZATION).and_then(read_basic);
+    let authorization = text(header::AUTHORIZATION).unwrap_or_default();
+    if let Some(own) = authorization.strip_prefix("Bearer ") {
+        // Slack revokes the token that it is asked with.
+        fields.entry("token".into()).or_insert(own.to_owned());
+    }
+    let basic = read_basic(authorization);
     TokenRequest {
         at: now(),
         integration,

@@ -3,6 +3,9 @@
 //! What happened is kept in `oauth.jsonl`, one line a request, written before the request is answered: clients, grants, codes and
 //! tokens survive the death of the process. Of codes, tokens and client secrets only hashes are kept.
 //!
+//! Each is at `/oauth/{integration}/authorize`, `…/token` and `…/revoke`, and at the provider's own paths below `/{integration}`, for
+//! example `/slack/oauth/v2/authorize` and `/slack/api/oauth.v2.access`.
+//!
 //! | module | what |
 //! |---|---|
 //! | [`settings`] | clients, lifetimes, rotation, PKCE: `POST /oauth/settings` |

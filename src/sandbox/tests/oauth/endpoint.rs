@@ -282,3 +282,42 @@ async fn github_answers_with_a_form_unless_asked_for_json() {
     assert!(kind.starts_with("application/x-www-form-urlencoded"));
     assert!(response.text().await.unwrap().contains("access_token=ghu_"));
 }
+
+#[tokio::test]
+async fn the_providers_own_paths_work_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_handle, bench) = Bench::start(folder.path()).await;
+    let visitor = Visitor::new(&bench, "slack", json!({})).await;
+    let request = visitor.request(&[("code_challenge", ""), ("code_challenge_method", "")]);
+    let request = request.replace("/oauth/slack/authorize", "/slack/oauth/v2/authorize");
+    let form = [("decision", "allow")];
+    let response = visitor.http.post(request).form(&form).send().await;
+    let code = callback(&response.unwrap())["code"].clone();
+    let url = format!("{}/slack/api/oauth.v2.access", bench.url);
+    let form = [("code", code.as_str()), ("redirect_uri", CALLBACK)];
+    let request = visitor.http.post(url).basic_auth("app", Some("hush"));
+    let tokens: Value = request
+        .form(&form)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let token = text(&tokens, "access_token");
+    assert!(visitor.is_good(token).await, "{tokens}");
+    let url = format!("{}/slack/api/auth.revoke", bench.url);
+    let revoked = visitor
+        .http
+        .post(url)
+        .bearer_auth(token)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(revoked.json::<Value>().await.unwrap()["revoked"], true);
+    assert!(!visitor.is_good(token).await);
+    let nobody = visitor
+        .http
+        .get(format!("{}/oauth/teams/authorize", bench.url));
+    assert_eq!(nobody.send().await.unwrap().status(), 404);
+}
