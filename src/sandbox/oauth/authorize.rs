@@ -79,7 +79,10 @@ impl OAuth {
             offline: integration != Provider::Gmail
                 || text("access_type").as_deref() == Some("offline"),
         };
-        if text("response_type").as_deref() != Some("code") {
+        // Slack and GitHub know no other, and do not ask for it.
+        let implied = matches!(integration, Provider::Slack | Provider::Github);
+        let response_type = text("response_type").or(implied.then(|| "code".to_owned()));
+        if response_type.as_deref() != Some("code") {
             let message = "response_type must be code";
             return Err(request.failed("unsupported_response_type", message));
         }
