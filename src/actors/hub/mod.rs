@@ -3,3 +3,6 @@
 
 pub mod credentials;
 pub mod keys;
+
+#[cfg(test)]
+mod tests;
