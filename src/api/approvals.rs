@@ -100,10 +100,10 @@ pub async fn show(
     Path(approval): Path<String>,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> ApiResult<Json<ApprovalView>> {
-    Ok(Json(read(&api, caller, &approval).await?.into()))
+    Ok(Json(read(&api, &caller, &approval).await?.into()))
 }
 
-async fn read(api: &ApiState, caller: Caller, text: &str) -> ApiResult<ApprovalRow> {
+async fn read(api: &ApiState, caller: &Caller, text: &str) -> ApiResult<ApprovalRow> {
     let id: ApprovalId = text::id("approval", text)?;
     let mut tx = api.db().begin_read(caller.org).await?;
     approval_get(&mut tx, id)
@@ -135,7 +135,7 @@ pub async fn decide(
     JsonBody(body): JsonBody<DecisionBody>,
 ) -> ApiResult<Json<ApprovalView>> {
     text::short_if("comment", body.comment.as_deref(), 2_000)?;
-    let row = read(&api, caller, &approval).await?;
+    let row = read(&api, &caller, &approval).await?;
     if row.status != ApprovalStatus::Pending {
         return Err(closed(&row));
     }
@@ -159,7 +159,7 @@ pub async fn decide(
     };
     let deciding = api.engine().decide(caller.org, row.employee_id, request);
     let decided = api.bounded(deciding).await?;
-    let after = read(&api, caller, &approval).await?;
+    let after = read(&api, &caller, &approval).await?;
     match decided {
         Ok(()) => Ok(Json(after.into())),
         Err(EmployeeError::OtherArguments) => Err(changed(&after)),

@@ -138,7 +138,7 @@ pub async fn trigger(
         let view = RunView::finished(run_id, known, employee, body.conversation_key, trigger, run);
         return Ok(([applied], Json(view)).into_response());
     }
-    match finished_by(&api, caller, accepted.execution, deadline).await? {
+    match finished_by(&api, &caller, accepted.execution, deadline).await? {
         true => {
             let view = runs::read(&api, caller, accepted.execution).await?;
             Ok(([applied], Json(view)).into_response())
@@ -150,7 +150,7 @@ pub async fn trigger(
 /// Whether a run that could not be watched (a duplicate's, or its employee broke down) is finished before `deadline`.
 async fn finished_by(
     api: &ApiState,
-    caller: Caller,
+    caller: &Caller,
     execution: ExecutionId,
     deadline: Instant,
 ) -> ApiResult<bool> {

@@ -23,6 +23,7 @@ mod memory_write;
 mod migrate;
 mod nodes;
 mod oauth;
+mod org_delete;
 mod orgs;
 mod owner;
 mod page;
@@ -60,6 +61,7 @@ pub use memory::{
 pub use migrate::migrate;
 pub use nodes::*;
 pub use oauth::*;
+pub use org_delete::*;
 pub use orgs::*;
 pub use owner::{database_create, database_drop, stored_bytes};
 pub use page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageRequest};

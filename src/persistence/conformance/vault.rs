@@ -9,7 +9,8 @@ on_both!(
     data_keys_are_added_in_order_and_retired,
     data_keys_of_all_orgs_are_wrapped_anew,
     a_key_is_dropped_when_nothing_needs_it,
-    values_are_sealed_anew_by_compare_and_swap
+    values_are_sealed_anew_by_compare_and_swap,
+    an_org_that_is_deleted_leaves_nothing
 );
 
 fn key(org: OrgId, version: i64, created: i64) -> OrgKeyRow {
@@ -269,4 +270,29 @@ async fn values_are_sealed_anew_by_compare_and_swap(world: World) {
     connection_put(&mut tx, &pending).await.unwrap();
     let all = sealed_otherwise(&mut tx, SealedTable::Connection, &NEW, Uuid::nil(), 10).await;
     assert_eq!(all.unwrap(), [], "an empty value is none");
+}
+
+async fn an_org_that_is_deleted_leaves_nothing(world: World) {
+    add(&world, &key(world.org, 1, 1)).await;
+    furnish(&world, 2).await;
+    let employee = world.hire("clerk", "{}").await;
+    world.commit(&[world.accept(employee)]).await;
+    let mut stranger = world.stranger().await;
+    let theirs = key(world.other, 1, 1);
+    org_key_add(&mut stranger, &theirs).await.unwrap();
+    stranger.commit().await.unwrap();
+
+    org_shred(&world.db, world.org, at(50)).await.unwrap();
+    assert_eq!(world.count("org_key").await, 1, "that of the other org");
+    assert_eq!(world.count("connection").await, 0);
+    assert_eq!(world.count("run").await, 1);
+    assert!(org_delete_rows(&world.db, world.org).await.unwrap() > 3);
+    assert_eq!(org_delete_rows(&world.db, world.org).await.unwrap(), 0);
+    for table in ["employee", "run", "journal", "org_event", "blob"] {
+        assert_eq!(world.count(table).await, 0, "{table}");
+    }
+    assert_eq!(world.count("org").await, 1);
+    let mut stranger = world.stranger().await;
+    let kept = org_key_current(&mut stranger).await.unwrap();
+    assert_eq!(kept, Some(theirs));
 }
