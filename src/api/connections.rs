@@ -208,7 +208,7 @@ fn account(
         }
     }
     for field in &integration.account {
-        if !body.data.contains_key(&field.name) {
+        if field.is_required() && !body.data.contains_key(&field.name) {
             return Err(ApiError::field(
                 format!("account.data.{}", field.name),
                 format!(

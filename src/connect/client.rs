@@ -5,13 +5,13 @@
 
 use super::{
     answer::{AnswerBody, CallOutcome, RateHints},
-    catalog::Auth,
+    catalog::{PlacedSecret, auth::Place},
     request::{Body, ShapedRequest},
 };
 use chrono::{DateTime, Utc};
 use reqwest::{
     Client, RequestBuilder, Response,
-    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+    header::{HeaderMap, HeaderValue},
     redirect, retry,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -75,7 +75,18 @@ impl HttpCaller {
         token: &SecretString,
         deadline: Duration,
     ) -> CallOutcome {
-        let builder = match self.prepare(request, token) {
+        let placed = request.send.with(token.expose_secret());
+        self.call_with(request, &[placed], deadline).await
+    }
+
+    /// As [`HttpCaller::call`], with a credential that has its places already.
+    pub async fn call_with(
+        &self,
+        request: &ShapedRequest,
+        credential: &[PlacedSecret],
+        deadline: Duration,
+    ) -> CallOutcome {
+        let builder = match self.prepare(request, credential) {
             Ok(builder) => builder,
             Err(reason) => return CallOutcome::Unsent { reason },
         };
@@ -91,25 +102,23 @@ impl HttpCaller {
     fn prepare(
         &self,
         request: &ShapedRequest,
-        token: &SecretString,
+        credential: &[PlacedSecret],
     ) -> Result<RequestBuilder, String> {
-        let mut builder = self
-            .client
-            .request(request.method.clone(), request.url.clone());
+        let mut url = request.url.clone();
+        for secret in credential.iter().filter(|one| one.place == Place::Query) {
+            url.query_pairs_mut()
+                .append_pair(&secret.name, secret.value.expose_secret());
+        }
+        let mut builder = self.client.request(request.method.clone(), url);
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
-        let (name, text) = match &request.auth {
-            Auth::Bearer => (
-                AUTHORIZATION.as_str(),
-                format!("Bearer {}", token.expose_secret()),
-            ),
-            Auth::Header { name } => (name.as_str(), token.expose_secret().to_owned()),
-        };
-        let mut value = HeaderValue::from_str(&text)
-            .map_err(|_| "the token has characters that a header cannot carry")?;
-        value.set_sensitive(true);
-        builder = builder.header(name, value);
+        for secret in credential.iter().filter(|one| one.place == Place::Header) {
+            let mut value = HeaderValue::from_str(secret.value.expose_secret())
+                .map_err(|_| "the token has characters that a header cannot carry")?;
+            value.set_sensitive(true);
+            builder = builder.header(&secret.name, value);
+        }
         Ok(match &request.body {
             None => builder,
             Some(Body::Json(json)) => builder.json(json),

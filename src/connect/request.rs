@@ -3,7 +3,7 @@
 
 use super::{
     answer::AnswerSpec,
-    catalog::{Auth, Capability, Idempotency, Quota, nearest},
+    catalog::{AccountField, Capability, Idempotency, Placement, Quota, nearest},
     template::{Scope, Template},
 };
 use jsonschema::{ValidationError, error::ValidationErrorKind};
@@ -64,7 +64,8 @@ pub struct ShapedRequest {
     pub body: Option<Body>,
     /// Whether it changes something outside.
     pub write: bool,
-    pub(crate) auth: Auth,
+    /// Where a token that was given as such travels.
+    pub(crate) send: Placement,
     pub(crate) answer: Arc<AnswerSpec>,
 }
 
@@ -95,18 +96,19 @@ pub fn shape(
     effect_key: Option<&str>,
 ) -> Result<ShapedRequest, BadParams> {
     check_arguments(capability, arguments)?;
-    if let Some(name) = capability
+    let data = account_data(&capability.account_fields, account);
+    if let Some(field) = capability
         .account_fields
         .iter()
-        .find(|name| !account.data.contains_key(*name))
+        .find(|field| field.is_required() && !data.contains_key(&field.name))
     {
         return Err(BadParams::new(
-            format!("account.{name}"),
+            format!("account.{}", field.name),
             "is missing at the connection",
         ));
     }
     let key = effect_key.map(|key| Value::String(key.into()));
-    let data = Value::Object(account.data.clone());
+    let data = Value::Object(data);
     let mut scope = Scope::new().with("input", arguments).with("account", &data);
     if let Some(key) = &key {
         scope = scope.with("effect_key", key);
@@ -150,10 +152,34 @@ fn add_key(
     Ok(())
 }
 
-/// Fills a request template; `answer` says how its answer is to be read.
+/// What is known of the account, with the defaults of the fields that it does not name.
+pub(crate) fn account_data(fields: &[AccountField], account: &Account) -> Map<String, Value> {
+    let mut data = account.data.clone();
+    for field in fields {
+        if let (Some(default), false) = (&field.default, data.contains_key(&field.name)) {
+            data.insert(field.name.clone(), default.clone().into());
+        }
+    }
+    data
+}
+
+/// Fills a request template of a capability; `answer` says how its answer is to be read.
 pub(crate) fn fill(
     template: &RequestTemplate,
     capability: &Capability,
+    account: &Account,
+    scope: &Scope,
+    answer: Arc<AnswerSpec>,
+) -> Result<ShapedRequest, BadParams> {
+    let send = capability.send.clone();
+    fill_call(template, &capability.id, send, account, scope, answer)
+}
+
+/// Fills a request template that goes by the name `capability`.
+pub(crate) fn fill_call(
+    template: &RequestTemplate,
+    capability: &str,
+    send: Placement,
     account: &Account,
     scope: &Scope,
     answer: Arc<AnswerSpec>,
@@ -181,13 +207,13 @@ pub(crate) fn fill(
         Some(BodyTemplate::Form(fields)) => Some(Body::Form(fill_fields(fields, scope)?)),
     };
     Ok(ShapedRequest {
-        capability: capability.id.clone(),
+        capability: capability.into(),
         method: template.method.clone(),
         url,
         headers,
         body,
         write: answer.write,
-        auth: capability.auth.clone(),
+        send,
         answer,
     })
 }

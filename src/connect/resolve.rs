@@ -3,7 +3,7 @@
 use super::{
     answer::AnswerSpec,
     catalog::{Capability, Idempotency},
-    request::{Account, BadParams, RequestTemplate, ShapedRequest, fill},
+    request::{Account, BadParams, RequestTemplate, ShapedRequest, account_data, fill},
     template::{Scope, Template},
 };
 use crate::domain::Timestamp;
@@ -121,7 +121,7 @@ pub fn resolution(
         capability: capability.clone(),
         probe: probe.clone(),
         account: account.clone(),
-        data: Value::Object(account.data.clone()),
+        data: Value::Object(account_data(&capability.account_fields, account)),
         arguments: arguments.clone(),
         effect_key: effect_key.into(),
         since: format!(

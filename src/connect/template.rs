@@ -13,9 +13,10 @@ use super::{quickbooks, request::BadParams, rfc822};
 use serde_json::{Map, Value};
 
 /// The words that a path may start with.
-pub const ROOTS: [&str; 8] = [
+pub const ROOTS: [&str; 9] = [
     "input",
     "account",
+    "credential",
     "effect_key",
     "since",
     "lookup",

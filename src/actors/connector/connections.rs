@@ -92,7 +92,10 @@ impl Connections {
     fn connection(&self, row: ConnectionRow) -> Option<Arc<Connection>> {
         let integration = self.catalog.integration(&row.integration)?;
         let mut account: Account = serde_json::from_str(&row.account).ok()?;
-        account.base_url = row.base_url.unwrap_or_else(|| integration.base_url.clone());
+        account.base_url = match row.base_url {
+            Some(own) => own,
+            None => integration.base_url_for(&account.data).ok()?,
+        };
         Some(Arc::new(Connection {
             id: row.id,
             org: row.org_id,

@@ -1,5 +1,6 @@
 //! An integration file as it is written, after the published schema has accepted it.
 
+use super::auth::AuthWay;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -10,30 +11,40 @@ pub(super) struct IntegrationFile {
     pub id: String,
     pub name: String,
     pub base_url: String,
-    pub auth: Auth,
+    pub auth: Vec<AuthWay>,
+    pub verify: Option<VerifyFile>,
     #[serde(default)]
     pub account: Vec<AccountField>,
-    pub quota: Quota,
+    pub quota: QuotaFile,
     #[serde(default)]
     pub answers: AnswerRules,
+    #[serde(default)]
     pub capabilities: Vec<CapabilityFile>,
-}
-
-/// How the token travels.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum Auth {
-    /// `Authorization: Bearer …`
-    Bearer,
-    /// A header of its own.
-    Header { name: String },
 }
 
 /// Something that a connection must know beside its token, for example QuickBooks' realm.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AccountField {
     pub name: String,
     pub description: String,
+    /// What its values look like, as a regular expression for the whole of them. It must be there for values that stand in a URL
+    /// before its path and are more than one word of a host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
+    /// Taken where a connection does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// Whether calls can do without it.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+impl AccountField {
+    /// Whether a connection must bring it.
+    pub fn is_required(&self) -> bool {
+        !self.optional && self.default.is_none()
+    }
 }
 
 /// `requests` in `per_seconds` on the long run, and `burst` of them at once.
@@ -49,6 +60,102 @@ impl Quota {
     pub fn interval(self) -> Duration {
         Duration::from_secs(self.per_seconds.into()) / self.requests.max(1)
     }
+}
+
+/// What is known of a provider's limits besides the rate.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Limits {
+    /// How many calls may be open at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    pub per: QuotaPer,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learn: Option<QuotaHeaders>,
+}
+
+/// Who shares the quota.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuotaPer {
+    /// Each connected account has its own.
+    #[default]
+    Account,
+    /// All accounts that were connected through the same app.
+    App,
+}
+
+/// The headers in which answers tell what is left of the quota, where they are not the usual `X-RateLimit-…`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuotaHeaders {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remaining: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset: Option<String>,
+    pub reset_unit: ResetUnit,
+}
+
+/// How the reset header counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResetUnit {
+    /// From now.
+    #[default]
+    Seconds,
+    /// From now.
+    Milliseconds,
+    /// Seconds since 1970.
+    Unix,
+    /// Milliseconds since 1970.
+    UnixMs,
+    /// A date as in RFC 3339.
+    Iso8601,
+}
+
+/// `quota` as it is written: rate and further limits in one.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QuotaFile {
+    pub requests: u32,
+    pub per_seconds: u32,
+    pub burst: u32,
+    pub concurrency: Option<u32>,
+    #[serde(default)]
+    pub per: QuotaPer,
+    pub learn: Option<QuotaHeaders>,
+}
+
+impl QuotaFile {
+    pub fn split(self) -> (Quota, Limits) {
+        let quota = Quota {
+            requests: self.requests,
+            per_seconds: self.per_seconds,
+            burst: self.burst,
+        };
+        let limits = Limits {
+            concurrency: self.concurrency,
+            per: self.per,
+            learn: self.learn,
+        };
+        (quota, limits)
+    }
+}
+
+/// The call that tells whether a credential works.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VerifyFile {
+    pub request: RequestFile,
+    pub account_name: Option<String>,
+    pub account_id: Option<String>,
+    #[serde(default = "ok")]
+    pub ok_status: Vec<u16>,
+}
+
+fn ok() -> Vec<u16> {
+    vec![200]
 }
 
 /// How to read a provider's errors. Places are JSON pointers; the first that exists counts.

@@ -1,13 +1,20 @@
 //! The catalog: which integrations there are and what each of them can do. Its files are checked when it is loaded, so that a
 //! mistake in one is found at start (and in the tests), never in the middle of a run.
 
+pub mod auth;
 mod check;
 mod file;
+mod urls;
+mod verify;
 
-pub use file::{AnswerRules, Auth, Idempotency, Quota, Risk};
+pub use auth::{AuthWay, PlacedSecret, Placement};
+pub use file::{
+    AccountField, AnswerRules, Idempotency, Limits, Pagination, Quota, QuotaHeaders, QuotaPer,
+    ResetUnit, Risk,
+};
+pub use verify::Verify;
 
 use crate::connect::{answer::AnswerSpec, request::RequestTemplate, resolve::Probe};
-use file::{AccountField, Pagination};
 use jsonschema::Validator;
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -35,12 +42,17 @@ pub struct CatalogError {
 pub struct Integration {
     pub id: String,
     pub name: String,
-    /// Where it is, unless an account says otherwise. No slash at the end.
+    /// Where it is, unless an account says otherwise; may name fields of the account, see [`Integration::base_url_for`].
+    /// No slash at the end.
     pub base_url: String,
-    pub auth: Auth,
+    /// The ways in which an account can be authorised; at least one, the first is the default.
+    pub auth: Vec<AuthWay>,
+    /// The call that tells whether a credential works.
+    pub verify: Option<Verify>,
     /// What a connection must know beside its token.
     pub account: Vec<AccountField>,
     pub quota: Quota,
+    pub limits: Limits,
     pub capabilities: Vec<Arc<Capability>>,
 }
 
@@ -66,12 +78,41 @@ pub struct Capability {
     pub output: Value,
     pub idempotency: Idempotency,
     pub pagination: Option<Pagination>,
-    pub(crate) account_fields: Vec<String>,
-    pub(crate) auth: Auth,
+    pub(crate) account_fields: Arc<[AccountField]>,
+    /// Where a token that was given as such travels.
+    pub(crate) send: Placement,
     pub(crate) input_validator: Validator,
     pub(crate) request: RequestTemplate,
     pub(crate) answer: Arc<AnswerSpec>,
     pub(crate) probe: Option<Arc<Probe>>,
+}
+
+impl Integration {
+    /// The way with this id, or the default one.
+    pub fn way(&self, id: Option<&str>) -> Option<&AuthWay> {
+        match id {
+            None => self.auth.first(),
+            Some(id) => self.auth.iter().find(|way| way.id() == id),
+        }
+    }
+
+    /// The way of a token that somebody gave as such: the first that takes one, or else the default.
+    pub fn pasted_way(&self) -> Option<&AuthWay> {
+        let bearer = |way: &&AuthWay| matches!(way, AuthWay::Bearer(_));
+        let ways = || self.auth.iter();
+        ways()
+            .find(bearer)
+            .or_else(|| ways().find(|way| way.is_static()))
+            .or(self.auth.first())
+    }
+
+    /// Where such a token travels.
+    pub(crate) fn pasted_placement(&self) -> Placement {
+        self.pasted_way()
+            .and_then(|way| way.send().first())
+            .cloned()
+            .unwrap_or_else(|| Placement::authorization("Bearer "))
+    }
 }
 
 impl Capability {
@@ -160,7 +201,8 @@ impl Catalog {
             by_id: BTreeMap::new(),
         };
         for (name, text) in files {
-            catalog.add(name, check::read(name, text.as_ref())?)?;
+            let integration = check::read(name, text.as_ref()).map_err(first)?;
+            catalog.add(name, integration)?;
         }
         Ok(catalog)
     }
@@ -210,6 +252,21 @@ impl Catalog {
     pub fn nearest(&self, id: &str) -> Option<&str> {
         nearest(id, self.by_id.keys().map(String::as_str))
     }
+}
+
+fn first(mistakes: Vec<CatalogError>) -> CatalogError {
+    let mut mistakes = mistakes.into_iter();
+    mistakes
+        .next()
+        .expect("a file is refused for at least one mistake")
+}
+
+/// Reads one integration file without putting it into a catalog.
+///
+/// # Errors
+/// All mistakes of the file.
+pub fn read_integration(file: &str, text: &str) -> Result<Integration, Vec<CatalogError>> {
+    check::read(file, text)
 }
 
 /// The candidate with the smallest edit distance, if it is at most a third of the word, upper and lower case alike.

@@ -4,7 +4,7 @@ const SMALL: &str = r#"
 id: small
 name: Small
 base_url: https://small.example
-auth: { type: bearer }
+auth: [{ type: bearer }]
 quota: { requests: 1, per_seconds: 1, burst: 1 }
 capabilities:
   - id: small.thing.get
@@ -116,7 +116,7 @@ fn mistakes_in_a_file_are_named() {
         ("risk: low", "risk: low\n    cost: 2", "costs 2"),
         ("type: string", "type: strong", "input"),
         ("method: GET", "method: FETCH", "\"FETCH\" is not one of"),
-        ("auth: { type: bearer }", "auth: [", "did not find"),
+        ("auth: [{ type: bearer }]", "auth: [", "did not find"),
     ];
     Catalog::from_yaml([("small.yaml", SMALL)]).unwrap();
     for (from, to, expected) in cases {

@@ -1,0 +1,64 @@
+//! The verification call: used after an account was connected, and as its health probe.
+
+use super::Integration;
+use crate::connect::{
+    answer::AnswerSpec,
+    request::{Account, BadParams, RequestTemplate, ShapedRequest, fill_call},
+    template::Scope,
+};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// A read that answers with one of `ok_status` exactly if the credential works.
+#[derive(Debug)]
+pub struct Verify {
+    /// JSON pointer to what people call the account.
+    pub account_name: Option<String>,
+    /// JSON pointer to what the provider calls it; another one means that somebody has connected another account.
+    pub account_id: Option<String>,
+    pub ok_status: Vec<u16>,
+    pub(crate) request: RequestTemplate,
+    pub(crate) answer: Arc<AnswerSpec>,
+}
+
+/// Who the account is, as the verification call told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifiedAccount {
+    pub name: Option<String>,
+    pub id: Option<String>,
+}
+
+impl Verify {
+    /// Reads the output of a verification that went well.
+    pub fn account(&self, output: &Value) -> VerifiedAccount {
+        let read = |pointer: &Option<String>| match output.pointer(pointer.as_deref()?)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        };
+        VerifiedAccount {
+            name: read(&self.account_name),
+            id: read(&self.account_id),
+        }
+    }
+}
+
+impl Integration {
+    /// The verification call for an account; `None` if the integration has none.
+    ///
+    /// # Errors
+    /// What the account lacks.
+    pub fn verification(&self, account: &Account) -> Option<Result<ShapedRequest, BadParams>> {
+        let verify = self.verify.as_ref()?;
+        let data = self.account_data(account).into();
+        let scope = Scope::new().with("account", &data);
+        Some(fill_call(
+            &verify.request,
+            &format!("{}.verify", self.id),
+            self.pasted_placement(),
+            account,
+            &scope,
+            verify.answer.clone(),
+        ))
+    }
+}
