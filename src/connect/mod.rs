@@ -32,5 +32,5 @@ pub use limiter::Gcra;
 pub use request::{Account, BadParams, ShapedRequest, shape};
 pub use resolve::{ProbeReading, Resolution, ShapedProbe, resolution};
 pub use seal::{SealError, Sealer, SecretName};
-pub use token::{TokenError, TokenSource};
+pub use token::{Held, Live, TokenError, TokenSource};
 pub use vault::{SecretPlace, Vault, VaultError};

@@ -1,9 +1,17 @@
 //! What is sealed in a connection.
 
-use super::secret::Secret;
-use crate::{connect::seal, domain::Timestamp};
-use secrecy::zeroize::Zeroizing;
+use super::{outcome::Granted, secret::Secret};
+use crate::{
+    connect::{
+        catalog::{Integration, PlacedSecret, auth::place},
+        request::{Account, BadParams},
+        seal,
+    },
+    domain::Timestamp,
+};
+use secrecy::{ExposeSecret, zeroize::Zeroizing};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::{collections::BTreeMap, time::Duration};
 
 /// The way of a connection whose token somebody pasted, whatever the integration declares.
@@ -74,6 +82,49 @@ impl Credential {
         }
         // The message of the parser could quote the text.
         serde_json::from_slice(plain).map_err(|_| BadCredential)
+    }
+
+    /// The typed fields as templates take them.
+    pub fn field_values(&self) -> Map<String, Value> {
+        let fields = self.fields.iter();
+        fields
+            .map(|(name, value)| (name.clone(), Value::String(value.expose().to_owned())))
+            .collect()
+    }
+
+    /// What a call carries: the token or the fields, at the places that the way names.
+    ///
+    /// # Errors
+    /// Names what is missing.
+    pub fn placed(
+        &self,
+        integration: &Integration,
+        account: &Account,
+    ) -> Result<Vec<PlacedSecret>, BadParams> {
+        let token = self.access_token.as_ref().map(Secret::text);
+        match (integration.way(Some(&self.way)), token) {
+            (Some(way), token) => {
+                let data = integration.account_data(account);
+                place(way, &self.field_values(), &data, token)
+            }
+            // A pasted token, or one of a way that the catalog has no more.
+            (None, Some(token)) => Ok(vec![
+                integration.pasted_placement().with(token.expose_secret()),
+            ]),
+            (None, None) => Err(BadParams::new("credential", "has no token")),
+        }
+    }
+
+    /// This credential with what the provider has granted since.
+    pub fn renewed(&self, granted: Granted, now: Timestamp) -> Self {
+        Self {
+            access_token: Some(granted.access_token),
+            refresh_token: granted.refresh_token.or_else(|| self.refresh_token.clone()),
+            expires_at: granted.expires_at,
+            scopes: granted.scopes.unwrap_or_else(|| self.scopes.clone()),
+            got_at: now,
+            ..self.clone()
+        }
     }
 
     /// Whether the access token is good for longer than `margin` from `now`.
