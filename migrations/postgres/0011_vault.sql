@@ -21,6 +21,7 @@ ALTER TABLE connection
     ADD COLUMN way                TEXT   NOT NULL DEFAULT 'token',
     ADD COLUMN owner_user         TEXT,
     ADD COLUMN account_name       TEXT,
+    ADD COLUMN account_ref        TEXT,
     ADD COLUMN scopes             TEXT   NOT NULL DEFAULT '[]',
     ADD COLUMN expires_us         BIGINT,
     ADD COLUMN refresh_due_us     BIGINT,

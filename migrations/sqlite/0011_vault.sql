@@ -29,6 +29,7 @@ CREATE TABLE connection_new (
     way                TEXT    NOT NULL DEFAULT 'token',
     owner_user         TEXT,
     account_name       TEXT,
+    account_ref        TEXT,
     scopes             TEXT    NOT NULL DEFAULT '[]',
     expires_us         INTEGER,
     refresh_due_us     INTEGER,

@@ -163,6 +163,8 @@ pub struct ConnectionRow {
     pub owner_user: Option<String>,
     /// The provider's name for the account, for people.
     pub account_name: Option<String>,
+    /// The provider's id of the account: a consent for another one is another connection.
+    pub account_ref: Option<String>,
     /// JSON array of texts.
     pub scopes: String,
     /// When the token ends, if that is known.
@@ -209,6 +211,7 @@ impl ConnectionRow {
             way: "token".into(),
             owner_user: None,
             account_name: None,
+            account_ref: None,
             scopes: "[]".into(),
             expires: None,
             refresh_due: None,
@@ -224,7 +227,7 @@ impl ConnectionRow {
 macro_rules! connection_columns {
     () => {
         "org_id, id, integration, name, sealed_credential, base_url, account, status, created_us, updated_us,
-         credential_version, way, owner_user, account_name, scopes, expires_us, refresh_due_us, refresh_started_us, refreshed_us,
+         credential_version, way, owner_user, account_name, account_ref, scopes, expires_us, refresh_due_us, refresh_started_us, refreshed_us,
          verified_us, reauth_since_us, status_reason"
     };
 }
@@ -240,11 +243,11 @@ pub async fn connection_put(tx: &mut Tx, connection: &ConnectionRow) -> Result<(
         sqlx::query(concat!(
         "INSERT INTO connection (",
         connection_columns!(),
-        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
          ON CONFLICT (org_id, integration, name, coalesce(owner_user, '')) DO UPDATE SET
              sealed_credential = excluded.sealed_credential, base_url = excluded.base_url, account = excluded.account,
              status = excluded.status, updated_us = excluded.updated_us, credential_version = excluded.credential_version,
-             way = excluded.way, account_name = excluded.account_name, scopes = excluded.scopes, expires_us = excluded.expires_us,
+             way = excluded.way, account_name = excluded.account_name, account_ref = excluded.account_ref, scopes = excluded.scopes, expires_us = excluded.expires_us,
              refresh_due_us = excluded.refresh_due_us, refresh_started_us = excluded.refresh_started_us,
              refreshed_us = excluded.refreshed_us, verified_us = excluded.verified_us, reauth_since_us = excluded.reauth_since_us,
              status_reason = excluded.status_reason
@@ -264,6 +267,7 @@ pub async fn connection_put(tx: &mut Tx, connection: &ConnectionRow) -> Result<(
     .bind(&connection.way)
     .bind(&connection.owner_user)
     .bind(&connection.account_name)
+    .bind(&connection.account_ref)
     .bind(&connection.scopes)
     .bind(connection.expires)
     .bind(connection.refresh_due)

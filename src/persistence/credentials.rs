@@ -32,6 +32,7 @@ pub struct Consented<'a> {
     /// JSON object, whole.
     pub account: &'a str,
     pub account_name: Option<&'a str>,
+    pub account_ref: Option<&'a str>,
     pub base_url: Option<&'a str>,
     /// When the verification call was good.
     pub verified: Option<Timestamp>,
@@ -75,7 +76,8 @@ async fn swap(
         "UPDATE connection SET sealed_credential = $4, credential_version = credential_version + 1, status = $5, expires_us = $6,
              refresh_due_us = $7, scopes = coalesce($8, scopes), updated_us = $9, refreshed_us = $9, refresh_started_us = NULL,
              reauth_since_us = NULL, status_reason = NULL, way = coalesce($10, way), account = coalesce($11, account),
-             account_name = coalesce($12, account_name), base_url = coalesce($13, base_url), verified_us = coalesce($14, verified_us)
+             account_name = coalesce($12, account_name), base_url = coalesce($13, base_url), verified_us = coalesce($14, verified_us),
+             account_ref = coalesce($15, account_ref)
          WHERE org_id = $1 AND id = $2 AND credential_version = $3"
     )
     .bind(org)
@@ -92,6 +94,7 @@ async fn swap(
     .bind(consent.and_then(|consent| consent.account_name))
     .bind(consent.and_then(|consent| consent.base_url))
     .bind(consent.and_then(|consent| consent.verified))
+    .bind(consent.and_then(|consent| consent.account_ref))
     .execute(conn)
     .await
     .map(|done| done.rows_affected())
