@@ -4,14 +4,16 @@
 use super::{
     SandboxError,
     call::{Answer, Call, Provider},
-    faults::{BadFault, Ending, Fault, FaultKind, Faults},
+    faults::{Ending, FaultKind, Faults, Target},
     mail,
-    record::{Entry, Page, Record},
+    oauth::{OAuth, TokenRequest},
+    quotas::Quotas,
+    record::{Entry, Record},
     world::{self, World},
 };
 use chrono::NaiveDate;
 use serde_json::{Value, json};
-use std::{path::Path, sync::mpsc, thread};
+use std::{io, path::Path, sync::mpsc, thread};
 use tokio::sync::oneshot;
 
 /// Requests that are carried out before their lines are written.
@@ -33,18 +35,19 @@ pub struct Served {
     pub ending: Ending,
 }
 
+impl From<Answer> for Served {
+    fn from(answer: Answer) -> Self {
+        Self {
+            answer,
+            ending: Ending::Answer,
+        }
+    }
+}
+
 enum Order {
     Serve(Box<Call>, oneshot::Sender<Served>),
-    Page {
-        provider: Option<Provider>,
-        after: u64,
-        limit: usize,
-        reply: oneshot::Sender<Page>,
-    },
-    Reset(oneshot::Sender<std::io::Result<()>>),
-    AddFault(Fault, oneshot::Sender<Result<(), BadFault>>),
-    ListFaults(oneshot::Sender<Vec<Fault>>),
-    ClearFaults(oneshot::Sender<()>),
+    /// Anything else; replies by itself.
+    Job(Box<dyn FnOnce(&mut Keeper) + Send>),
     Close(oneshot::Sender<()>),
 }
 
@@ -57,12 +60,15 @@ impl Book {
                 world.answer(&entry.to_call());
             }
         })?;
+        let oauth = OAuth::open(folder)?;
         let (orders, inbox) = mpsc::channel();
         let keeper = Keeper {
             record,
             world,
             today,
+            oauth,
             faults: Faults::default(),
+            quotas: Quotas::default(),
             waiting: Vec::new(),
         };
         let spawned = thread::Builder::new()
@@ -84,43 +90,32 @@ impl Book {
     pub async fn serve(&self, call: Call) -> Result<Served, Stopped> {
         self.ask(|reply| Order::Serve(Box::new(call), reply)).await
     }
-    pub async fn page(
+    /// Has the thread do something with what it owns, after everything that was asked before is written and answered.
+    pub(super) async fn with<T: Send + 'static>(
         &self,
-        provider: Option<Provider>,
-        after: u64,
-        limit: usize,
-    ) -> Result<Page, Stopped> {
-        self.ask(|reply| Order::Page {
-            provider,
-            after,
-            limit,
-            reply,
+        work: impl FnOnce(&mut Keeper) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        self.ask(|reply| {
+            Order::Job(Box::new(move |keeper| {
+                // Whoever is gone does not want the reply.
+                let _ = reply.send(work(keeper));
+            }))
         })
         .await
-    }
-    /// Forgets the record and everything that followed from it.
-    pub async fn reset(&self) -> Result<std::io::Result<()>, Stopped> {
-        self.ask(Order::Reset).await
-    }
-    pub async fn add_fault(&self, fault: Fault) -> Result<Result<(), BadFault>, Stopped> {
-        self.ask(|reply| Order::AddFault(fault, reply)).await
-    }
-    pub async fn faults(&self) -> Result<Vec<Fault>, Stopped> {
-        self.ask(Order::ListFaults).await
-    }
-    pub async fn clear_faults(&self) -> Result<(), Stopped> {
-        self.ask(Order::ClearFaults).await
     }
     pub(super) async fn close(&self) {
         let _ = self.ask(Order::Close).await;
     }
 }
 
-struct Keeper {
-    record: Record,
-    world: World,
+/// What the thread owns.
+pub(super) struct Keeper {
+    pub record: Record,
+    pub world: World,
     today: NaiveDate,
-    faults: Faults,
+    pub oauth: OAuth,
+    pub faults: Faults,
+    pub quotas: Quotas,
     /// Carried out, not yet answered, because their lines are not written.
     waiting: Vec<(oneshot::Sender<Served>, Served)>,
 }
@@ -143,32 +138,16 @@ impl Keeper {
         }
     }
 
-    /// Whoever is gone does not want the reply.
+    /// False if that was the last order.
     fn carry_out(&mut self, order: Order) -> bool {
         match order {
             Order::Serve(call, reply) => {
                 let served = self.serve(*call);
                 self.waiting.push((reply, served));
             }
-            Order::Page {
-                provider,
-                after,
-                limit,
-                reply,
-            } => {
+            Order::Job(job) => {
                 self.settle();
-                let _ = reply.send(self.record.page(provider, after, limit));
-            }
-            Order::Reset(reply) => {
-                self.settle();
-                self.world = World::new(self.today);
-                let _ = reply.send(self.record.reset());
-            }
-            Order::AddFault(fault, reply) => drop(reply.send(self.faults.add(fault))),
-            Order::ListFaults(reply) => drop(reply.send(self.faults.list())),
-            Order::ClearFaults(reply) => {
-                self.faults.clear();
-                let _ = reply.send(());
+                job(self);
             }
             Order::Close(reply) => {
                 self.settle();
@@ -177,6 +156,12 @@ impl Keeper {
             }
         }
         true
+    }
+
+    /// Forgets the record and everything that followed from it; the authorisation servers remember.
+    pub fn reset(&mut self) -> io::Result<()> {
+        self.world = World::new(self.today);
+        self.record.reset()
     }
 
     /// Writes what was carried out, then answers it.
@@ -195,19 +180,17 @@ impl Keeper {
         if self.record.is_full() {
             return refusal(507, "the record is full: DELETE /record starts anew");
         }
-        let fault = self.faults.take(call.provider);
+        let fault = self.faults.take(call.provider, Target::Api, &call.path);
         let ending = Ending::of(fault);
-        let answer = match fault {
-            Some((FaultKind::Status429, ms)) => {
-                world::too_many(call.provider, ms.unwrap_or(1_000).div_ceil(1_000).max(1))
-            }
-            Some((FaultKind::Status500, _)) => world::broken(call.provider),
-            _ => world::refuse_token(&call).unwrap_or_else(|| self.world.answer(&call)),
+        let refused = fault.and_then(|(kind, ms)| refused_by(call.provider, kind, ms));
+        let (answer, token_refused) = match refused {
+            Some(answer) => (answer, false),
+            None => self.answer(&call),
         };
         if call.provider == Provider::Gmail {
             mail::add_readable(&mut call.body);
         }
-        let refused = !(200..300).contains(&answer.status);
+        let refused = token_refused || !(200..300).contains(&answer.status);
         let status = match ending {
             // Closed without an answer; but what was not carried out must not look as if it had been.
             Ending::CloseAfter(_) if !refused => None,
@@ -223,19 +206,70 @@ impl Keeper {
             idempotency_key: call.idempotency_key,
             body: call.body,
             status,
+            refused: token_refused,
         };
         match self.record.push(&entry) {
             Ok(()) => Served { answer, ending },
             Err(error) => refusal(507, &error.to_string()),
         }
     }
+
+    /// The provider's own answer: to a token that is not good (then true), to too many requests, or to what was asked.
+    fn answer(&mut self, call: &Call) -> (Answer, bool) {
+        let account = if world::is_open(call) {
+            String::new()
+        } else {
+            match self.oauth.admit(call) {
+                Ok(account) => account,
+                Err(refusal) => return (world::refuse_token(call.provider, refusal), true),
+            }
+        };
+        let (mut answer, headers) = match self.quotas.meet(call, &account) {
+            Ok(headers) => (self.world.answer(call), headers),
+            Err(over) => {
+                let answer = world::too_many(call.provider, over.retry_after_seconds);
+                (answer, over.headers)
+            }
+        };
+        answer.headers.extend(headers);
+        (answer, false)
+    }
+
+    /// A request to a token endpoint. It is kept by the journal of the authorisation servers, not by the record.
+    pub fn token(&mut self, request: &TokenRequest) -> Served {
+        let provider = request.integration;
+        let fault = self.faults.take(provider, Target::Token, "/token");
+        let refused = fault.and_then(|(kind, ms)| Some((kind, refused_by(provider, kind, ms)?)));
+        if let Some((kind, answer)) = refused {
+            let item = request.log_item(request.grant_type());
+            self.oauth.log_fault(request.at, item, kind);
+            return answer.into();
+        }
+        let answered = self
+            .oauth
+            .token(request, fault.map(|(kind, _)| kind.name()));
+        let answer = answered.unwrap_or_else(|error| refusal(507, &error.to_string()).answer);
+        Served {
+            answer,
+            ending: Ending::of(fault),
+        }
+    }
+}
+
+/// What a fault that carries nothing out answers.
+fn refused_by(provider: Provider, kind: FaultKind, ms: Option<u64>) -> Option<Answer> {
+    match kind {
+        FaultKind::Status429 => {
+            let seconds = ms.unwrap_or(1_000).div_ceil(1_000).max(1);
+            Some(world::too_many(provider, seconds))
+        }
+        FaultKind::Status500 => Some(world::broken(provider)),
+        _ => None,
+    }
 }
 
 fn refusal(status: u16, detail: &str) -> Served {
     let body: Value =
         json!({"type": "about:blank", "title": "sandbox", "status": status, "detail": detail});
-    Served {
-        answer: Answer::new(status, body),
-        ending: Ending::Answer,
-    }
+    Answer::new(status, body).into()
 }

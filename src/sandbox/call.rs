@@ -1,19 +1,32 @@
 //! A request to a provider and its answer, apart from HTTP.
 
 use crate::domain::Timestamp;
+use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Provider {
     Slack,
     Quickbooks,
     Gmail,
+    Github,
+    Stripe,
 }
 
 impl Provider {
-    pub const ALL: [Provider; 3] = [Provider::Slack, Provider::Quickbooks, Provider::Gmail];
+    pub const ALL: [Provider; 5] = [
+        Provider::Slack,
+        Provider::Quickbooks,
+        Provider::Gmail,
+        Provider::Github,
+        Provider::Stripe,
+    ];
+    /// Those that the demo company works with, and so those for which [`super::accounts_at`] has an account.
+    pub const DEMO: [Provider; 3] = [Provider::Slack, Provider::Quickbooks, Provider::Gmail];
+    /// What an error says when a name is none of them.
+    pub(super) const MUST_BE: &'static str = "must be slack, quickbooks, gmail, github or stripe";
 
     /// The integration's id in the catalog, and the first part of the path.
     pub fn name(self) -> &'static str {
@@ -21,6 +34,18 @@ impl Provider {
             Provider::Slack => "slack",
             Provider::Quickbooks => "quickbooks",
             Provider::Gmail => "gmail",
+            Provider::Github => "github",
+            Provider::Stripe => "stripe",
+        }
+    }
+    /// As people call it.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Provider::Slack => "Slack",
+            Provider::Quickbooks => "QuickBooks Online",
+            Provider::Gmail => "Gmail",
+            Provider::Github => "GitHub",
+            Provider::Stripe => "Stripe",
         }
     }
     pub fn named(name: &str) -> Option<Self> {
@@ -28,12 +53,14 @@ impl Provider {
             .into_iter()
             .find(|provider| provider.name() == name)
     }
-    /// The token that the sandbox takes.
+    /// The token that the sandbox always takes.
     pub fn token(self) -> &'static str {
         match self {
             Provider::Slack => "sandbox-slack-token",
             Provider::Quickbooks => "sandbox-quickbooks-token",
             Provider::Gmail => "sandbox-gmail-token",
+            Provider::Github => "sandbox-github-token",
+            Provider::Stripe => "sandbox-stripe-token",
         }
     }
 }
@@ -54,12 +81,15 @@ pub struct Call {
     pub idempotency_key: Option<String>,
     /// From the `Authorization` header; never recorded.
     pub token: Option<String>,
+    /// For the markers of a quota; never recorded, so no provider's state may depend on them.
+    pub headers: HeaderMap,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     pub status: u16,
-    pub retry_after_seconds: Option<u64>,
+    /// Besides the content type; names in lower case.
+    pub headers: Vec<(&'static str, String)>,
     pub body: Value,
 }
 
@@ -67,11 +97,18 @@ impl Answer {
     pub fn new(status: u16, body: Value) -> Self {
         Self {
             status,
-            retry_after_seconds: None,
+            headers: Vec::new(),
             body,
         }
     }
     pub fn ok(body: Value) -> Self {
         Self::new(200, body)
+    }
+    pub fn with_header(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.headers.push((name, value.to_string()));
+        self
+    }
+    pub fn retry_after(self, seconds: u64) -> Self {
+        self.with_header("retry-after", seconds)
     }
 }

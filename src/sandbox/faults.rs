@@ -1,8 +1,11 @@
 //! Failures on purpose: the next `count` requests of an integration meet one.
 
-use super::call::Provider;
+use super::{
+    call::Provider,
+    fields::{BadField, Fields},
+};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::{collections::VecDeque, time::Duration};
 
 const MAX_COUNT: u64 = 1_000_000;
@@ -41,6 +44,15 @@ impl FaultKind {
     }
 }
 
+/// Which of an integration's doors a fault stands in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    #[default]
+    Api,
+    /// The token endpoint of its authorisation server.
+    Token,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
     pub provider: Provider,
@@ -48,94 +60,62 @@ pub struct Fault {
     /// How many requests are still to meet it.
     pub count: u64,
     pub ms: Option<u64>,
-}
-
-/// What is wrong with a fault that was sent.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("`{field}` {message}")]
-pub struct BadFault {
-    pub field: String,
-    pub message: String,
+    pub target: Target,
+    /// Only requests to this path of the provider meet it.
+    pub path: Option<String>,
 }
 
 impl Fault {
-    /// From `{"integration","kind","count","ms"?}`; `count` is 1 if absent.
+    /// From `{"integration","kind","count"?,"ms"?,"target"?,"path"?}`; `count` is 1 and `target` is `api` if absent.
     ///
     /// # Errors
     /// The field, and what would be right.
-    pub fn parse(body: &Value) -> Result<Self, BadFault> {
-        let wrong = |field: &str, message: &str| BadFault {
-            field: field.into(),
-            message: message.into(),
-        };
-        let object = body
-            .as_object()
-            .ok_or_else(|| wrong("body", "must be a JSON object"))?;
-        if let Some(odd) = object
-            .keys()
-            .find(|key| !["integration", "kind", "count", "ms"].contains(&key.as_str()))
-        {
-            return Err(wrong(
-                odd,
-                "is not a known field; known are integration, kind, count, ms",
-            ));
-        }
-        let provider = object
-            .get("integration")
-            .and_then(Value::as_str)
-            .and_then(Provider::named);
-        let provider =
-            provider.ok_or_else(|| wrong("integration", "must be slack, quickbooks or gmail"))?;
-        let name = object
-            .get("kind")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let kind = FaultKind::ALL
-            .into_iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, kind)| kind);
-        let kind = kind.ok_or_else(|| {
-            let known = FaultKind::ALL.map(|(name, _)| name).join(", ");
-            wrong("kind", &format!("must be one of {known}"))
-        })?;
-        let count = whole(object, "count", 1, MAX_COUNT)?.unwrap_or(1);
-        let ms = whole(object, "ms", 0, MAX_MS)?;
+    pub fn parse(body: &Value) -> Result<Self, BadField> {
+        let known = ["integration", "kind", "count", "ms", "target", "path"];
+        let fields = Fields::of(body, &known)?;
+        let provider = fields.provider()?;
+        let kind = fields.choice("kind", &FaultKind::ALL)?;
+        let kind = kind.ok_or_else(|| BadField::new("kind", "is missing"))?;
+        let count = fields.whole("count", 1, MAX_COUNT)?.unwrap_or(1);
+        let ms = fields.whole("ms", 0, MAX_MS)?;
         if kind == FaultKind::Latency && ms.is_none() {
-            return Err(wrong("ms", "is missing: how long the answer takes"));
+            let message = "is missing: how long the answer takes";
+            return Err(BadField::new("ms", message));
+        }
+        let targets = [("api", Target::Api), ("token", Target::Token)];
+        let target = fields.choice("target", &targets)?.unwrap_or_default();
+        let path = fields.text("path")?.map(str::to_owned);
+        if path.is_some() && target == Target::Token {
+            let message = "is for the api; the token endpoint is one path";
+            return Err(BadField::new("path", message));
         }
         Ok(Self {
             provider,
             kind,
             count,
             ms,
+            target,
+            path,
         })
     }
 
     pub fn to_json(&self) -> Value {
-        serde_json::json!({
+        let mut shown = serde_json::json!({
             "integration": self.provider, "kind": self.kind.name(), "count": self.count, "ms": self.ms,
-        })
+        });
+        if self.target == Target::Token {
+            shown["target"] = "token".into();
+        }
+        if let Some(path) = &self.path {
+            shown["path"] = path.as_str().into();
+        }
+        shown
     }
-}
 
-fn whole(
-    object: &Map<String, Value>,
-    name: &str,
-    least: u64,
-    most: u64,
-) -> Result<Option<u64>, BadFault> {
-    match object.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => match value
-            .as_u64()
-            .filter(|number| (least..=most).contains(number))
-        {
-            Some(number) => Ok(Some(number)),
-            None => Err(BadFault {
-                field: name.into(),
-                message: format!("must be a whole number from {least} to {most}"),
-            }),
-        },
+    fn fits(&self, provider: Provider, target: Target, path: &str) -> bool {
+        self.provider == provider
+            && self.target == target
+            && self.path.as_ref().is_none_or(|own| own == path)
     }
 }
 
@@ -144,13 +124,10 @@ fn whole(
 pub(super) struct Faults(VecDeque<Fault>);
 
 impl Faults {
-    pub fn add(&mut self, fault: Fault) -> Result<(), BadFault> {
+    pub fn add(&mut self, fault: Fault) -> Result<(), BadField> {
         if self.0.len() >= MAX_FAULTS {
             let message = format!("are too many: {MAX_FAULTS} wait already");
-            return Err(BadFault {
-                field: "faults".into(),
-                message,
-            });
+            return Err(BadField::new("faults", message));
         }
         self.0.push_back(fault);
         Ok(())
@@ -161,9 +138,17 @@ impl Faults {
     pub fn clear(&mut self) {
         self.0.clear();
     }
-    /// What the next request of a provider meets.
-    pub fn take(&mut self, provider: Provider) -> Option<(FaultKind, Option<u64>)> {
-        let place = self.0.iter().position(|fault| fault.provider == provider)?;
+    /// What the next request to a path of a provider meets.
+    pub fn take(
+        &mut self,
+        provider: Provider,
+        target: Target,
+        path: &str,
+    ) -> Option<(FaultKind, Option<u64>)> {
+        let place = self
+            .0
+            .iter()
+            .position(|fault| fault.fits(provider, target, path))?;
         let fault = &mut self.0[place];
         let met = (fault.kind, fault.ms);
         fault.count -= 1;
@@ -234,6 +219,14 @@ mod tests {
                 json!({"integration": "slack", "kind": "hang", "times": 2}),
                 "times",
             ),
+            (
+                json!({"integration": "slack", "kind": "hang", "target": "door"}),
+                "target",
+            ),
+            (
+                json!({"integration": "slack", "kind": "hang", "target": "token", "path": "/x"}),
+                "path",
+            ),
         ] {
             assert_eq!(Fault::parse(&body).unwrap_err().field, field, "{body}");
         }
@@ -246,11 +239,17 @@ mod tests {
             json!({"integration": "slack", "kind": "hang", "count": 2}),
             json!({"integration": "gmail", "kind": "status_500"}),
             json!({"integration": "slack", "kind": "status_429", "ms": 1500}),
+            json!({"integration": "slack", "kind": "latency", "ms": 1, "target": "token"}),
+            json!({"integration": "slack", "kind": "status_500", "path": "/api/chat.update"}),
         ] {
             faults.add(Fault::parse(&body).unwrap()).unwrap();
         }
+        let take = |faults: &mut Faults, target, path| {
+            let met = faults.take(Provider::Slack, target, path);
+            met.map(|(kind, _)| kind)
+        };
         let met: Vec<_> = (0..4)
-            .map(|_| faults.take(Provider::Slack).map(|(kind, _)| kind))
+            .map(|_| take(&mut faults, Target::Api, "/api/auth.test"))
             .collect();
         assert_eq!(
             met,
@@ -260,6 +259,14 @@ mod tests {
                 Some(FaultKind::Status429),
                 None
             ]
+        );
+        let elsewhere = [
+            take(&mut faults, Target::Token, "/token"),
+            take(&mut faults, Target::Api, "/api/chat.update"),
+        ];
+        assert_eq!(
+            elsewhere,
+            [Some(FaultKind::Latency), Some(FaultKind::Status500)]
         );
         assert_eq!(faults.list().len(), 1);
     }

@@ -1,30 +1,56 @@
-//! The providers of `tenure dev`: Slack, QuickBooks and Gmail as real HTTP, with their own paths, shapes and errors, so that an
-//! employee can work, and be tested, without an account anywhere.
+//! The providers of `tenure dev`: Slack, QuickBooks, Gmail, GitHub and Stripe as real HTTP, with their own paths, shapes and errors,
+//! so that an employee can work, and be tested, without an account anywhere.
 //!
 //! Every request is written to a record before it is answered, and the record is all the state there is: it is read again
-//! at start, so that the sandbox remembers what it was told when its process is killed. `POST /faults` makes it fail on purpose.
+//! at start, so that the sandbox remembers what it was told when its process is killed. The authorisation servers keep a journal
+//! of their own. Faults and quotas are in memory.
+//!
+//! | asked with | what |
+//! |---|---|
+//! | `/{integration}/…` | the provider's API, with the sandbox's own token or one that was issued |
+//! | `GET`, `DELETE /record` | what was asked; forgets it |
+//! | `POST`, `GET`, `DELETE /faults` | `{integration, kind, count, ms, target: api\|token, path}`: failures on purpose |
+//! | `POST`, `GET`, `DELETE /quotas` | `{integration, path, requests, per_seconds, headers, window, per, marker}`: limits, and who was let through |
+//! | `/oauth/{integration}/authorize`, `…/token`, `…/revoke` | the authorisation server; also at the provider's own paths ([`oauth`]) |
+//! | `POST`, `GET /oauth/settings` | clients, lifetimes, rotation, PKCE |
+//! | `POST /oauth/expire`, `/oauth/revoke_grant` | `{integration, grant, what: access\|refresh\|all}`: ends tokens or grants |
+//! | `GET /oauth/grants`, `/oauth/log`, `DELETE /oauth` | what is granted; each token request; forgets all of it |
+//! | `POST /slack/send_event`, `/slack/click`, `/slack/command`, `/slack/url_verification` | sends what Slack sends |
+//! | `POST /github/deliver`, `/stripe/deliver` | sends a signed webhook |
 //!
 //! | module | what |
 //! |---|---|
-//! | [`routes`] | the HTTP surface: providers, `/record`, `/faults` |
+//! | [`routes`] | the HTTP surface; [`control`] its `/record`, `/faults` and `/quotas` |
 //! | [`book`] | the one thread that owns the state and writes the record |
-//! | [`record`] | the file, and reading it again |
-//! | [`world`] | what the providers know; `slack`, `quickbooks`, `gmail` answer from it |
+//! | [`record`] | the file, and reading it again; [`journal`] the same for less |
+//! | [`world`] | what the providers know; `slack`, `quickbooks`, `gmail`, `github`, `stripe` answer from it |
+//! | [`oauth`] | the authorisation servers |
+//! | [`quotas`] | limits and their headers |
+//! | [`send`] | events, clicks and webhooks |
 //! | [`socket`] | connections that can be cut without an answer |
 
 pub mod book;
 pub mod call;
+mod control;
 pub mod faults;
+mod fields;
+mod github;
 mod gmail;
+mod journal;
 mod lex;
 mod mail;
+mod oauth;
+mod problem;
 mod query;
 mod quickbooks;
+mod quotas;
 pub mod record;
 pub mod routes;
 mod seed;
+mod send;
 mod slack;
 mod socket;
+mod stripe;
 mod urlencoded;
 pub mod world;
 
@@ -75,8 +101,12 @@ pub struct SandboxAccount {
     pub token: SecretString,
 }
 
-/// The accounts of the sandbox that serves at `url`. Their quota is generous: the sandbox does not count.
+/// The demo company's accounts at the sandbox that serves at `url`. Their quota is generous: the sandbox counts only when told to.
 pub fn accounts_at(url: &str) -> Vec<SandboxAccount> {
+    accounts_of(&Provider::DEMO, url)
+}
+
+fn accounts_of(providers: &[Provider], url: &str) -> Vec<SandboxAccount> {
     let quota = Quota {
         requests: 100_000,
         per_seconds: 1,
@@ -98,7 +128,7 @@ pub fn accounts_at(url: &str) -> Vec<SandboxAccount> {
             token: provider.token().into(),
         }
     };
-    Provider::ALL.into_iter().map(account).collect()
+    providers.iter().copied().map(account).collect()
 }
 
 /// The sandbox; see [`Sandbox::start`].
@@ -137,7 +167,8 @@ impl Sandbox {
             .map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let stop = CancellationToken::new();
-        let router = routes::router(book.clone(), stop.clone());
+        let sender = send::Sender::new().map_err(|error| failed(io::Error::other(error)))?;
+        let router = routes::router(book.clone(), sender, stop.clone());
         let service = router.into_make_service_with_connect_info::<socket::Switch>();
         let stopped = stop.clone().cancelled_owned();
         let server = tokio::spawn(async move {
@@ -164,6 +195,11 @@ impl SandboxHandle {
 
     pub fn accounts(&self) -> Vec<SandboxAccount> {
         accounts_at(&self.url())
+    }
+
+    /// One at every provider.
+    pub fn all_accounts(&self) -> Vec<SandboxAccount> {
+        accounts_of(&Provider::ALL, &self.url())
     }
 
     /// Stops taking requests, lets those under way end (a second at most; those that hang are cut).

@@ -3,6 +3,7 @@
 
 use super::{SandboxError, call::Call, call::Provider};
 use crate::domain::Timestamp;
+use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -29,14 +30,17 @@ pub struct Entry {
     pub idempotency_key: Option<String>,
     pub body: Value,
     /// As it was answered; null if the connection was closed without an answer. The request was carried out exactly if this is
-    /// null or 2xx (and the provider's answer says no error).
+    /// null or 2xx and it was not refused (and the provider's answer says no error).
     pub status: Option<u16>,
+    /// The token was not good; Slack says so with 200.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
 }
 
 impl Entry {
     pub fn was_applied(&self) -> bool {
-        self.status
-            .is_none_or(|status| (200..300).contains(&status))
+        let good = |status| (200..300).contains(&status);
+        !self.refused && self.status.is_none_or(good)
     }
     pub(super) fn to_call(&self) -> Call {
         Call {
@@ -48,6 +52,7 @@ impl Entry {
             body: self.body.clone(),
             idempotency_key: self.idempotency_key.clone(),
             token: None,
+            headers: HeaderMap::new(),
         }
     }
 }

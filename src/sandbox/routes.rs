@@ -1,9 +1,13 @@
-//! The HTTP surface: `/{integration}/…` are the providers; `/record` and `/faults` are for whoever tests with them.
+//! The HTTP surface: `/{integration}/…` are the providers; the rest is for whoever tests with them.
 
 use super::{
-    book::{Book, Stopped},
-    call::{Answer, Call, Provider},
-    faults::{Ending, Fault},
+    book::{Book, Served},
+    call::{Call, Provider},
+    control,
+    faults::Ending,
+    oauth, problem,
+    problem::Problem,
+    send::{self, Sender},
     socket::Switch,
     urlencoded,
 };
@@ -11,96 +15,31 @@ use crate::domain::Timestamp;
 use axum::{
     Router,
     body::Bytes,
-    extract::{ConnectInfo, RawQuery, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    extract::{ConnectInfo, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::get,
 };
-use serde_json::{Map, Value, json};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-const PAGE: usize = 10_000;
-const LONGEST_PAGE: usize = 100_000;
-
 #[derive(Clone, Debug)]
-struct Desk {
-    book: Book,
-    stop: CancellationToken,
+pub(super) struct Desk {
+    pub book: Book,
+    pub stop: CancellationToken,
+    pub sender: Sender,
 }
 
-pub(super) fn router(book: Book, stop: CancellationToken) -> Router {
+pub(super) fn router(book: Book, sender: Sender, stop: CancellationToken) -> Router {
     Router::new()
-        .route("/record", get(read_record).delete(reset_record))
-        .route(
-            "/faults",
-            post(add_fault).get(list_faults).delete(clear_faults),
-        )
+        .merge(control::router())
+        .merge(oauth::http::router())
+        .merge(send::http::router())
         .route("/healthz", get(|| async { "ok" }))
         .fallback(provider)
-        .with_state(Desk { book, stop })
-}
-
-/// An error of the sandbox itself, as RFC 9457 has it.
-#[derive(Debug)]
-struct Problem {
-    status: StatusCode,
-    field: Option<String>,
-    detail: String,
-}
-
-impl Problem {
-    fn bad(field: &str, detail: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            field: Some(field.into()),
-            detail: detail.into(),
-        }
-    }
-}
-impl From<Stopped> for Problem {
-    fn from(stopped: Stopped) -> Self {
-        Self {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            field: None,
-            detail: stopped.to_string(),
-        }
-    }
-}
-impl From<std::io::Error> for Problem {
-    fn from(error: std::io::Error) -> Self {
-        Self {
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            field: None,
-            detail: format!("the record: {error}"),
-        }
-    }
-}
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let title = self.status.canonical_reason().unwrap_or_default();
-        let body = json!({
-            "type": "about:blank", "title": title, "status": self.status.as_u16(), "detail": self.detail, "field": self.field,
-        });
-        let mut response = as_json(self.status, body.to_string().into_bytes());
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
-        response
-    }
-}
-
-fn as_json(status: StatusCode, body: Vec<u8>) -> Response {
-    (
-        status,
-        [(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        )],
-        body,
-    )
-        .into_response()
+        .with_state(Desk { book, stop, sender })
 }
 
 async fn provider(
@@ -115,13 +54,9 @@ async fn provider(
         .split_once('/')
         .unwrap_or((&uri.path()[1..], ""));
     let Some(provider) = Provider::named(first) else {
-        let detail = "known are /slack/…, /quickbooks/…, /gmail/…, /record, /faults, /healthz";
-        return Problem {
-            status: StatusCode::NOT_FOUND,
-            field: None,
-            detail: detail.into(),
-        }
-        .into_response();
+        let detail = "known are /slack/…, /quickbooks/…, /gmail/…, /github/…, /stripe/…, /oauth/…, /record, /faults, \
+                      /quotas, /healthz";
+        return Problem::not_found(detail).into_response();
     };
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let call = Call {
@@ -132,23 +67,18 @@ async fn provider(
         query: uri.query().unwrap_or_default().to_owned(),
         body: read_body(text("content-type").unwrap_or_default(), &body),
         idempotency_key: text("idempotency-key").map(str::to_owned),
-        token: text("authorization")
-            .and_then(|value| value.strip_prefix("Bearer "))
-            .map(str::to_owned),
+        token: text("authorization").and_then(|value| read_token(provider, value)),
+        headers,
     };
     match desk.book.serve(call).await {
-        Ok(served) => finish(served.answer, served.ending, &switch, &desk.stop).await,
+        Ok(served) => finish(served, &switch, &desk.stop).await,
         Err(stopped) => Problem::from(stopped).into_response(),
     }
 }
 
 /// Sends the answer, or sees to it that none is sent.
-async fn finish(
-    answer: Answer,
-    ending: Ending,
-    switch: &Switch,
-    stop: &CancellationToken,
-) -> Response {
+pub(super) async fn finish(served: Served, switch: &Switch, stop: &CancellationToken) -> Response {
+    let Served { answer, ending } = served;
     let wait = |time: Duration| async move {
         tokio::select! {
             () = tokio::time::sleep(time) => {}
@@ -164,22 +94,52 @@ async fn finish(
         }
     }
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = as_json(status, answer.body.to_string().into_bytes());
-    if let Some(seconds) = answer.retry_after_seconds {
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    let own_type = answer
+        .headers
+        .iter()
+        .any(|(name, _)| *name == "content-type");
+    let mut response = match answer.body {
+        Value::Null => status.into_response(),
+        Value::String(text) if own_type => (status, text).into_response(),
+        body => problem::shown(status, &body),
+    };
+    for (name, value) in answer.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
     }
     response
 }
 
 /// The time in whole milliseconds, which is what the record keeps.
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::from_millis(chrono::Utc::now().timestamp_millis())
 }
 
+/// The token of an `Authorization` header: `Bearer` everywhere, `token` at GitHub, the name of `Basic` at Stripe.
+fn read_token(provider: Provider, header: &str) -> Option<String> {
+    let (scheme, token) = header.split_once(' ')?;
+    match provider {
+        _ if scheme == "Bearer" => Some(token.to_owned()),
+        Provider::Github if scheme == "token" => Some(token.to_owned()),
+        Provider::Stripe => read_basic(header).map(|(name, _)| name),
+        _ => None,
+    }
+}
+
+/// Name and password of a `Basic` header.
+pub(super) fn read_basic(header: &str) -> Option<(String, String)> {
+    let (scheme, encoded) = header.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (name, password) = text.split_once(':')?;
+    Some((name.to_owned(), password.to_owned()))
+}
+
 /// JSON as it is, a form as an object, anything else as text.
-fn read_body(content_type: &str, body: &[u8]) -> Value {
+pub(super) fn read_body(content_type: &str, body: &[u8]) -> Value {
     if body.is_empty() {
         return Value::Null;
     }
@@ -194,85 +154,4 @@ fn read_body(content_type: &str, body: &[u8]) -> Value {
     }
     serde_json::from_slice(body)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()))
-}
-
-async fn read_record(
-    State(desk): State<Desk>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Problem> {
-    let (mut provider, mut after, mut limit) = (None, 0, PAGE);
-    for (name, value) in urlencoded::pairs(&query.unwrap_or_default()) {
-        match name.as_str() {
-            "integration" => {
-                let found = Provider::named(&value);
-                provider = Some(found.ok_or_else(|| {
-                    Problem::bad("integration", "must be slack, quickbooks or gmail")
-                })?);
-            }
-            "after" => {
-                after = value
-                    .parse()
-                    .map_err(|_| Problem::bad("after", "must be a whole number"))?
-            }
-            "limit" => {
-                let number = value
-                    .parse()
-                    .ok()
-                    .filter(|number| (1..=LONGEST_PAGE).contains(number));
-                limit = number.ok_or_else(|| {
-                    Problem::bad("limit", format!("must be from 1 to {LONGEST_PAGE}"))
-                })?;
-            }
-            other => {
-                return Err(Problem::bad(
-                    other,
-                    "is not known; known are integration, after, limit",
-                ));
-            }
-        }
-    }
-    let page = desk.book.page(provider, after, limit).await?;
-    let read = tokio::task::spawn_blocking(move || page.read())
-        .await
-        .map_err(std::io::Error::other)?;
-    Ok(as_json(StatusCode::OK, read?))
-}
-
-async fn reset_record(State(desk): State<Desk>) -> Result<StatusCode, Problem> {
-    desk.book.reset().await??;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn add_fault(State(desk): State<Desk>, body: Bytes) -> Result<Response, Problem> {
-    let body: Value = serde_json::from_slice(&body)
-        .map_err(|error| Problem::bad("body", format!("is not JSON: {error}")))?;
-    let fault =
-        Fault::parse(&body).map_err(|error| Problem::bad(&error.field, error.to_string()))?;
-    let shown = fault.to_json();
-    desk.book
-        .add_fault(fault)
-        .await?
-        .map_err(|error| Problem::bad(&error.field, error.to_string()))?;
-    Ok(as_json(StatusCode::CREATED, shown.to_string().into_bytes()))
-}
-
-async fn list_faults(State(desk): State<Desk>) -> Result<Response, Problem> {
-    let items: Vec<_> = desk
-        .book
-        .faults()
-        .await?
-        .iter()
-        .map(Fault::to_json)
-        .collect();
-    Ok(as_json(
-        StatusCode::OK,
-        json!({"items": items, "next": null})
-            .to_string()
-            .into_bytes(),
-    ))
-}
-
-async fn clear_faults(State(desk): State<Desk>) -> Result<StatusCode, Problem> {
-    desk.book.clear_faults().await?;
-    Ok(StatusCode::NO_CONTENT)
 }

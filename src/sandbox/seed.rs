@@ -9,6 +9,12 @@ pub const REALM_ID: &str = "9341452000000001";
 /// The Slack user as which the token acts.
 pub(super) const BOT: &str = "U0TENURE";
 
+pub(super) const TEAM_ID: &str = "T0DEMO";
+pub(super) const APP_ID: &str = "A0TENURE";
+
+/// The account at Stripe.
+pub(super) const STRIPE_ACCOUNT: &str = "acct_0demo";
+
 /// (id, name)
 pub(super) const CHANNELS: [(&str, &str); 5] = [
     ("C0GENERAL", "general"),

@@ -24,6 +24,30 @@ pub(super) fn decode(text: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
+/// What stands in a query for these pairs.
+pub(super) fn encode(pairs: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    for (name, value) in pairs {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        encode_into(&mut text, name);
+        text.push('=');
+        encode_into(&mut text, value);
+    }
+    text
+}
+
+fn encode_into(text: &mut String, part: &str) {
+    for byte in part.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(byte as char);
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+}
+
 fn hex(byte: u8) -> Option<u8> {
     (byte as char).to_digit(16).map(|digit| digit as u8)
 }
@@ -45,5 +69,8 @@ mod tests {
             ]
         );
         assert_eq!(decode("a%2Fb%zz%"), "a/b%zz%");
+        let written = encode(&[("a b", "ü&="), ("c", "-._~")]);
+        assert_eq!(written, "a%20b=%C3%BC%26%3D&c=-._~");
+        assert_eq!(pairs(&written), [pair("a b", "ü&="), pair("c", "-._~")]);
     }
 }

@@ -2,19 +2,24 @@
 
 use super::{
     call::{Answer, Call, Provider},
+    github::{self, GitHub},
     gmail::Gmail,
+    oauth::Refusal,
     quickbooks::{self, QuickBooks},
     slack::Slack,
+    stripe::{self, Stripe},
 };
 use chrono::NaiveDate;
 use serde_json::json;
 
-/// The state of all three. It follows from `today` and the calls that it answered, and from nothing else.
+/// The state of all of them. It follows from `today` and the calls that it answered, and from nothing else.
 #[derive(Debug)]
 pub struct World {
     slack: Slack,
     quickbooks: QuickBooks,
     gmail: Gmail,
+    github: GitHub,
+    stripe: Stripe,
 }
 
 impl World {
@@ -23,7 +28,14 @@ impl World {
             slack: Slack::new(),
             quickbooks: QuickBooks::new(today),
             gmail: Gmail::default(),
+            github: GitHub::new(),
+            stripe: Stripe::new(),
         }
+    }
+
+    /// For those who click on a message.
+    pub(super) fn slack(&self) -> &Slack {
+        &self.slack
     }
 
     /// Carries a call out.
@@ -32,21 +44,26 @@ impl World {
             Provider::Slack => self.slack.answer(call),
             Provider::Quickbooks => self.quickbooks.answer(call),
             Provider::Gmail => self.gmail.answer(call),
+            Provider::Github => self.github.answer(call),
+            Provider::Stripe => self.stripe.answer(call),
         }
     }
 }
 
-/// The answer to a call with a wrong token or none.
-pub(super) fn refuse_token(call: &Call) -> Option<Answer> {
-    if call.token.as_deref() == Some(call.provider.token()) {
-        return None;
-    }
-    Some(match call.provider {
+/// Whether a call needs no token: a Slack response URL is its own key.
+pub(super) fn is_open(call: &Call) -> bool {
+    call.provider == Provider::Slack && call.path.starts_with("/response/")
+}
+
+/// The answer to a call with a token that is not good, or with none.
+pub(super) fn refuse_token(provider: Provider, refusal: Refusal) -> Answer {
+    match provider {
         Provider::Slack => {
-            let error = if call.token.is_some() {
-                "invalid_auth"
-            } else {
-                "not_authed"
+            let error = match refusal {
+                Refusal::Missing => "not_authed",
+                Refusal::Unknown => "invalid_auth",
+                Refusal::Expired => "token_expired",
+                Refusal::Revoked => "token_revoked",
             };
             Answer::ok(json!({"ok": false, "error": error}))
         }
@@ -57,7 +74,9 @@ pub(super) fn refuse_token(call: &Call) -> Option<Answer> {
             "UNAUTHENTICATED",
             "Request had invalid authentication credentials.",
         ),
-    })
+        Provider::Github => github::unauthorised(refusal),
+        Provider::Stripe => stripe::unauthorised(refusal),
+    }
 }
 
 pub(super) fn too_many(provider: Provider, retry_after_seconds: u64) -> Answer {
@@ -79,11 +98,10 @@ pub(super) fn too_many(provider: Provider, retry_after_seconds: u64) -> Answer {
             "RESOURCE_EXHAUSTED",
             "Quota exceeded for quota metric 'Queries'.",
         ),
+        Provider::Github => github::too_many(),
+        Provider::Stripe => stripe::too_many(),
     };
-    Answer {
-        retry_after_seconds: Some(retry_after_seconds),
-        ..answer
-    }
+    answer.retry_after(retry_after_seconds)
 }
 
 pub(super) fn broken(provider: Provider) -> Answer {
@@ -102,6 +120,8 @@ pub(super) fn broken(provider: Provider) -> Answer {
             "INTERNAL",
             "Internal error encountered.",
         ),
+        Provider::Github => Answer::new(500, json!({"message": "Server Error"})),
+        Provider::Stripe => stripe::broken(),
     }
 }
 

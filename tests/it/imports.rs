@@ -68,7 +68,8 @@ enum Rooms {
 }
 
 const PURE: Rooms = Rooms::Not(&["domain", "graph"]);
-const OUTBOUND: Rooms = Rooms::Only(&["connect", "llm", "tools", "agents", "cli"]);
+/// The sandbox is the outside: what its providers send, they send for real.
+const OUTBOUND: Rooms = Rooms::Only(&["connect", "llm", "tools", "agents", "sandbox", "cli"]);
 /// Persistence too looks whether its private PostgreSQL answers.
 const SOCKETS: Rooms = Rooms::Only(&["connect", "llm", "tools", "agents", "cli", "persistence"]);
 
@@ -91,8 +92,7 @@ const fn called(path: &'static [&'static str], rooms: Rooms, why: &'static str) 
 const ONE_DATABASE_ROOM: &str = "SQL is written in persistence alone";
 const ONE_ACTOR_ROOM: &str = "actors are reached through their handles";
 const ONE_HTTP_ROOM: &str = "HTTP is served by api and sandbox alone";
-const ONE_WAY_OUT: &str =
-    "outbound connections are opened by connect, llm, tools, agents and the client of cli";
+const ONE_WAY_OUT: &str = "outbound connections are opened by connect, llm, tools, agents, the sandbox and the client of cli";
 const NO_CLOCK: &str = "time is a parameter there";
 const NO_CHANCE: &str = "ids and randomness are parameters there";
 const NO_IO: &str = "domain and graph do no io";

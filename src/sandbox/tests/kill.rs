@@ -5,9 +5,10 @@ use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
 };
+use tokio::sync::Semaphore;
 
 /// Kills the child when a test ends early.
-struct Killed(Child);
+pub(super) struct Killed(Child);
 impl Drop for Killed {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -15,6 +16,8 @@ impl Drop for Killed {
     }
 }
 
+/// Messages that are answered before the process is killed.
+const ENOUGH: u32 = 100;
 const FOLDER: &str = "TENURE_TEST_SANDBOX_FOLDER";
 
 /// Not a test: the process that the next test kills.
@@ -31,7 +34,7 @@ async fn serve_until_killed() {
     std::future::pending::<()>().await;
 }
 
-fn start_process(folder: &Path) -> (Killed, String) {
+pub(super) fn start_process(folder: &Path) -> (Killed, String) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([
             "sandbox::tests::kill::serve_until_killed",
@@ -63,9 +66,10 @@ async fn what_was_answered_survives_kill_9() {
     for round in 0..3 {
         let (child, url) = start_process(folder.path());
         let bench = Arc::new(Bench::at(url));
+        let posted = Arc::new(Semaphore::new(0));
         let writers: Vec<_> = (0..8)
             .map(|writer| {
-                let bench = bench.clone();
+                let (bench, posted) = (bench.clone(), posted.clone());
                 tokio::spawn(async move {
                     let mut done = Vec::new();
                     for number in 0.. {
@@ -74,7 +78,10 @@ async fn what_was_answered_survives_kill_9() {
                             .call_within("slack.chat.post", &message(), &key, DEADLINE)
                             .await
                         {
-                            CallOutcome::Ok { .. } => done.push(key),
+                            CallOutcome::Ok { .. } => {
+                                done.push(key);
+                                posted.add_permits(1);
+                            }
                             _ => break,
                         }
                     }
@@ -82,13 +89,15 @@ async fn what_was_answered_survives_kill_9() {
                 })
             })
             .collect();
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        // Killed in the middle of the work, when enough was answered.
+        let enough = tokio::time::timeout(DEADLINE, posted.acquire_many(ENOUGH)).await;
+        enough.expect("the sandbox answers").unwrap().forget();
         drop(child);
         for writer in writers {
             answered.extend(writer.await.unwrap());
         }
     }
-    assert!(answered.len() > 100, "only {}", answered.len());
+    assert!(answered.len() >= 3 * ENOUGH as usize);
     let (_handle, bench) = Bench::start(folder.path()).await;
     let record = bench.record("integration=slack&limit=100000").await;
     let recorded: std::collections::HashSet<_> = record["items"]
