@@ -41,6 +41,8 @@ pub struct Database {
 #[derive(Clone, Debug)]
 pub struct Http {
     pub listen: SocketAddr,
+    /// Where browsers reach the service: redirects and links begin with it. Absent: the address that it listens on.
+    pub public_url: Option<String>,
 }
 
 /// Where the master key comes from that seals the secrets of the orgs: one of the two for `serve`, never both.
@@ -48,6 +50,8 @@ pub struct Http {
 pub struct Secrets {
     pub master_key: Option<SecretString>,
     pub master_key_file: Option<PathBuf>,
+    /// What the operator registered at providers, for all orgs that registered nothing themselves.
+    pub oauth_clients_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,6 +88,10 @@ pub enum ConfigError {
     Invalid(#[source] Box<figment::Error>),
     #[error("configuration: set master_key or master_key_file, not both")]
     TwoMasterKeys,
+    #[error(
+        "configuration: public_url `{0}` is not the address of a service, such as https://tenure.example.com"
+    )]
+    PublicUrl(String),
 }
 
 /// The keys as they are written.
@@ -96,6 +104,8 @@ struct Keys {
     listen: SocketAddr,
     master_key: Option<SecretString>,
     master_key_file: Option<PathBuf>,
+    public_url: Option<String>,
+    oauth_clients_file: Option<PathBuf>,
     node_name: String,
     #[serde(deserialize_with = "duration")]
     idle_after: Duration,
@@ -165,10 +175,12 @@ impl Config {
             },
             http: Http {
                 listen: keys.listen,
+                public_url: keys.public_url.map(public_url).transpose()?,
             },
             secrets: Secrets {
                 master_key: keys.master_key,
                 master_key_file: keys.master_key_file,
+                oauth_clients_file: keys.oauth_clients_file,
             },
             engine: Engine {
                 node_name: keys.node_name,
@@ -181,6 +193,22 @@ impl Config {
                 format: keys.log_format,
             },
         })
+    }
+}
+
+/// An http or https address without query, brought to the form without a slash at the end.
+///
+/// # Errors
+/// `PublicUrl`.
+pub fn public_url(text: String) -> Result<String, ConfigError> {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.contains(['?', '#', ' ', '@']) => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err(ConfigError::PublicUrl(text)),
     }
 }
 
@@ -244,6 +272,9 @@ mod tests {
         assert_eq!(config.engine.idle_after, Duration::from_secs(120));
         assert_eq!(config.engine.request_timeout, Duration::from_secs(5));
         assert_eq!(config.log.filter, "info");
+        let config = load("public_url = 'https://tenure.example/'").unwrap();
+        let url = config.http.public_url.as_deref();
+        assert_eq!(url, Some("https://tenure.example"));
     }
 
     #[test]
@@ -255,6 +286,7 @@ mod tests {
             ("idle_after = 0", "idle_after"),
             ("log_format = 'xml'", "log_format"),
             ("master_key = 'a'\nmaster_key_file = 'b'", "not both"),
+            ("public_url = 'tenure.example'", "public_url"),
         ] {
             let error = load(toml).unwrap_err();
             assert!(error.contains(named), "{toml}: {error}");

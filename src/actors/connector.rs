@@ -12,11 +12,12 @@ pub use pool::ConnectorPool;
 use super::{
     append::new_append,
     core::Core,
+    hub::credentials::open_credential,
     mailbox::{Envelope, Mailbox, Named},
     vitals::{Vitals, Waiting},
 };
 use crate::{
-    connect::{CallOutcome, HttpCaller, SecretName, ShapedRequest},
+    connect::{CallOutcome, HttpCaller, ShapedRequest},
     domain::{ConnectionId, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
     persistence::{
         EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec, snapshot_kind,
@@ -25,6 +26,7 @@ use crate::{
 use connections::Connection;
 use queue::{LimiterState, Next, Queue, Retry};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
+use secrecy::SecretString;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -324,16 +326,7 @@ async fn exchange(
     connection: &Connection,
     call: &CallRequest,
 ) -> Answer {
-    let id = connection.id.to_string();
-    let name = SecretName {
-        org: connection.org,
-        kind: "connection",
-        id: &id,
-    };
-    let token = core
-        .sealer
-        .open_text(&connection.sealed, name)
-        .map_err(|error| ConnectorError::Token(error.to_string()))?;
+    let token = token(core, connection).await?;
     if let Some(ticket) = call.effect {
         let mut update = EffectUpdate::new(ticket.effect, EffectStatus::Sent);
         update.attempts = Some(ticket.attempts);
@@ -358,6 +351,15 @@ async fn exchange(
             left.min(core.settings.request_timeout),
         )
         .await)
+}
+
+async fn token(core: &Core, connection: &Connection) -> Result<SecretString, ConnectorError> {
+    let (id, version) = (connection.id, connection.credential_version);
+    let credential = open_credential(&core.vault, connection.org, id, version, &connection.sealed)
+        .await
+        .map_err(|error| ConnectorError::Token(error.to_string()))?;
+    let token = credential.access_token.map(|token| token.text().clone());
+    token.ok_or_else(|| ConnectorError::Token("it has none".into()))
 }
 
 async fn restore(core: &Core, id: ConnectionId) -> Option<LimiterState> {

@@ -5,7 +5,7 @@ use super::{
     journal::JournalHandle, timers::TimersHandle, versions::Versions, vitals::VitalsRegistry,
 };
 use crate::{
-    connect::{Catalog, Sealer},
+    connect::{Catalog, Sealer, Vault},
     persistence::Db,
 };
 use std::{
@@ -59,6 +59,7 @@ pub struct Core {
     pub journal: JournalHandle,
     pub settings: Settings,
     pub sealer: Arc<Sealer>,
+    pub vault: Arc<Vault>,
     pub faults: Faults,
     pub(super) interest: Interest,
     /// Set once at the start of the node; these know the core and it knows them.

@@ -9,6 +9,7 @@ use super::{
     },
     faults::Faults,
     host::HostHandle,
+    hub,
     interest::Interest,
     journal::JournalHandle,
     router::{self, Event, Routed},
@@ -107,6 +108,7 @@ impl Engine {
         vitals.register("node", "node", None, 0);
         let (root, _) = Actor::spawn(None, NodeSupervisor, ()).await?;
         let journal = JournalHandle::spawn(root.get_cell(), db.clone(), fence, &vitals).await?;
+        let vault = hub::keys::vault(&db, &clock, &sealer);
         let core = Arc::new(Core {
             clock,
             db,
@@ -116,6 +118,7 @@ impl Engine {
             placement: placement.clone(),
             journal,
             settings,
+            vault,
             sealer,
             faults,
             interest: Interest::default(),

@@ -100,10 +100,10 @@ pub async fn show(
     Path(approval): Path<String>,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> ApiResult<Json<ApprovalView>> {
-    Ok(Json(read(&api, caller, &approval).await?.into()))
+    Ok(Json(read(&api, &caller, &approval).await?.into()))
 }
 
-async fn read(api: &ApiState, caller: Caller, text: &str) -> ApiResult<ApprovalRow> {
+async fn read(api: &ApiState, caller: &Caller, text: &str) -> ApiResult<ApprovalRow> {
     let id: ApprovalId = text::id("approval", text)?;
     let mut tx = api.db().begin_read(caller.org).await?;
     approval_get(&mut tx, id)
@@ -135,7 +135,7 @@ pub async fn decide(
     JsonBody(body): JsonBody<DecisionBody>,
 ) -> ApiResult<Json<ApprovalView>> {
     text::short_if("comment", body.comment.as_deref(), 2_000)?;
-    let row = read(&api, caller, &approval).await?;
+    let row = read(&api, &caller, &approval).await?;
     if row.status != ApprovalStatus::Pending {
         return Err(closed(&row));
     }
@@ -174,10 +174,10 @@ pub async fn decide(
             };
             Ok(Json(decided.into()))
         }
-        Err(EmployeeError::OtherArguments) => Err(changed(&read(&api, caller, &approval).await?)),
+        Err(EmployeeError::OtherArguments) => Err(changed(&read(&api, &caller, &approval).await?)),
         // It was decided, or it ended, while we looked.
         Err(EmployeeError::NotPending | EmployeeError::RunNotOpen(_)) => {
-            Err(closed(&read(&api, caller, &approval).await?))
+            Err(closed(&read(&api, &caller, &approval).await?))
         }
         Err(error) => Err(error.into()),
     }

@@ -21,11 +21,13 @@ const KEPT_FOR: Duration = Duration::from_secs(5);
 const KEPT_MAX: usize = 20_000;
 
 /// Who makes a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub org: OrgId,
     pub role: Role,
     pub key: KeyId,
+    /// The one person to whom the key was given; `None`: it is the org's.
+    pub user: Option<String>,
 }
 
 impl Caller {
@@ -39,7 +41,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = ApiError;
     /// The guard of the route has put it there.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
-        parts.extensions.get().copied().ok_or_else(missing)
+        parts.extensions.get().cloned().ok_or_else(missing)
     }
 }
 
@@ -69,7 +71,7 @@ impl KeyCache {
             .0
             .get(&hash)
             .filter(|known| known.read.elapsed() < KEPT_FOR)
-            .map(|known| known.caller);
+            .map(|known| known.caller.clone());
         let caller = match known {
             Some(caller) => caller,
             None => self.read(db, hash).await?,
@@ -89,12 +91,17 @@ impl KeyCache {
             org: row.org_id,
             role: row.role,
             key: row.id,
+            user: row.user,
         });
         if self.0.len() >= KEPT_MAX {
             self.0.retain(|_, known| known.read.elapsed() < KEPT_FOR);
         }
         if self.0.len() < KEPT_MAX {
-            self.0.insert(hash, Known { caller, read });
+            let known = Known {
+                caller: caller.clone(),
+                read,
+            };
+            self.0.insert(hash, known);
         }
         Ok(caller)
     }
@@ -102,7 +109,7 @@ impl KeyCache {
     /// The key was revoked: nobody gets in with it from now on.
     pub fn forget(&self, key: KeyId) {
         self.0
-            .retain(|_, known| known.caller.is_none_or(|caller| caller.key != key));
+            .retain(|_, known| known.caller.as_ref().is_none_or(|caller| caller.key != key));
     }
 }
 

@@ -9,12 +9,12 @@ use super::{
     text::{self, Path},
 };
 use crate::{
-    actors::connector::connections::CONNECTION_ACTIVE,
-    connect::{Account, Integration, Quota, SecretName, catalog::nearest},
+    actors::{connector::connections::CONNECTION_ACTIVE, hub::credentials::seal_credential},
+    connect::{Account, Integration, Quota, catalog::nearest, oauth::Credential},
     domain::{ConnectionId, Timestamp},
     persistence::{
-        ConnectionRow, Page, Sealed, connection_delete, connection_get, connection_list,
-        connection_put, connections_of,
+        ConnectionRow, Owners, Page, connection_delete, connection_find, connection_get,
+        connection_list, connection_put,
     },
 };
 use axum::{Json, extract::State, http::StatusCode};
@@ -23,8 +23,6 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The kind under which tokens are sealed.
-const SECRET_KIND: &str = "connection";
 const TOKEN_MAX: usize = 16 * 1024;
 
 #[derive(Serialize)]
@@ -69,7 +67,8 @@ pub async fn list(
 ) -> ApiResult<Json<Page<ConnectionView>>> {
     let request = page(query.limit, query.after.as_deref())?;
     let mut tx = api.db().begin_read(caller.org).await?;
-    let found = connection_list(&mut tx, query.integration.as_deref(), &request).await?;
+    let found =
+        connection_list(&mut tx, query.integration.as_deref(), Owners::All, &request).await?;
     Ok(Json(found.map(ConnectionView::from)))
 }
 
@@ -130,33 +129,33 @@ pub async fn create(
     let (base_url, account) = account(integration, body.base_url, body.account)?;
 
     let now = api.engine().now();
-    let mut tx = api.db().begin(caller.org).await?;
-    let known = connections_of(&mut tx, &integration.id)
-        .await?
-        .into_iter()
-        .find(|row| row.name == name);
-    let id = known.as_ref().map_or_else(
-        || ConnectionId::from_uuid(api.core().clock.uuid()),
-        |row| row.id,
-    );
-    let id_text = id.to_string();
-    let secret = SecretName {
-        org: caller.org,
-        kind: SECRET_KIND,
-        id: &id_text,
-    };
+    let mut tx = api.db().begin_read(caller.org).await?;
+    let known = connection_find(&mut tx, &integration.id, name, None).await?;
+    drop(tx);
+    let before = known.clone().unwrap_or_else(|| {
+        let id = ConnectionId::from_uuid(api.core().clock.uuid());
+        ConnectionRow::pending(caller.org, id, &integration.id, name, now)
+    });
+    let version = before.credential_version + 1;
+    let credential = Credential::token(body.token.clone(), now);
+    let sealed = seal_credential(
+        &api.core().vault,
+        caller.org,
+        before.id,
+        version,
+        &credential,
+    )
+    .await?;
     let row = ConnectionRow {
-        org_id: caller.org,
-        id,
-        integration: integration.id.clone(),
-        name: name.to_owned(),
-        sealed_credential: Sealed(api.core().sealer.seal(token.as_bytes(), secret)?),
+        sealed_credential: sealed,
+        credential_version: version,
         base_url,
         account: serde_json::to_string(&account).map_err(ApiError::internal)?,
         status: CONNECTION_ACTIVE.into(),
-        created: known.as_ref().map_or(now, |row| row.created),
-        updated: now,
+        created: before.created,
+        ..ConnectionRow::pending(caller.org, before.id, &integration.id, name, now)
     };
+    let mut tx = api.db().begin(caller.org).await?;
     connection_put(&mut tx, &row).await?;
     tx.commit().await?;
     changed(&api, caller, &row).await;

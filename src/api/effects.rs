@@ -105,10 +105,10 @@ pub async fn show(
     Path(effect): Path<String>,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> ApiResult<Json<EffectView>> {
-    Ok(Json(read(&api, caller, &effect).await?.into()))
+    Ok(Json(read(&api, &caller, &effect).await?.into()))
 }
 
-async fn read(api: &ApiState, caller: Caller, text: &str) -> ApiResult<EffectRow> {
+async fn read(api: &ApiState, caller: &Caller, text: &str) -> ApiResult<EffectRow> {
     let id: EffectId = text::id("effect", text)?;
     let mut tx = api.db().begin_read(caller.org).await?;
     effect_get(&mut tx, id)
@@ -133,7 +133,7 @@ pub struct ReconcileBody {
     comment: Option<String>,
 }
 
-async fn is_over(api: &ApiState, caller: Caller, run: ExecutionId) -> ApiResult<bool> {
+async fn is_over(api: &ApiState, caller: &Caller, run: ExecutionId) -> ApiResult<bool> {
     let mut tx = api.db().begin_read(caller.org).await?;
     Ok(run_get(&mut tx, run)
         .await?
@@ -154,7 +154,7 @@ pub async fn reconcile(
             "`response` belongs to the outcome done",
         ));
     }
-    let row = read(&api, caller, &effect).await?;
+    let row = read(&api, &caller, &effect).await?;
     if row.status != EffectStatus::Ambiguous {
         return Err(ApiError::new(
             Problem::EffectNotAmbiguous,
@@ -170,7 +170,7 @@ pub async fn reconcile(
     note["by"] = json!(caller.by());
     note["comment"] = json!(body.comment);
     // What did not happen and is still wanted is an intention again; it is sent anew and settled by that.
-    let sent_anew = body.outcome == Found::NotDone && !is_over(&api, caller, row.run_id).await?;
+    let sent_anew = body.outcome == Found::NotDone && !is_over(&api, &caller, row.run_id).await?;
     let status = if sent_anew {
         EffectStatus::Intended
     } else {
@@ -187,5 +187,5 @@ pub async fn reconcile(
     let id = row.id.to_string();
     api.bounded(api.engine().end_named_wait(caller.org, "effect", &id))
         .await??;
-    Ok(Json(read(&api, caller, &effect).await?.into()))
+    Ok(Json(read(&api, &caller, &effect).await?.into()))
 }

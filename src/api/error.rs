@@ -2,8 +2,14 @@
 //! below become one of them. The answers are problem details (RFC 9457).
 
 use crate::{
-    actors::{JournalError, employee::EmployeeError, inspect::InspectError, staff::StaffError},
-    connect::SealError,
+    actors::{
+        JournalError,
+        employee::EmployeeError,
+        hub::{credentials::CredentialError, keys::KeysError},
+        inspect::InspectError,
+        staff::StaffError,
+    },
+    connect::{SealError, VaultError},
     persistence::DbError,
 };
 use axum::{
@@ -232,6 +238,35 @@ impl From<JournalError> for ApiError {
 impl From<SealError> for ApiError {
     fn from(error: SealError) -> Self {
         Self::internal(error)
+    }
+}
+
+impl From<VaultError> for ApiError {
+    fn from(error: VaultError) -> Self {
+        if error.is_transient() {
+            tracing::warn!(%error, "the vault is unavailable");
+            return Self::new(Problem::Unavailable, "the vault cannot be reached").retry_after(1);
+        }
+        Self::internal(error)
+    }
+}
+
+impl From<CredentialError> for ApiError {
+    fn from(error: CredentialError) -> Self {
+        match error {
+            CredentialError::Vault { source, .. } => source.into(),
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl From<KeysError> for ApiError {
+    fn from(error: KeysError) -> Self {
+        match error {
+            KeysError::Db(error) => error.into(),
+            KeysError::Vault(error) => error.into(),
+            KeysError::Credential(error) => Self::internal(error),
+        }
     }
 }
 

@@ -92,7 +92,7 @@ async fn open(
     scope: StreamScope,
 ) -> ApiResult<Response> {
     let types = wanted(query.types.as_deref())?;
-    let after = place(api, caller, headers, query.after.as_deref()).await?;
+    let after = place(api, &caller, headers, query.after.as_deref()).await?;
     let mut reader = EventReader::new(api.core().clone(), caller.org, scope);
     match query.format.as_deref() {
         Some("json") => {
@@ -160,7 +160,7 @@ fn fits(types: &Option<Arc<[&'static str]>>, event: &PlatformEvent) -> bool {
 
 async fn place(
     api: &ApiState,
-    caller: Caller,
+    caller: &Caller,
     headers: &HeaderMap,
     after: Option<&str>,
 ) -> ApiResult<Cursor> {

@@ -12,26 +12,26 @@ use super::{
     text::{self, Path},
 };
 use crate::{
+    actors::hub::keys::KIND_HOOK,
     connect::{
-        SecretName,
+        SecretPlace,
         webhook::{check_secret, generate_secret},
     },
     domain::{HookId, OrgId, Timestamp},
     graph::spec::is_id,
     persistence::{
-        HookRow, LIMIT_MAX, Page, PageRequest, Sealed, Tx, hook_delete, hook_insert, hook_list,
-        hook_set_secrets,
+        DbError, HookRow, LIMIT_MAX, Page, PageRequest, Sealed, SealedTable, Tx, hook_delete,
+        hook_insert, hook_list, sealed_swap,
     },
 };
 use axum::{Json, extract::State, http::StatusCode};
 use rand::{TryRngCore, rngs::OsRng};
 use schemars::JsonSchema;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 pub const SCHEME: &str = "standard_webhooks";
-const SECRET_KIND: &str = "hook";
 /// How long the secret before is good for after a rotation.
 const OVERLAP: Duration = Duration::from_secs(24 * 3_600);
 /// Secrets that a hook can have at once.
@@ -131,7 +131,7 @@ pub async fn create(
         endpoint: endpoint(body.name.as_deref())?,
         source: body.source,
         scheme: SCHEME.into(),
-        sealed_secrets: seal(&api, caller.org, id, &stored)?,
+        sealed_secrets: seal(&api, caller.org, id, &stored).await?,
         event_type: body.event_type,
         created: api.engine().now(),
     };
@@ -186,13 +186,14 @@ pub async fn rotate(
     let id: HookId = text::id("hook", &hook)?;
     let secret = generate_secret(random()?);
     let now = api.engine().now();
-    let mut tx = api.db().begin(caller.org).await?;
+    let mut tx = api.db().begin_read(caller.org).await?;
     let row = find(&mut tx, id)
         .await?
         .ok_or_else(|| ApiError::not_found("hook", &hook))?;
+    drop(tx);
     let mut stored = match query.drop_old {
         true => Vec::new(),
-        false => open(&api, &row)?,
+        false => open(&api, &row).await?,
     };
     stored.retain(|secret| secret.until_us.is_none_or(|until| until > now.micros()));
     for old in &mut stored {
@@ -206,7 +207,13 @@ pub async fn rotate(
         },
     );
     stored.truncate(SECRETS_MAX);
-    hook_set_secrets(&mut tx, id, &seal(&api, caller.org, id, &stored)?).await?;
+    // Before the transaction that writes: a seal may need one of its own.
+    let sealed = seal(&api, caller.org, id, &stored).await?;
+    let (table, before) = (SealedTable::Hook, &row.sealed_secrets);
+    let mut tx = api.db().begin(caller.org).await?;
+    if !sealed_swap(&mut tx, table, id.uuid(), before, &sealed).await? {
+        return Err(DbError::Stale("hook").into());
+    }
     tx.commit().await?;
     let mut view = HookView::from(row);
     view.secret = Some(secret.expose_secret().to_owned());
@@ -243,33 +250,44 @@ async fn find(tx: &mut Tx, id: HookId) -> ApiResult<Option<HookRow>> {
 /// The secrets that are good at `now`.
 ///
 /// # Errors
-/// If they cannot be opened: the master key is another.
-pub fn secrets(api: &ApiState, row: &HookRow, now: Timestamp) -> ApiResult<Vec<SecretString>> {
-    let stored = open(api, row)?;
+/// If they cannot be opened: the key is another, or is not to be had.
+pub async fn secrets(
+    api: &ApiState,
+    row: &HookRow,
+    now: Timestamp,
+) -> ApiResult<Vec<SecretString>> {
+    let stored = open(api, row).await?;
     let good = stored
         .into_iter()
         .filter(|secret| secret.until_us.is_none_or(|until| until > now.micros()));
     Ok(good.map(|secret| secret.secret.into()).collect())
 }
 
-fn open(api: &ApiState, row: &HookRow) -> ApiResult<Vec<StoredSecret>> {
+async fn open(api: &ApiState, row: &HookRow) -> ApiResult<Vec<StoredSecret>> {
     let id = row.id.to_string();
-    let name = SecretName {
-        org: row.org_id,
-        kind: SECRET_KIND,
-        id: &id,
-    };
-    let plain = api.core().sealer.open(&row.sealed_secrets.0, name)?;
+    let place = place(row.org_id, &id);
+    let plain = api.core().vault.open(&row.sealed_secrets.0, place).await?;
     serde_json::from_slice(&plain).map_err(|_| ApiError::internal("sealed secrets cannot be read"))
 }
 
-fn seal(api: &ApiState, org: OrgId, id: HookId, secrets: &[StoredSecret]) -> ApiResult<Sealed> {
+async fn seal(
+    api: &ApiState,
+    org: OrgId,
+    id: HookId,
+    secrets: &[StoredSecret],
+) -> ApiResult<Sealed> {
     let id = id.to_string();
-    let name = SecretName {
+    let plain = Zeroizing::new(serde_json::to_vec(secrets).map_err(ApiError::internal)?);
+    let sealed = api.core().vault.seal(&plain, place(org, &id)).await?;
+    Ok(Sealed(sealed))
+}
+
+/// A hook's secrets have no version: they are replaced by compare-and-swap of the sealed bytes.
+fn place(org: OrgId, id: &str) -> SecretPlace<'_> {
+    SecretPlace {
         org,
-        kind: SECRET_KIND,
-        id: &id,
-    };
-    let plain = serde_json::to_vec(secrets).map_err(ApiError::internal)?;
-    Ok(Sealed(api.core().sealer.seal(&plain, name)?))
+        kind: KIND_HOOK,
+        id,
+        version: 0,
+    }
 }

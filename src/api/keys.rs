@@ -4,7 +4,7 @@ use super::{
     ApiState,
     auth::Caller,
     body::Json as JsonBody,
-    error::{ApiError, ApiResult},
+    error::{ApiError, ApiResult, Problem},
     query::{PageQuery, Query},
     text::{self, Path},
 };
@@ -56,6 +56,7 @@ pub struct KeyView {
     role: Role,
     created_at: Timestamp,
     revoked_at: Option<Timestamp>,
+    user: Option<String>,
     /// Only in the answer that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
@@ -69,6 +70,7 @@ impl From<KeyRow> for KeyView {
             role: row.role,
             created_at: row.created,
             revoked_at: row.revoked,
+            user: row.user,
             key: None,
         }
     }
@@ -92,6 +94,8 @@ pub struct KeyBody {
     /// `viewer`, `operator`, `manager` or `admin`.
     #[schemars(with = "String")]
     role: Role,
+    /// The one person whose key it is, by whatever name the org knows people, for example `ann@acme.test`. It acts for nobody else.
+    user: Option<String>,
 }
 
 pub async fn create(
@@ -100,6 +104,12 @@ pub async fn create(
     JsonBody(body): JsonBody<KeyBody>,
 ) -> ApiResult<(StatusCode, Json<KeyView>)> {
     text::short("name", &body.name, 100)?;
+    text::short_if("user", body.user.as_deref(), 200)?;
+    // Whoever is one person gives out no keys of others.
+    if caller.user.is_some() && caller.user != body.user {
+        let detail = "this key belongs to one person and makes keys for that person alone";
+        return Err(ApiError::new(Problem::Forbidden, detail).at("user"));
+    }
     let (key, hash) = generate().map_err(ApiError::internal)?;
     let row = KeyRow {
         org_id: caller.org,
@@ -109,6 +119,7 @@ pub async fn create(
         name: body.name,
         created: api.engine().now(),
         revoked: None,
+        user: body.user,
     };
     let mut tx = api.db().begin(caller.org).await?;
     key_insert(&mut tx, &row).await?;

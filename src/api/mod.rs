@@ -21,6 +21,7 @@ pub mod keys;
 mod memory;
 mod openapi;
 mod org;
+mod org_keys;
 mod query;
 mod route;
 mod routes;

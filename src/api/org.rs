@@ -33,6 +33,7 @@ pub struct OrgView {
 struct CallerView {
     key_id: KeyId,
     role: Role,
+    user: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -72,6 +73,7 @@ fn view(api: &ApiState, caller: Caller, row: OrgRow) -> OrgView {
         caller: CallerView {
             key_id: caller.key,
             role: caller.role,
+            user: caller.user,
         },
         sandbox_url: api.sandbox_url().map(str::to_owned),
     }

@@ -2,7 +2,7 @@
 
 use super::{
     actors, approvals, catalog, connections, effects, employees, events, graphs, health, hooks,
-    keys, memory, openapi, org,
+    keys, memory, openapi, org, org_keys,
     query::{NoQuery, PageQuery},
     route::{Access, Route, delete, get, patch, post, put},
     runs, schedules, triggers, webhook,
@@ -86,6 +86,8 @@ pub fn routes() -> Vec<Route> {
         post("/v1/keys", ADMIN, "Make an API key, shown once", keys::create).body::<keys::KeyBody>().answers(StatusCode::CREATED),
         delete("/v1/keys/{id}", ADMIN, "Revoke an API key", keys::revoke).answers(StatusCode::NO_CONTENT),
         get("/v1/org", VIEWER, "Show the org and who asks", org::show).query::<NoQuery>(),
+        get("/v1/org/keys", ADMIN, "List the data keys that seal the org's secrets, without the keys themselves", org_keys::list).query::<NoQuery>(),
+        post("/v1/org/keys/rotate", ADMIN, "Make a new data key and seal all secrets anew", org_keys::rotate),
         patch("/v1/org", ADMIN, "Change what the org chose", org::change).body::<org::OrgBody>(),
         get("/v1/catalog", VIEWER, "List the integrations and what they can do", catalog::list),
 

@@ -86,10 +86,10 @@ pub async fn show(
     Path(schedule): Path<String>,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> ApiResult<Json<ScheduleView>> {
-    Ok(Json(read(&api, caller, &schedule).await?.into()))
+    Ok(Json(read(&api, &caller, &schedule).await?.into()))
 }
 
-async fn read(api: &ApiState, caller: Caller, text: &str) -> ApiResult<ScheduleRow> {
+async fn read(api: &ApiState, caller: &Caller, text: &str) -> ApiResult<ScheduleRow> {
     let id: ScheduleId = text::id("schedule", text)?;
     let mut tx = api.db().begin_read(caller.org).await?;
     schedule_get(&mut tx, id)
@@ -120,7 +120,7 @@ async fn set_status(
     Path(schedule): Path<String>,
     status: ScheduleStatus,
 ) -> ApiResult<Json<ScheduleView>> {
-    let row = read(&api, caller, &schedule).await?;
+    let row = read(&api, &caller, &schedule).await?;
     // One that is active already keeps what is due, or a time could fall between two answers.
     if row.status != status {
         let next = match status {
@@ -133,7 +133,7 @@ async fn set_status(
         schedule_set_status(&mut tx, row.id, status, next).await?;
         tx.commit().await?;
     }
-    Ok(Json(read(&api, caller, &schedule).await?.into()))
+    Ok(Json(read(&api, &caller, &schedule).await?.into()))
 }
 
 #[derive(Serialize)]
@@ -153,7 +153,7 @@ pub async fn fires(
 ) -> ApiResult<Json<Page<FireView>>> {
     let limit = page(query.limit, None)?.limit();
     let before = query.after.as_deref().map(time_of).transpose()?;
-    let row = read(&api, caller, &schedule).await?;
+    let row = read(&api, &caller, &schedule).await?;
     let mut tx = api.db().begin_read(caller.org).await?;
     let mut rows = schedule_fires(&mut tx, row.id, before, limit + 1).await?;
     let more = rows.len() > limit as usize;

@@ -137,7 +137,7 @@ pub async fn trigger(
         let view = RunView::finished(beginning, employee, body.conversation_key, trigger, run);
         return Ok(([applied], Json(view)).into_response());
     }
-    match finished_by(&api, caller, accepted.execution, deadline).await? {
+    match finished_by(&api, &caller, accepted.execution, deadline).await? {
         true => {
             let view = runs::read(&api, caller, accepted.execution).await?;
             Ok(([applied], Json(view)).into_response())
@@ -149,7 +149,7 @@ pub async fn trigger(
 /// Whether a run that could not be watched (a duplicate's, or its employee broke down) is finished before `deadline`.
 async fn finished_by(
     api: &ApiState,
-    caller: Caller,
+    caller: &Caller,
     execution: ExecutionId,
     deadline: Instant,
 ) -> ApiResult<bool> {

@@ -43,7 +43,7 @@ pub async fn receive(
     drop(tx);
     let hook = hook.ok_or_else(|| ApiError::not_found("hook", &source))?;
     let now = api.engine().now();
-    let secrets = hooks::secrets(&api, &hook, now)?;
+    let secrets = hooks::secrets(&api, &hook, now).await?;
     let given =
         WebhookHeaders::from_lookup(|name| headers.get(name).and_then(|value| value.to_str().ok()));
     let verified = verify(&body, given, now, &secrets).map_err(refused)?;

@@ -69,6 +69,7 @@ pub async fn key_create(
     org: OrgId,
     name: &str,
     role: Role,
+    user: Option<&str>,
 ) -> anyhow::Result<NewKey> {
     let (text, hash) = keys::generate()?;
     let key = KeyRow {
@@ -79,6 +80,7 @@ pub async fn key_create(
         name: name.into(),
         created: clock.now(),
         revoked: None,
+        user: user.map(str::to_owned),
     };
     let mut tx = db.begin(org).await?;
     key_insert(&mut tx, &key).await?;

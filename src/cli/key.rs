@@ -1,19 +1,23 @@
-//! `tenure key`: API keys, straight in the database. The text of a key is printed once, when it is made.
+//! `tenure key`: API keys, and the keys that seal secrets, straight in the database. The text of an API key is printed once, when it is made.
 
 use super::{
-    bootstrap,
+    bootstrap::{self, NewKey},
     database::DatabaseArgs,
     exit::Failure,
     output::{Format, Output, field, time},
+    progress::slow,
+    secrets::sealer,
 };
 use crate::{
-    actors::Clock,
+    actors::{Clock, hub::keys},
+    connect::Vault,
     domain::{KeyId, OrgId, Role},
     persistence::{Db, DbError, KeyRow, PageRequest, key_list, key_revoke},
 };
 use anyhow::Context;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -21,9 +25,12 @@ Example:
   tenure key create --org acme --role manager --name \"Maya's laptop\" --database-url postgres://localhost/tenure
   tenure key list --org acme --database-url postgres://localhost/tenure
   tenure key revoke key_… --org acme --database-url postgres://localhost/tenure
+  tenure key rotate-org acme --config tenure.toml
+  tenure key rotate-master --config tenure.toml
 
-The key is shown once; the database holds its hash only.
-With -q, `create` prints the key alone.")]
+An API key is shown once; the database holds its hash only. With -q, `create` prints the key alone.
+To change the master key: put a new one before the old one in master_key_file, call rotate-master, and remove the old one. Running
+services read the file again by themselves; one that has its keys in TENURE_MASTER_KEY must be restarted with both first.")]
 pub struct KeyArgs {
     #[command(subcommand)]
     verb: KeyVerb,
@@ -42,6 +49,9 @@ enum KeyVerb {
         /// Who or what it is for
         #[arg(long, default_value = "")]
         name: String,
+        /// The one person whose key it is, for example ann@acme.test; it acts for nobody else
+        #[arg(long)]
+        user: Option<String>,
         #[command(flatten)]
         database: DatabaseArgs,
     },
@@ -50,6 +60,18 @@ enum KeyVerb {
         /// Name or id of the org
         #[arg(long)]
         org: String,
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
+    /// Give an org a new data key and seal all its secrets anew; may run beside the service
+    RotateOrg {
+        /// Name or id of the org
+        org: String,
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
+    /// Bring everything under the first of the master keys; after that the others are not needed
+    RotateMaster {
         #[command(flatten)]
         database: DatabaseArgs,
     },
@@ -73,14 +95,27 @@ pub async fn run(args: KeyArgs, out: Output) -> anyhow::Result<()> {
             org,
             role,
             name,
+            user,
             database,
         } => {
             let (db, org) = open(&database, &org).await?;
-            create(&db, org, role, &name, out).await
+            let clock = Clock::system();
+            let key = bootstrap::key_create(&db, &clock, org, &name, role, user.as_deref());
+            created(&key.await?, org, role, &name, out)
         }
         KeyVerb::List { org, database } => {
             let (db, org) = open(&database, &org).await?;
             list(&db, org, out).await
+        }
+        KeyVerb::RotateOrg { org, database } => {
+            let vault = vault(&database)?;
+            let (db, org) = open(&database, &org).await?;
+            rotate_org(&db, &vault(&db), org, out).await
+        }
+        KeyVerb::RotateMaster { database } => {
+            let vault = vault(&database)?;
+            let db = database.connect().await?;
+            rotate_master(&db, &vault(&db), out).await
         }
         KeyVerb::Revoke { key, org, database } => {
             let (db, org) = open(&database, &org).await?;
@@ -97,8 +132,7 @@ async fn open(database: &DatabaseArgs, org: &str) -> anyhow::Result<(Db, OrgId)>
     }
 }
 
-async fn create(db: &Db, org: OrgId, role: Role, name: &str, out: Output) -> anyhow::Result<()> {
-    let key = bootstrap::key_create(db, &Clock::system(), org, name, role).await?;
+fn created(key: &NewKey, org: OrgId, role: Role, name: &str, out: Output) -> anyhow::Result<()> {
     let text = key.text.expose_secret();
     match out.format {
         Format::People => out.line(format!(
@@ -129,6 +163,7 @@ async fn list(db: &Db, org: OrgId, out: Output) -> anyhow::Result<()> {
         field("ID", "id"),
         field("ROLE", "role"),
         field("NAME", "name"),
+        field("USER", "user"),
         time("CREATED", "created_at"),
         time("REVOKED", "revoked_at"),
     ];
@@ -155,8 +190,40 @@ async fn revoke(db: &Db, org: OrgId, key: KeyId, out: Output) -> anyhow::Result<
     Ok(())
 }
 
+/// The vault with the master keys of the configuration, once there is a database.
+fn vault(database: &DatabaseArgs) -> anyhow::Result<impl Fn(&Db) -> Arc<Vault>> {
+    let sealer = Arc::new(sealer(&database.load()?.secrets)?);
+    Ok(move |db: &Db| keys::vault(db, &Clock::system(), &sealer))
+}
+
+async fn rotate_org(db: &Db, vault: &Vault, org: OrgId, out: Output) -> anyhow::Result<()> {
+    let work = keys::rotate_org(db, vault, org, Clock::system().now());
+    let done = slow("sealing anew", work)
+        .await
+        .context("the rotation stopped; what is left is done by the service")?;
+    let people = format!(
+        "data key {} seals now; {} secrets were sealed anew",
+        done.version, done.resealed
+    );
+    out.thing(&serde_json::to_value(done)?, "version", people)?;
+    Ok(())
+}
+
+async fn rotate_master(db: &Db, vault: &Vault, out: Output) -> anyhow::Result<()> {
+    let done = slow("wrapping anew", keys::rotate_master(db, vault))
+        .await
+        .context("the rotation stopped; it can be called again")?;
+    let people = format!(
+        "everything is under master key {}: {} data keys were wrapped anew, {} secrets sealed anew
+Other master keys are not needed any more.",
+        done.master_id, done.rewrapped, done.resealed
+    );
+    out.thing(&serde_json::to_value(&done)?, "master_id", people)?;
+    Ok(())
+}
+
 fn shown(key: &KeyRow) -> Value {
-    json!({"id": key.id, "role": key.role, "name": key.name, "created_at": key.created, "revoked_at": key.revoked})
+    json!({"id": key.id, "role": key.role, "name": key.name, "user": key.user, "created_at": key.created, "revoked_at": key.revoked})
 }
 
 fn role(text: &str) -> Result<Role, String> {

@@ -26,6 +26,7 @@ mod progress;
 mod remote;
 mod runs;
 mod sandbox;
+mod secrets;
 mod serve;
 mod shell;
 mod show;
@@ -71,9 +72,9 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Bring the database to what this version needs
     Migrate(migrate::MigrateArgs),
-    /// Make and list orgs, in the database
+    /// Make, list and delete orgs, in the database
     Org(org::OrgArgs),
-    /// Make, list and revoke API keys, in the database
+    /// Make, list and revoke API keys, rotate the keys that seal secrets, in the database
     Key(key::KeyArgs),
     /// Start the sandbox providers alone: Slack, QuickBooks and Gmail over HTTP
     Sandbox(sandbox::SandboxArgs),

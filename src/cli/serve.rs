@@ -2,20 +2,18 @@
 
 use super::{
     database::{DatabaseArgs, db_config},
-    exit::Failure,
     node::{self, Node, NodeParts},
     output::Output,
     progress::slow,
+    secrets::sealer,
 };
 use crate::{
     actors::{Clock, Settings},
-    config::{self, Config, LogFormat},
-    connect::{Sealer, seal},
+    config::{Config, LogFormat},
     persistence::Db,
     telemetry,
 };
 use anyhow::Context;
-use secrecy::ExposeSecret;
 use serde_json::json;
 use std::{net::SocketAddr, sync::Arc};
 use uuid::Uuid;
@@ -32,7 +30,9 @@ The file is TOML with these keys; each is also a variable: TENURE_ and its name 
   engine_connections    for the runtime itself, PostgreSQL (8)
   listen                address (127.0.0.1:7117)
   master_key            32 bytes as base64 or 64 hexadecimal digits; or
-  master_key_file       a file with it that only its owner may read
+  master_key_file       a file with it that only its owner may read. Either may hold several: the first seals, all of them open
+  public_url            where browsers reach this service, for redirects and links (http:// and the address)
+  oauth_clients_file    the service's own apps at providers, a TOML file that only its owner may read
   node_name             names this node in the database (tenure)
   idle_after            an employee without work sleeps after this long (30s)
   action_deadline       for an action with all its retries (5m)
@@ -92,19 +92,4 @@ fn node_id(name: &str) -> Uuid {
         &Uuid::NAMESPACE_OID,
         format!("tenure node {name}").as_bytes(),
     )
-}
-
-/// A key that is not there stops the start: a new one could not open what was sealed before.
-fn sealer(secrets: &config::Secrets) -> anyhow::Result<Sealer> {
-    let master = match (&secrets.master_key, &secrets.master_key_file) {
-        (Some(text), _) => seal::parse_master_key(text.expose_secret())?,
-        (None, Some(path)) => seal::read_master_key(path)?,
-        (None, None) => {
-            return Err(Failure::usage(
-                "no master key: set master_key_file (TENURE_MASTER_KEY_FILE) or master_key; \
-                 `head -c 32 /dev/urandom | base64` makes one",
-            ));
-        }
-    };
-    Ok(Sealer::new(&master))
 }

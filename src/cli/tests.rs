@@ -34,6 +34,10 @@ fn lines_that_are_right() {
         "org list",
         "key create --org acme --role manager --name Maya",
         "key list --org acme -q",
+        "key create --org acme --role viewer --user ann@acme.test",
+        "key rotate-org acme --database-url sqlite:x.db",
+        "key rotate-master --config tenure.toml",
+        "org delete acme --yes",
         "sandbox --listen 127.0.0.1:0 --json",
         "hire clerk.md --name clerk --dry-run",
         "tell clerk 'chase the late invoices'",
@@ -72,6 +76,7 @@ fn lines_that_are_wrong() {
         ("cancel clerk", ValueValidation),
         ("key create --org a --role boss", ValueValidation),
         ("key revoke clerk --org a", ValueValidation),
+        ("org delete acme", MissingRequiredArgument),
     ] {
         assert_eq!(read(line).err(), Some(kind), "{line}");
     }

@@ -69,6 +69,11 @@ impl HttpCaller {
         })
     }
 
+    /// For requests that are no calls of a capability: those to token endpoints.
+    pub(super) fn raw(&self) -> &Client {
+        &self.client
+    }
+
     /// Sends the request and reads the answer, all within `deadline`. Dropping the future closes the connection.
     pub async fn call(
         &self,
@@ -237,7 +242,7 @@ fn unknown(reason: String, status: Option<u16>) -> CallOutcome {
 }
 
 /// Whether a request without an answer can have reached the provider.
-fn no_answer(error: reqwest::Error) -> CallOutcome {
+pub(super) fn no_answer(error: reqwest::Error) -> CallOutcome {
     let error = error.without_url();
     let reason = deepest(&error);
     if error.is_connect() {

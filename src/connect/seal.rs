@@ -1,32 +1,28 @@
-//! Secrets at rest: AES-256-GCM under a master key, bound to the place where they are kept.
+//! The master keys of a service as they stand in a file or the environment, and what is sealed with them directly.
 //!
-//! ```text
-//! version 1 | key id 4 | nonce 12 | ciphertext and tag
-//! ```
-//! Version, key id and [`SecretName`] are authenticated with it, so that a sealed value moved to another row does not open.
-//! The nonce is random: safe for some 2^32 seals under one key, far more than connections and hooks will see.
+//! They wrap the data keys of the orgs (see [`super::vault`], which seals everything that is new). What was sealed before there were data
+//! keys still opens here.
+
+pub mod envelope;
+mod key_file;
+
+pub use key_file::{
+    MasterKeyBytes, parse_master_key, parse_master_keys, read_master_key, read_master_keys,
+    read_or_create_master_key,
+};
 
 use crate::domain::OrgId;
-use aes_gcm::{
-    Aes256Gcm, KeyInit, Nonce,
-    aead::{Aead, Payload},
-};
-use base64::{Engine, engine::general_purpose::STANDARD};
-use rand::{TryRngCore, rngs::OsRng};
-use secrecy::{
-    ExposeSecret, SecretBox, SecretString,
-    zeroize::{Zeroize, Zeroizing},
-};
+use aes_gcm::{Aes256Gcm, KeyInit};
+use envelope::Header;
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 use std::{
-    fmt,
-    fs::{File, OpenOptions},
-    io::{self, Read, Write},
+    fmt, io,
     path::{Path, PathBuf},
+    sync::{Arc, RwLock},
 };
 
-const VERSION: u8 = 1;
-const NONCE_START: usize = 5;
-const BODY_START: usize = 17;
+/// Version of the envelope of what is sealed with a master key.
+pub const VERSION: u8 = 1;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
@@ -60,11 +56,9 @@ pub struct SecretName<'a> {
 }
 
 impl SecretName<'_> {
-    /// The additional data: header, then `org|kind|id`. An org has no bar in it, and kinds are ours.
-    fn bind(&self, header: &[u8]) -> Vec<u8> {
-        let mut data = header.to_vec();
-        data.extend_from_slice(format!("{}|{}|{}", self.org, self.kind, self.id).as_bytes());
-        data
+    /// The additional data beside the header. An org has no bar in it, and kinds are ours.
+    fn place(&self) -> String {
+        format!("{}|{}|{}", self.org, self.kind, self.id)
     }
 }
 
@@ -73,80 +67,113 @@ struct Key {
     cipher: Aes256Gcm,
 }
 
-/// Seals with one key; opens with it and with those that came before it.
+/// Seals with the first of its keys and opens with all of them. One that was read from a file reads it again when it meets a key that it
+/// does not know, so that a new master key needs no restart.
 pub struct Sealer {
-    keys: Vec<Key>,
+    keys: RwLock<Arc<[Key]>>,
+    file: Option<PathBuf>,
 }
 
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sealer({} keys)", self.keys.len())
+        write!(f, "Sealer({} keys)", self.keys().len())
     }
 }
 
 impl Sealer {
-    pub fn new(master: &SecretBox<[u8; 32]>) -> Self {
-        Self {
-            keys: vec![Key::new(master)],
-        }
+    pub fn new(master: &MasterKeyBytes) -> Self {
+        Self::of(std::slice::from_ref(master), None)
     }
 
     /// Opens what was sealed with `previous` too; new values are sealed with the first key.
-    pub fn with_previous(mut self, previous: &SecretBox<[u8; 32]>) -> Self {
-        self.keys.push(Key::new(previous));
-        self
+    pub fn with_previous(self, previous: &MasterKeyBytes) -> Self {
+        let more = Key::new(previous);
+        let all: Vec<Key> = self.keys().iter().map(Key::copy).chain([more]).collect();
+        Self {
+            keys: RwLock::new(all.into()),
+            file: self.file,
+        }
+    }
+
+    /// From the text of one or more keys, the one that seals first.
+    ///
+    /// # Errors
+    /// `BadKey`.
+    pub fn from_text(text: &str) -> Result<Self, SealError> {
+        Ok(Self::of(&parse_master_keys(text)?, None))
+    }
+
+    /// From a file of one or more keys, the one that seals first.
+    ///
+    /// # Errors
+    /// The file cannot be read, others could read it too, or it holds no key.
+    pub fn from_file(path: &Path) -> Result<Self, SealError> {
+        Ok(Self::of(&read_master_keys(path)?, Some(path.into())))
+    }
+
+    fn of(keys: &[MasterKeyBytes], file: Option<PathBuf>) -> Self {
+        let keys: Vec<Key> = keys.iter().map(Key::new).collect();
+        Self {
+            keys: RwLock::new(keys.into()),
+            file,
+        }
+    }
+
+    fn keys(&self) -> Arc<[Key]> {
+        match self.keys.read() {
+            Ok(keys) => keys.clone(),
+            Err(poisoned) => poisoned.into_inner().clone(),
+        }
+    }
+
+    /// The id of the key that seals, as [`SealError::UnknownKey`] shows it.
+    pub fn key_id(&self) -> String {
+        self.keys()
+            .first()
+            .map_or_else(String::new, |key| hex(&key.id))
+    }
+
+    /// Reads the file again, if the keys came from one.
+    ///
+    /// # Errors
+    /// As [`Sealer::from_file`]; the keys stay as they were.
+    pub fn reload(&self) -> Result<(), SealError> {
+        let Some(path) = &self.file else {
+            return Ok(());
+        };
+        let keys: Vec<Key> = read_master_keys(path)?.iter().map(Key::new).collect();
+        let mut held = match self.keys.write() {
+            Ok(held) => held,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        *held = keys.into();
+        Ok(())
     }
 
     /// # Errors
     /// Only if the system has no randomness.
     pub fn seal(&self, plain: &[u8], name: SecretName) -> Result<Vec<u8>, SealError> {
-        let key = &self.keys[0];
-        let mut nonce = [0u8; 12];
-        OsRng
-            .try_fill_bytes(&mut nonce)
-            .map_err(|_| SealError::NoRandomness)?;
-        let mut sealed = vec![VERSION];
-        sealed.extend_from_slice(&key.id);
-        let bound = name.bind(&sealed);
-        let payload = Payload {
-            msg: plain,
-            aad: &bound,
-        };
-        let body = key
-            .cipher
-            .encrypt(&Nonce::from(nonce), payload)
-            .map_err(|_| SealError::Damaged)?;
-        sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(&body);
-        Ok(sealed)
+        let keys = self.keys();
+        let key = keys.first().ok_or(SealError::BadKey)?;
+        envelope::seal(&key.cipher, key.header(), &name.place(), plain)
     }
 
     /// # Errors
     /// Why it does not open; nothing of the content is in the error.
     pub fn open(&self, sealed: &[u8], name: SecretName) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        match sealed.first() {
-            Some(&VERSION) if sealed.len() > BODY_START => {}
-            Some(&VERSION) | None => return Err(SealError::Damaged),
-            Some(&other) => return Err(SealError::UnknownVersion(other)),
+        let header = Header::of(sealed)?;
+        if header.version != VERSION {
+            return Err(SealError::UnknownVersion(header.version));
         }
-        let (header, rest) = sealed.split_at(NONCE_START);
-        let (nonce, body) = rest.split_at(BODY_START - NONCE_START);
-        let id: [u8; 4] = header[1..].try_into().map_err(|_| SealError::Damaged)?;
-        let nonce: [u8; 12] = nonce.try_into().map_err(|_| SealError::Damaged)?;
-        let key = self
-            .keys
-            .iter()
-            .find(|key| key.id == id)
-            .ok_or(SealError::UnknownKey(id))?;
-        let bound = name.bind(header);
-        let plain = key.cipher.decrypt(
-            &Nonce::from(nonce),
-            Payload {
-                msg: body,
-                aad: &bound,
-            },
-        );
-        plain.map(Zeroizing::new).map_err(|_| SealError::Damaged)
+        let known = |keys: Arc<[Key]>| keys.iter().find(|key| key.id == header.key).map(Key::copy);
+        let key = match known(self.keys()) {
+            Some(key) => key,
+            None => {
+                self.reload()?;
+                known(self.keys()).ok_or(SealError::UnknownKey(header.key))?
+            }
+        };
+        envelope::open(&key.cipher, &name.place(), sealed)
     }
 
     /// # Errors
@@ -160,7 +187,7 @@ impl Sealer {
 }
 
 impl Key {
-    fn new(master: &SecretBox<[u8; 32]>) -> Self {
+    fn new(master: &MasterKeyBytes) -> Self {
         let mut named = Zeroizing::new(b"tenure master key id\n".to_vec());
         named.extend_from_slice(master.expose_secret());
         let hash = crate::domain::ContentHash::of(&named);
@@ -171,103 +198,32 @@ impl Key {
             cipher: Aes256Gcm::new(master.expose_secret().into()),
         }
     }
-}
-
-/// Reads a master key as it stands in an environment variable or a file: 64 hexadecimal digits or base64 of 32 bytes.
-///
-/// # Errors
-/// `BadKey`, whatever is wrong with it.
-pub fn parse_master_key(text: &str) -> Result<SecretBox<[u8; 32]>, SealError> {
-    let text = text.trim();
-    let bytes = if text.len() == 64 {
-        from_hex(text)
-    } else {
-        STANDARD.decode(text).ok()
-    };
-    let bytes = Zeroizing::new(bytes.ok_or(SealError::BadKey)?);
-    let mut key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| SealError::BadKey)?;
-    let boxed = SecretBox::new(Box::new(key));
-    key.zeroize();
-    Ok(boxed)
-}
-
-/// Reads the master key from a file that only its owner may read.
-///
-/// # Errors
-/// The file cannot be read, others could read it too, or it holds no key.
-pub fn read_master_key(path: &Path) -> Result<SecretBox<[u8; 32]>, SealError> {
-    let failed = |source| SealError::File {
-        path: path.into(),
-        source,
-    };
-    let mut file = File::open(path).map_err(failed)?;
-    if is_open_to_others(&file).map_err(failed)? {
-        return Err(SealError::FileOpenToOthers(path.into()));
-    }
-    let mut text = Zeroizing::new(String::new());
-    file.read_to_string(&mut text).map_err(failed)?;
-    parse_master_key(&text)
-}
-
-/// As [`read_master_key`]; where there is no file, makes one with a random key. For development: in production a key that is
-/// not found must stop the start, not be replaced.
-///
-/// # Errors
-/// As [`read_master_key`].
-pub fn read_or_create_master_key(path: &Path) -> Result<SecretBox<[u8; 32]>, SealError> {
-    let failed = |source| SealError::File {
-        path: path.into(),
-        source,
-    };
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Ok(mut file) => {
-            let mut key = Zeroizing::new([0u8; 32]);
-            OsRng
-                .try_fill_bytes(key.as_mut_slice())
-                .map_err(|_| SealError::NoRandomness)?;
-            let text = Zeroizing::new(format!("{}\n", STANDARD.encode(key.as_slice())));
-            file.write_all(text.as_bytes())
-                .and_then(|()| file.sync_all())
-                .map_err(failed)?;
+    fn copy(&self) -> Self {
+        Self {
+            id: self.id,
+            cipher: self.cipher.clone(),
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(failed(error)),
     }
-    read_master_key(path)
+    fn header(&self) -> Header {
+        Header {
+            version: VERSION,
+            key: self.id,
+        }
+    }
 }
 
-#[cfg(unix)]
-fn is_open_to_others(file: &File) -> io::Result<bool> {
-    use std::os::unix::fs::PermissionsExt;
-    Ok(file.metadata()?.permissions().mode() & 0o077 != 0)
-}
-#[cfg(not(unix))]
-fn is_open_to_others(_: &File) -> io::Result<bool> {
-    Ok(false)
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| (byte as char).to_digit(16);
-    let pairs = text.as_bytes().chunks_exact(2);
-    pairs
-        .map(|pair| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8))
-        .collect()
-}
-
-fn hex(bytes: &[u8; 4]) -> String {
+/// As the id of a key is shown.
+pub fn hex(bytes: &[u8; 4]) -> String {
     format!("{:08x}", u32::from_be_bytes(*bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use secrecy::SecretBox;
     use uuid::Uuid;
 
-    fn key(byte: u8) -> SecretBox<[u8; 32]> {
+    fn key(byte: u8) -> MasterKeyBytes {
         SecretBox::new(Box::new([byte; 32]))
     }
     fn name(org: u128, kind: &'static str, id: &'static str) -> SecretName<'static> {
@@ -330,31 +286,18 @@ mod tests {
     }
 
     #[test]
-    fn the_key_file_is_made_once_and_is_private() {
+    fn a_key_that_was_put_into_the_file_meanwhile_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("master.key");
-        assert!(matches!(
-            read_master_key(&path),
-            Err(SealError::File { .. })
-        ));
-        let first = read_or_create_master_key(&path).unwrap();
-        let second = read_or_create_master_key(&path).unwrap();
-        assert_eq!(first.expose_secret(), second.expose_secret());
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-            assert!(matches!(
-                read_master_key(&path),
-                Err(SealError::FileOpenToOthers(_))
-            ));
-        }
-        for bad in ["", "abc", &"0".repeat(63), &"g".repeat(64)] {
-            assert!(parse_master_key(bad).is_err(), "{bad}");
-        }
-        assert_eq!(
-            parse_master_key(&"ff".repeat(32)).unwrap().expose_secret(),
-            &[0xff; 32]
-        );
+        read_or_create_master_key(&path).unwrap();
+        let running = Sealer::from_file(&path).unwrap();
+        let old = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{}\n{old}", "ab".repeat(32))).unwrap();
+        let here = name(1, "k", "i");
+        let operator = Sealer::from_file(&path).unwrap();
+        let sealed = operator.seal(b"new", here).unwrap();
+        assert_ne!(running.key_id(), operator.key_id());
+        assert_eq!(running.open(&sealed, here).unwrap().as_slice(), b"new");
+        assert_eq!(running.key_id(), operator.key_id());
     }
 }

@@ -94,6 +94,10 @@ typed_id!(/// An endpoint that takes signed webhooks.
     HookId, "hook");
 typed_id!(/// An API key.
     KeyId, "key");
+typed_id!(/// A one-time link by which a person connects an account.
+    LinkId, "link");
+typed_id!(/// What an org registered at a provider of OAuth.
+    OauthClientId, "oac");
 
 /// One execution of an employee's graph: a UUID v7, shown as a UUID.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

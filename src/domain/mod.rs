@@ -14,7 +14,8 @@ pub use employee::{
 };
 pub use hash::ContentHash;
 pub use ids::{
-    ApprovalId, ConnectionId, EffectId, EmployeeId, ExecutionId, HookId, KeyId, OrgId, ScheduleId,
+    ApprovalId, ConnectionId, EffectId, EmployeeId, ExecutionId, HookId, KeyId, LinkId,
+    OauthClientId, OrgId, ScheduleId,
 };
 pub use memory::{MemoryLayer, MemoryView, MemoryWrite};
 pub use role::Role;

@@ -1,7 +1,7 @@
 //! Doors to and from the outside: endpoints that take webhooks, and authorised accounts. Secrets are sealed before they come here.
 
 use super::{
-    error::Result,
+    error::{DbError, Result},
     page::{Page, PageRequest, uuid_key},
     tx::{SystemTx, Tx, on_tx, one_row},
 };
@@ -125,43 +125,133 @@ pub async fn hook_delete(tx: &mut Tx, hook: HookId) -> Result<()> {
     one_row(gone, "hook")
 }
 
+/// What the status of a connection can be.
+pub mod connection_status {
+    /// Nobody has consented yet.
+    pub const PENDING: &str = "pending";
+    pub const ACTIVE: &str = "active";
+    /// Its grant is dead: a person has to consent again.
+    pub const NEEDS_REAUTH: &str = "needs_reauth";
+    /// Taken out of use by a person.
+    pub const REVOKED: &str = "revoked";
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct ConnectionRow {
     pub org_id: OrgId,
     pub id: ConnectionId,
     pub integration: String,
-    /// Unique in the org for the integration.
+    /// Unique for the integration and the owner.
     pub name: String,
+    /// Empty while there is none.
     pub sealed_credential: Sealed,
     /// Where the integration is, if not where the catalog says.
     pub base_url: Option<String>,
     /// JSON object: what the integration must know of the account beside its token.
     pub account: String,
-    /// A word of the connector's.
+    /// One of [`connection_status`].
     pub status: String,
     #[sqlx(rename = "created_us")]
     pub created: Timestamp,
     #[sqlx(rename = "updated_us")]
     pub updated: Timestamp,
+    /// Raised by every new credential, and part of its seal.
+    pub credential_version: i64,
+    /// By which of the integration's ways it was connected; `token`: a token that somebody pasted.
+    pub way: String,
+    /// The one user of the org to whom it belongs; `None`: to the org.
+    pub owner_user: Option<String>,
+    /// The provider's name for the account, for people.
+    pub account_name: Option<String>,
+    /// The provider's id of the account: a consent for another one is another connection.
+    pub account_ref: Option<String>,
+    /// JSON array of texts.
+    pub scopes: String,
+    /// When the token ends, if that is known.
+    #[sqlx(rename = "expires_us")]
+    pub expires: Option<Timestamp>,
+    /// When the token should be renewed, if it can be.
+    #[sqlx(rename = "refresh_due_us")]
+    pub refresh_due: Option<Timestamp>,
+    /// Somebody began to renew the token of this version and has not said how it ended.
+    #[sqlx(rename = "refresh_started_us")]
+    pub refresh_started: Option<Timestamp>,
+    #[sqlx(rename = "refreshed_us")]
+    pub refreshed: Option<Timestamp>,
+    /// When the verification call was good last.
+    #[sqlx(rename = "verified_us")]
+    pub verified: Option<Timestamp>,
+    #[sqlx(rename = "reauth_since_us")]
+    pub reauth_since: Option<Timestamp>,
+    /// Why the status is what it is, for people.
+    pub status_reason: Option<String>,
+}
+
+impl ConnectionRow {
+    /// A connection of the org that has no credential yet.
+    pub fn pending(
+        org: OrgId,
+        id: ConnectionId,
+        integration: &str,
+        name: &str,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            org_id: org,
+            id,
+            integration: integration.into(),
+            name: name.into(),
+            sealed_credential: Sealed(Vec::new()),
+            base_url: None,
+            account: "{}".into(),
+            status: connection_status::PENDING.into(),
+            created: now,
+            updated: now,
+            credential_version: 0,
+            way: "token".into(),
+            owner_user: None,
+            account_name: None,
+            account_ref: None,
+            scopes: "[]".into(),
+            expires: None,
+            refresh_due: None,
+            refresh_started: None,
+            refreshed: None,
+            verified: None,
+            reauth_since: None,
+            status_reason: None,
+        }
+    }
 }
 
 macro_rules! connection_columns {
     () => {
-        "org_id, id, integration, name, sealed_credential, base_url, account, status, created_us, updated_us"
+        "org_id, id, integration, name, sealed_credential, base_url, account, status, created_us, updated_us,
+         credential_version, way, owner_user, account_name, account_ref, scopes, expires_us, refresh_due_us, refresh_started_us, refreshed_us,
+         verified_us, reauth_since_us, status_reason"
     };
 }
+pub(super) use connection_columns;
 
-/// Puts a connection in place; one with the same integration and name keeps its id and gets the rest. Gives the id.
-pub async fn connection_put(tx: &mut Tx, connection: &ConnectionRow) -> Result<ConnectionId> {
+/// Puts a connection in place, or replaces what is there under its id: its credential must be a later version then.
+///
+/// # Errors
+/// `Stale` if the owner has another connection with this integration and name, or its credential is not older.
+pub async fn connection_put(tx: &mut Tx, connection: &ConnectionRow) -> Result<()> {
     let org = tx.org();
-    Ok(on_tx!(tx, |conn| {
-        sqlx::query_scalar(concat!(
+    let put = on_tx!(tx, |conn| {
+        sqlx::query(concat!(
         "INSERT INTO connection (",
         connection_columns!(),
-        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-         ON CONFLICT (org_id, integration, name) DO UPDATE SET sealed_credential = excluded.sealed_credential,
-             base_url = excluded.base_url, account = excluded.account, status = excluded.status, updated_us = excluded.updated_us
-         RETURNING id"
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
+         ON CONFLICT (org_id, integration, name, coalesce(owner_user, '')) DO UPDATE SET
+             sealed_credential = excluded.sealed_credential, base_url = excluded.base_url, account = excluded.account,
+             status = excluded.status, updated_us = excluded.updated_us, credential_version = excluded.credential_version,
+             way = excluded.way, account_name = excluded.account_name, account_ref = excluded.account_ref, scopes = excluded.scopes, expires_us = excluded.expires_us,
+             refresh_due_us = excluded.refresh_due_us, refresh_started_us = excluded.refresh_started_us,
+             refreshed_us = excluded.refreshed_us, verified_us = excluded.verified_us, reauth_since_us = excluded.reauth_since_us,
+             status_reason = excluded.status_reason
+             WHERE connection.id = excluded.id AND connection.credential_version < excluded.credential_version"
     ))
     .bind(org)
     .bind(connection.id)
@@ -173,9 +263,27 @@ pub async fn connection_put(tx: &mut Tx, connection: &ConnectionRow) -> Result<C
     .bind(&connection.status)
     .bind(connection.created)
     .bind(connection.updated)
-    .fetch_one(conn)
+    .bind(connection.credential_version)
+    .bind(&connection.way)
+    .bind(&connection.owner_user)
+    .bind(&connection.account_name)
+    .bind(&connection.account_ref)
+    .bind(&connection.scopes)
+    .bind(connection.expires)
+    .bind(connection.refresh_due)
+    .bind(connection.refresh_started)
+    .bind(connection.refreshed)
+    .bind(connection.verified)
+    .bind(connection.reauth_since)
+    .bind(&connection.status_reason)
+    .execute(conn)
     .await
-    })?)
+    .map(|done| done.rows_affected())
+    })?;
+    match put {
+        0 => Err(DbError::Stale("connection")),
+        _ => Ok(()),
+    }
 }
 
 pub async fn connection_get(
@@ -194,10 +302,22 @@ pub async fn connection_get(
     .await)?)
 }
 
+/// Whose connections a reader sees, beside those of the org.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owners<'a> {
+    /// Those of every user.
+    All,
+    /// Those of this user.
+    User(&'a str),
+    /// Nobody's.
+    OrgOnly,
+}
+
 /// Those of one integration, or all, in the order of their ids.
 pub async fn connection_list(
     tx: &mut Tx,
     integration: Option<&str>,
+    owners: Owners<'_>,
     request: &PageRequest,
 ) -> Result<Page<ConnectionRow>> {
     let (org, after) = (tx.org(), request.after_uuid()?.unwrap_or_default());
@@ -211,12 +331,47 @@ pub async fn connection_list(
         if let Some(integration) = integration {
             query.push(" AND integration = ").push_bind(integration);
         }
+        match owners {
+            Owners::All => {}
+            Owners::User(user) => {
+                query
+                    .push(" AND (owner_user IS NULL OR owner_user = ")
+                    .push_bind(user)
+                    .push(")");
+            }
+            Owners::OrgOnly => {
+                query.push(" AND owner_user IS NULL");
+            }
+        }
         query.push(" ORDER BY id LIMIT ").push_bind(request.fetch());
         query.build_query_as().fetch_all(conn).await
     })?;
     Ok(request.page(rows, |connection: &ConnectionRow| {
         uuid_key(connection.id.uuid())
     }))
+}
+
+/// The one that an owner has under this name.
+pub async fn connection_find(
+    tx: &mut Tx,
+    integration: &str,
+    name: &str,
+    owner: Option<&str>,
+) -> Result<Option<ConnectionRow>> {
+    let org = tx.org();
+    Ok(on_tx!(tx, |conn| {
+        sqlx::query_as(concat!(
+        "SELECT ",
+        connection_columns!(),
+        " FROM connection WHERE org_id = $1 AND integration = $2 AND name = $3 AND coalesce(owner_user, '') = $4"
+    ))
+    .bind(org)
+    .bind(integration)
+    .bind(name)
+    .bind(owner.unwrap_or_default())
+    .fetch_optional(conn)
+    .await
+    })?)
 }
 
 /// # Errors

@@ -98,6 +98,9 @@ pub struct KeyRow {
     pub created: Timestamp,
     #[sqlx(rename = "revoked_us")]
     pub revoked: Option<Timestamp>,
+    /// Who its holder is, if it was given to one person: a name of the org's own, for example a mail address.
+    #[sqlx(rename = "user_id")]
+    pub user: Option<String>,
 }
 
 /// # Errors
@@ -105,13 +108,14 @@ pub struct KeyRow {
 pub async fn key_insert(tx: &mut Tx, key: &KeyRow) -> Result<()> {
     let org = tx.org();
     on_tx!(tx, |conn| {
-        sqlx::query("INSERT INTO api_key (org_id, id, hash, role, name, created_us) VALUES ($1, $2, $3, $4, $5, $6)")
+        sqlx::query("INSERT INTO api_key (org_id, id, hash, role, name, created_us, user_id) VALUES ($1, $2, $3, $4, $5, $6, $7)")
         .bind(org)
         .bind(key.id)
         .bind(&key.hash)
         .bind(key.role)
         .bind(&key.name)
         .bind(key.created)
+        .bind(&key.user)
         .execute(conn)
         .await
         .map(drop)
@@ -123,7 +127,7 @@ pub async fn key_insert(tx: &mut Tx, key: &KeyRow) -> Result<()> {
 pub async fn key_find_by_hash(tx: &mut SystemTx, hash: &[u8]) -> Result<Option<KeyRow>> {
     Ok(on_tx!(tx, |conn| {
         sqlx::query_as(
-        "SELECT org_id, id, hash, role, name, created_us, revoked_us FROM api_key WHERE hash = $1 AND revoked_us IS NULL"
+        "SELECT org_id, id, hash, role, name, created_us, revoked_us, user_id FROM api_key WHERE hash = $1 AND revoked_us IS NULL"
     )
     .bind(hash)
     .fetch_optional(conn)
@@ -135,7 +139,7 @@ pub async fn key_find_by_hash(tx: &mut SystemTx, hash: &[u8]) -> Result<Option<K
 pub async fn key_list(tx: &mut Tx, request: &PageRequest) -> Result<Page<KeyRow>> {
     let (org, after) = (tx.org(), request.after_uuid()?.unwrap_or_default());
     let rows = on_tx!(tx, |conn| sqlx::query_as(
-        "SELECT org_id, id, hash, role, name, created_us, revoked_us FROM api_key
+        "SELECT org_id, id, hash, role, name, created_us, revoked_us, user_id FROM api_key
          WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3"
     )
     .bind(org)

@@ -1,7 +1,7 @@
 //! Small reads that the actors need beside the bundles of activation.
 
 use super::{
-    connections::ConnectionRow,
+    connections::{ConnectionRow, connection_columns},
     db::Db,
     error::Result,
     memory::MemoryRow,
@@ -99,14 +99,15 @@ pub async fn internal_interests(tx: &mut SystemTx) -> Result<Vec<(OrgId, String)
 pub async fn connections_of(tx: &mut Tx, integration: &str) -> Result<Vec<ConnectionRow>> {
     let org = tx.org();
     Ok(on_tx!(tx, |conn| {
-        sqlx::query_as(
-        "SELECT org_id, id, integration, name, sealed_credential, base_url, account, status, created_us, updated_us FROM connection
-         WHERE org_id = $1 AND integration = $2 ORDER BY created_us, id"
-    )
-    .bind(org)
-    .bind(integration)
-    .fetch_all(conn)
-    .await
+        sqlx::query_as(concat!(
+            "SELECT ",
+            connection_columns!(),
+            " FROM connection WHERE org_id = $1 AND integration = $2 ORDER BY created_us, id"
+        ))
+        .bind(org)
+        .bind(integration)
+        .fetch_all(conn)
+        .await
     })?)
 }
 

@@ -2,7 +2,8 @@
 
 use crate::domain::{
     ApprovalId, ConnectionId, ContentHash, EffectId, EmployeeId, ExecutionId, HookId, KeyId,
-    MemoryLayer, Misfire, OrgId, Overlap, Role, ScheduleId, Timestamp, TriggerType,
+    LinkId, MemoryLayer, Misfire, OauthClientId, OrgId, Overlap, Role, ScheduleId, Timestamp,
+    TriggerType,
 };
 use uuid::Uuid;
 
@@ -59,6 +60,8 @@ id_columns!(
     ScheduleId,
     HookId,
     KeyId,
+    LinkId,
+    OauthClientId,
     ExecutionId
 );
 

@@ -3,14 +3,14 @@
 use crate::{
     connect::{Account, Catalog, Quota},
     domain::{ConnectionId, OrgId},
-    persistence::{ConnectionRow, Db, DbError, connections_of},
+    persistence::{ConnectionRow, Db, DbError, connection_status, connections_of},
 };
 use dashmap::DashMap;
 use std::time::Instant;
 use std::{sync::Arc, time::Duration};
 
 /// The status of a connection that may be used.
-pub const CONNECTION_ACTIVE: &str = "active";
+pub const CONNECTION_ACTIVE: &str = connection_status::ACTIVE;
 /// Another node may have changed a connection: it is read again after this.
 const KEPT_FOR: Duration = Duration::from_secs(30);
 
@@ -24,6 +24,7 @@ pub struct Connection {
     pub account: Account,
     pub quota: Quota,
     pub sealed: Vec<u8>,
+    pub credential_version: i64,
 }
 
 type Known = DashMap<(OrgId, String), (Instant, Vec<Arc<Connection>>)>;
@@ -82,7 +83,8 @@ impl Connections {
         let rows = connections_of(&mut tx, integration).await?;
         Ok(rows
             .into_iter()
-            .filter(|row| row.status == CONNECTION_ACTIVE)
+            // What belongs to one user is not for everybody's employees.
+            .filter(|row| row.status == CONNECTION_ACTIVE && row.owner_user.is_none())
             .filter_map(|row| self.connection(row))
             .collect())
     }
@@ -102,6 +104,7 @@ impl Connections {
             quota: account.quota.unwrap_or(integration.quota),
             account,
             sealed: row.sealed_credential.0,
+            credential_version: row.credential_version,
         }))
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     connect::Catalog,
     domain::EmployeeSpec,
     hire::MissingConnection,
-    persistence::{DbError, LIMIT_MAX, PageRequest, Tx, connection_list},
+    persistence::{DbError, LIMIT_MAX, Owners, PageRequest, Tx, connection_list},
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ pub async fn connected(tx: &mut Tx) -> Result<Vec<String>, DbError> {
     let mut after: Option<String> = None;
     loop {
         let request = PageRequest::new(Some(LIMIT_MAX), after.as_deref())?;
-        let page = connection_list(tx, None, &request).await?;
+        let page = connection_list(tx, None, Owners::OrgOnly, &request).await?;
         let usable = page
             .items
             .into_iter()

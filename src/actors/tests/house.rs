@@ -109,16 +109,17 @@ impl House {
                 .seal(account.token.expose_secret().as_bytes(), name)
                 .expect("sealed");
             let row = ConnectionRow {
-                org_id: self.org,
-                id,
-                integration: account.integration.to_string(),
-                name: "sandbox".into(),
                 sealed_credential: Sealed(sealed),
                 base_url: Some(account.account.base_url.clone()),
                 account: serde_json::to_string(&account.account).expect("json"),
                 status: CONNECTION_ACTIVE.into(),
-                created: core.clock.now(),
-                updated: core.clock.now(),
+                ..ConnectionRow::pending(
+                    self.org,
+                    id,
+                    account.integration,
+                    "sandbox",
+                    core.clock.now(),
+                )
             };
             let mut tx = core.db.begin(self.org).await.expect("a transaction");
             persistence::connection_put(&mut tx, &row)

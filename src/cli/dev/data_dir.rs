@@ -72,8 +72,9 @@ impl DataDir {
     /// # Errors
     /// The key cannot be read or made.
     pub fn sealer(&self) -> anyhow::Result<Sealer> {
-        let master = seal::read_or_create_master_key(&self.path.join("master.key"))?;
-        Ok(Sealer::new(&master))
+        let path = self.path.join("master.key");
+        seal::read_or_create_master_key(&path)?;
+        Ok(Sealer::from_file(&path)?)
     }
 
     /// The node's id: the one that is kept, or from now on `fresh`.

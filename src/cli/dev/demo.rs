@@ -1,19 +1,19 @@
 //! What a fresh `tenure dev` is furnished with: an org, a key, accounts at the sandbox, and an employee.
 
 use crate::{
-    actors::Clock,
+    actors::{Clock, hub::credentials::seal_credential},
     api::keys,
     cli::{bootstrap, client::Client},
-    connect::{Sealer, SecretName},
+    connect::{Vault, oauth::Credential},
     domain::{ConnectionId, OrgId, Role},
     persistence::{
-        ConnectionRow, Db, MemoryChange, MemoryOwner, PageRequest, Sealed, connection_list,
-        connection_put, key_find_by_hash, memory_put,
+        ConnectionRow, Db, MemoryChange, MemoryOwner, connection_find, connection_put,
+        connection_status, key_find_by_hash, memory_put,
     },
     sandbox::SandboxAccount,
 };
 use anyhow::Context;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 pub const ORG: &str = "demo";
@@ -58,7 +58,7 @@ pub async fn key(
             return Ok(kept.into());
         }
     }
-    let key = bootstrap::key_create(db, clock, org, "dev", Role::Admin).await?;
+    let key = bootstrap::key_create(db, clock, org, "dev", Role::Admin, None).await?;
     Ok(key.text)
 }
 
@@ -66,48 +66,39 @@ pub async fn key(
 pub async fn connections(
     db: &Db,
     clock: &Clock,
-    sealer: &Sealer,
+    vault: &Vault,
     org: OrgId,
     accounts: Vec<SandboxAccount>,
 ) -> anyhow::Result<()> {
-    let mut tx = db.begin(org).await?;
     for SandboxAccount {
         integration,
         account,
         token,
     } in accounts
     {
-        let known = connection_list(&mut tx, Some(integration), &PageRequest::default()).await?;
-        let id = known
-            .items
-            .iter()
-            .find(|connection| connection.name == SOURCE)
-            .map_or_else(
-                || ConnectionId::from_uuid(clock.uuid()),
-                |connection| connection.id,
-            );
-        let id_text = id.to_string();
-        let place = SecretName {
-            org,
-            kind: "connection",
-            id: &id_text,
-        };
-        let sealed = sealer.seal(token.expose_secret().as_bytes(), place)?;
+        let now = clock.now();
+        let mut tx = db.begin_read(org).await?;
+        let known = connection_find(&mut tx, integration, SOURCE, None).await?;
+        drop(tx);
+        let before = known.unwrap_or_else(|| {
+            let id = ConnectionId::from_uuid(clock.uuid());
+            ConnectionRow::pending(org, id, integration, SOURCE, now)
+        });
+        let version = before.credential_version + 1;
+        let credential = Credential::token(token, now);
         let connection = ConnectionRow {
-            org_id: org,
-            id,
-            integration: integration.into(),
-            name: SOURCE.into(),
-            sealed_credential: Sealed(sealed),
+            sealed_credential: seal_credential(vault, org, before.id, version, &credential).await?,
+            credential_version: version,
             base_url: Some(account.base_url.clone()),
             account: serde_json::to_string(&account)?,
-            status: "active".into(),
-            created: clock.now(),
-            updated: clock.now(),
+            status: connection_status::ACTIVE.into(),
+            created: before.created,
+            ..ConnectionRow::pending(org, before.id, integration, SOURCE, now)
         };
+        let mut tx = db.begin(org).await?;
         connection_put(&mut tx, &connection).await?;
+        tx.commit().await?;
     }
-    tx.commit().await?;
     Ok(())
 }
 

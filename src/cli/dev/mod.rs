@@ -11,8 +11,9 @@ use super::{
     remote::{DEFAULT_DATA, DevFile},
 };
 use crate::{
-    actors::{Clock, Settings},
+    actors::{Clock, Settings, hub},
     config::parse_duration,
+    connect::Vault,
     domain::OrgId,
     persistence::{self, Db, DbConfig},
     sandbox::{Sandbox, SandboxHandle},
@@ -67,7 +68,8 @@ pub async fn run(args: DevArgs, out: Output) -> anyhow::Result<()> {
     let sandbox = start_sandbox(&data, &clock).await?;
     let db = open_database(&args, &data).await?;
     let sealer = Arc::new(data.sealer()?);
-    let (org, key) = furnish(&data, &db, &clock, &sealer, &sandbox).await?;
+    let vault = hub::keys::vault(&db, &clock, &sealer);
+    let (org, key) = furnish(&data, &db, &clock, &vault, &sandbox).await?;
     let node = Node::start(NodeParts {
         db,
         node_id: data.node_id(clock.uuid())?,
@@ -146,12 +148,12 @@ async fn furnish(
     data: &DataDir,
     db: &Db,
     clock: &Clock,
-    sealer: &crate::connect::Sealer,
+    vault: &Vault,
     sandbox: &SandboxHandle,
 ) -> anyhow::Result<(OrgId, SecretString)> {
     let org = demo::org(db, clock).await?;
     let kept = data.dev_file()?.map(|dev| dev.api_key);
     let key = demo::key(db, clock, org, kept).await?;
-    demo::connections(db, clock, sealer, org, sandbox.accounts()).await?;
+    demo::connections(db, clock, vault, org, sandbox.accounts()).await?;
     Ok((org, key))
 }

@@ -4,7 +4,11 @@ use crate::{
     persistence::*,
 };
 
-on_both!(hooks_are_found_without_an_org, connections_are_put_in_place);
+on_both!(
+    hooks_are_found_without_an_org,
+    connections_are_put_in_place,
+    a_name_is_unique_for_its_owner
+);
 
 async fn hooks_are_found_without_an_org(world: World) {
     let hook = HookRow {
@@ -71,70 +75,57 @@ async fn hooks_are_found_without_an_org(world: World) {
     );
 }
 
+fn connection(world: &World, integration: &str, name: &str) -> ConnectionRow {
+    let id = ConnectionId::from_uuid(id());
+    ConnectionRow {
+        sealed_credential: Sealed(b"sealed".to_vec()),
+        status: connection_status::ACTIVE.into(),
+        credential_version: 1,
+        ..ConnectionRow::pending(world.org, id, integration, name, at(1))
+    }
+}
+
 async fn connections_are_put_in_place(world: World) {
     let slack = ConnectionRow {
-        org_id: world.org,
-        id: ConnectionId::from_uuid(id()),
-        integration: "slack".into(),
-        name: "default".into(),
-        sealed_credential: Sealed(b"sealed".to_vec()),
         base_url: Some("http://127.0.0.1:9".into()),
-        account: "{}".into(),
-        status: "active".into(),
-        created: at(1),
-        updated: at(1),
+        ..connection(&world, "slack", "default")
     };
     let mut tx = world.write().await;
-    assert_eq!(connection_put(&mut tx, &slack).await.unwrap(), slack.id);
+    connection_put(&mut tx, &slack).await.unwrap();
     let renewed = ConnectionRow {
-        id: ConnectionId::from_uuid(id()),
         sealed_credential: Sealed(b"new".to_vec()),
         base_url: None,
-        account: "{}".into(),
         updated: at(2),
+        credential_version: 2,
+        scopes: r#"["chat"]"#.into(),
+        account_name: Some("Acme".into()),
         ..slack.clone()
     };
-    assert_eq!(
-        connection_put(&mut tx, &renewed).await.unwrap(),
-        slack.id,
-        "the first id stays"
-    );
-    tx.commit().await.unwrap();
-    let wanted = ConnectionRow {
-        id: slack.id,
-        created: at(1),
-        ..renewed
+    connection_put(&mut tx, &renewed).await.unwrap();
+    let stale = connection_put(&mut tx, &renewed).await;
+    assert!(matches!(stale, Err(DbError::Stale("connection"))));
+    let other_id = ConnectionRow {
+        credential_version: 9,
+        ..connection(&world, "slack", "default")
     };
-    assert_eq!(
-        connection_get(&mut world.read().await, slack.id)
-            .await
-            .unwrap(),
-        Some(wanted.clone())
-    );
-    assert_eq!(
-        connection_list(&mut world.read().await, Some("slack"), &page(10))
-            .await
-            .unwrap()
-            .items,
-        [wanted]
-    );
-    assert_eq!(
-        connection_list(&mut world.read().await, Some("gmail"), &page(10))
-            .await
-            .unwrap()
-            .items,
-        []
-    );
+    let taken = connection_put(&mut tx, &other_id).await;
+    assert!(matches!(taken, Err(DbError::Stale("connection"))));
+    tx.commit().await.unwrap();
+    let mut read = world.read().await;
+    let got = connection_get(&mut read, slack.id).await.unwrap();
+    assert_eq!(got, Some(renewed.clone()));
+    let found = connection_find(&mut read, "slack", "default", None).await;
+    assert_eq!(found.unwrap(), Some(renewed.clone()));
+    let list = connection_list(&mut read, Some("slack"), Owners::All, &page(10)).await;
+    assert_eq!(list.unwrap().items, [renewed]);
+    let list = connection_list(&mut read, Some("gmail"), Owners::All, &page(10)).await;
+    assert_eq!(list.unwrap().items, []);
+    drop(read);
 
     let mut stranger = world.stranger().await;
     assert_eq!(connection_get(&mut stranger, slack.id).await.unwrap(), None);
-    assert_eq!(
-        connection_list(&mut stranger, None, &page(10))
-            .await
-            .unwrap()
-            .items,
-        []
-    );
+    let list = connection_list(&mut stranger, None, Owners::All, &page(10)).await;
+    assert_eq!(list.unwrap().items, []);
     assert!(matches!(
         connection_set_status(&mut stranger, slack.id, "x", at(3)).await,
         Err(DbError::NotFound("connection"))
@@ -146,17 +137,38 @@ async fn connections_are_put_in_place(world: World) {
     drop(stranger);
 
     let mut tx = world.write().await;
-    connection_set_status(&mut tx, slack.id, "needs_consent", at(3))
+    connection_set_status(&mut tx, slack.id, connection_status::REVOKED, at(3))
         .await
         .unwrap();
-    assert_eq!(
-        connection_get(&mut tx, slack.id)
-            .await
-            .unwrap()
-            .unwrap()
-            .status,
-        "needs_consent"
-    );
+    let got = connection_get(&mut tx, slack.id).await.unwrap().unwrap();
+    assert_eq!(got.status, "revoked");
     connection_delete(&mut tx, slack.id).await.unwrap();
     assert_eq!(connection_get(&mut tx, slack.id).await.unwrap(), None);
+}
+
+async fn a_name_is_unique_for_its_owner(world: World) {
+    let shared = connection(&world, "gmail", "default");
+    let owned = |user: &str| ConnectionRow {
+        owner_user: Some(user.into()),
+        ..connection(&world, "gmail", "default")
+    };
+    let (ann, bob) = (owned("ann"), owned("bob"));
+    let mut tx = world.write().await;
+    for row in [&shared, &ann, &bob] {
+        connection_put(&mut tx, row).await.unwrap();
+    }
+    let again = connection_put(&mut tx, &owned("ann")).await;
+    assert!(matches!(again, Err(DbError::Stale("connection"))));
+    let found = connection_find(&mut tx, "gmail", "default", Some("ann")).await;
+    assert_eq!(found.unwrap().map(|row| row.id), Some(ann.id));
+    for (owners, wanted) in [
+        (Owners::All, vec![shared.id, ann.id, bob.id]),
+        (Owners::User("bob"), vec![shared.id, bob.id]),
+        (Owners::User("eve"), vec![shared.id]),
+        (Owners::OrgOnly, vec![shared.id]),
+    ] {
+        let list = connection_list(&mut tx, None, owners, &page(10)).await;
+        let ids: Vec<_> = list.unwrap().items.iter().map(|row| row.id).collect();
+        assert_eq!(ids, wanted, "{owners:?}");
+    }
 }

@@ -14,6 +14,7 @@ mod employees;
 mod ledger;
 mod memory;
 mod nodes;
+mod oauth;
 mod orgs;
 mod postgres_only;
 mod retention;
@@ -21,6 +22,7 @@ mod runs;
 mod setup;
 mod sides;
 mod stream;
+mod vault;
 mod wakening;
 mod world;
 

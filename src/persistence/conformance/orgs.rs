@@ -68,6 +68,7 @@ async fn keys_are_found_by_hash_until_revoked(world: World) {
         name: "ci".into(),
         created: at(3),
         revoked: None,
+        user: Some("ann@acme.test".into()),
     };
     let mut tx = world.write().await;
     key_insert(&mut tx, &key).await.unwrap();

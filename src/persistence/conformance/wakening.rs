@@ -91,16 +91,15 @@ async fn connections_of_an_integration_come_oldest_first(world: World) {
     let mut tx = world.write().await;
     for (name, integration, created) in [("b", "slack", 2), ("a", "slack", 1), ("c", "gmail", 0)] {
         let row = ConnectionRow {
-            org_id: world.org,
-            id: ConnectionId::from_uuid(id()),
-            integration: integration.into(),
-            name: name.into(),
             sealed_credential: Sealed(vec![1]),
-            base_url: None,
-            account: "{}".into(),
             status: "active".into(),
-            created: at(created),
-            updated: at(created),
+            ..ConnectionRow::pending(
+                world.org,
+                ConnectionId::from_uuid(id()),
+                integration,
+                name,
+                at(created),
+            )
         };
         connection_put(&mut tx, &row).await.unwrap();
     }

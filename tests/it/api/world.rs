@@ -115,6 +115,7 @@ async fn new_key(db: &Db, org: OrgId, role: Role) -> String {
         name: role.name().into(),
         created: Timestamp::from_millis(0),
         revoked: None,
+        user: None,
     };
     key_insert(&mut tx, &row).await.expect("inserts");
     tx.commit().await.expect("commits");
