@@ -4,10 +4,13 @@
 //! queued has a bound and a deadline. Persists the state of its rate limiter, so that a restart does not begin with a full bucket.
 
 pub mod connections;
+pub mod fair;
 mod pool;
 mod queue;
+mod view;
 
 pub use pool::ConnectorPool;
+pub use view::ConnectorView;
 
 use super::{
     append::new_append,
@@ -24,7 +27,7 @@ use crate::{
     },
 };
 use connections::Connection;
-use queue::{LimiterState, Next, Queue, Retry};
+use queue::{Claim, LimiterState, Next, Queue, Retry};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use secrecy::SecretString;
 use std::{sync::Arc, time::Duration};
@@ -119,6 +122,14 @@ impl ConnectorHandle {
     }
 }
 
+impl ConnectorHandle {
+    async fn look(&self) -> Option<ConnectorView> {
+        let (reply, view) = oneshot::channel();
+        self.0.offer(Message::Look(reply)).ok()?;
+        view.await.ok()
+    }
+}
+
 fn path(id: ConnectionId) -> String {
     format!("node/connector_pool/connector:{id}")
 }
@@ -136,9 +147,19 @@ struct Call {
     attempts: u32,
 }
 
+impl Call {
+    fn claim(&self) -> Claim {
+        Claim {
+            employee: self.request.employee,
+            cost: self.request.cost,
+        }
+    }
+}
+
 enum Message {
     Call(Box<Call>),
     Returned { call: Box<Call>, answer: Answer },
+    Look(oneshot::Sender<ConnectorView>),
     Wake,
 }
 impl Named for Message {
@@ -146,6 +167,7 @@ impl Named for Message {
         match self {
             Message::Call(_) => "call",
             Message::Returned { .. } => "returned",
+            Message::Look(_) => "look",
             Message::Wake => "wake",
         }
     }
@@ -170,10 +192,10 @@ impl Actor for Connector {
         _: ActorRef<Self::Msg>,
         vitals: Arc<Vitals>,
     ) -> Result<State, ActorProcessingErr> {
-        let quota = self.0.connection.quota;
+        let (quota, open) = (self.0.connection.quota, self.0.connection.concurrency);
         let queue = match restore(&self.0.core, self.0.connection.id).await {
-            Some(state) => Queue::restored(quota, QUEUE_MAX, state),
-            None => Queue::new(quota, QUEUE_MAX),
+            Some(state) => Queue::restored(quota, open, QUEUE_MAX, state),
+            None => Queue::new(quota, open, QUEUE_MAX),
         };
         Ok(State {
             vitals,
@@ -192,11 +214,12 @@ impl Actor for Connector {
         let (message, _handling) = message.open(&state.vitals);
         match message {
             Message::Call(call) => {
-                if let Err(call) = state.queue.push(call) {
+                if let Err(call) = state.queue.push(call.claim(), call) {
                     let _ = call.reply.send(Err(ConnectorError::Overloaded));
                 }
             }
             Message::Returned { call, answer } => self.returned(*call, answer, state),
+            Message::Look(reply) => drop(reply.send(state.queue.view(self.now()))),
             Message::Wake => state.wake_at = None,
         }
         self.send_what_may(&myself, state);
@@ -216,7 +239,7 @@ impl Connector {
     /// Takes from the queue what the quota, the breaker and the number of open calls allow.
     fn send_what_may(&self, myself: &ActorRef<Envelope<Message>>, state: &mut State) {
         // Who does not wait any more takes nobody's turn.
-        state.queue.drop_where(|call| call.reply.is_closed());
+        drop(state.queue.take_where(|call| call.reply.is_closed()));
         let (now, instant) = (self.now(), Instant::now());
         for call in state
             .queue
@@ -226,7 +249,7 @@ impl Connector {
             let _ = call.reply.send(Err(ConnectorError::Deadline(reason)));
         }
         let wait = loop {
-            match state.queue.next(now, |call| call.request.cost) {
+            match state.queue.next(now) {
                 Next::Send(call) => self.send(call, myself, state),
                 Next::Wait(wait) => break wait,
             }
@@ -279,11 +302,15 @@ impl Connector {
         let now = self.now();
         let write = call.request.effect.is_some();
         let seed = call.request.employee.uuid().as_u64_pair().1 ^ u64::from(call.attempts);
-        match state.queue.settle(&answer, write, call.attempts, seed, now) {
+        let cost = call.request.cost;
+        let settled = state
+            .queue
+            .settle(&answer, write, call.attempts, (seed, cost), now);
+        match settled {
             Retry::At(_) if call.reply.is_closed() => {}
-            Retry::At(wait) if Instant::now() + wait < call.request.deadline => {
-                state.queue.push_again(Box::new(call), now.after(wait))
-            }
+            Retry::At(wait) if Instant::now() + wait < call.request.deadline => state
+                .queue
+                .push_again(call.claim(), Box::new(call), now.after(wait)),
             _ => drop(call.reply.send(answer)),
         }
     }

@@ -35,6 +35,17 @@ pub enum BreakerState {
     HalfOpen { openings: u32 },
 }
 
+impl BreakerState {
+    /// In a word, for people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Closed { .. } => "closed",
+            Self::Open { .. } => "open",
+            Self::HalfOpen { .. } => "half_open",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Breaker {
     policy: BreakerPolicy,

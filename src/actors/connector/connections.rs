@@ -23,6 +23,8 @@ pub struct Connection {
     pub name: String,
     pub account: Account,
     pub quota: Quota,
+    /// How many calls the provider wants to have open at once, if it says.
+    pub concurrency: Option<u32>,
     pub sealed: Vec<u8>,
     pub credential_version: i64,
 }
@@ -103,6 +105,7 @@ impl Connections {
             name: row.name,
             quota: account.quota.unwrap_or(integration.quota),
             account,
+            concurrency: integration.limits.concurrency,
             sealed: row.sealed_credential.0,
             credential_version: row.credential_version,
         }))

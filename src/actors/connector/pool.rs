@@ -3,7 +3,7 @@
 //! Invariant: one connector a connection. Persists nothing.
 
 use super::{
-    Answer, Args, CallRequest, ConnectorError, ConnectorHandle,
+    Answer, Args, CallRequest, ConnectorError, ConnectorHandle, ConnectorView,
     connections::{Connection, Connections},
 };
 use crate::{
@@ -90,6 +90,12 @@ impl ConnectorPool {
                 .cell()
                 .stop(Some("its connection has changed".into()));
         }
+    }
+
+    /// What a connector is doing; `None` if it has nothing to do and sleeps.
+    pub async fn look(&self, id: ConnectionId) -> Option<ConnectorView> {
+        let connector = self.directory.get(&id).map(|connector| connector.clone())?;
+        connector.look().await
     }
 
     async fn connector(

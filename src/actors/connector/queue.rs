@@ -1,32 +1,68 @@
 //! What may leave now: the rate limiter, the breaker, the number of open calls, and the calls that wait. Pure.
 
-use super::{Answer, ConnectorError};
+use super::{
+    Answer, ConnectorError,
+    fair::FairQueue,
+    view::{AnnouncedView, ConnectorView, LearnedView, PlaceView},
+};
 use crate::{
-    connect::{Backoff, Breaker, BreakerPolicy, CallOutcome, Gcra, Quota, breaker::BreakerState},
-    domain::Timestamp,
+    connect::{
+        Backoff, Breaker, BreakerPolicy, CallOutcome, Gcra, Learned, Quota, breaker::BreakerState,
+    },
+    domain::{EmployeeId, Timestamp},
     persistence::codec,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 /// Calls of one connection that may be open at once.
 const OPEN_MAX: usize = 32;
+/// Employees whose place in the queue is told; the number of the others is.
+const PLACES_SHOWN: usize = 100;
 /// Tries of a call whose failure had surely no effect, or of a read.
 const TRIES_MAX: u32 = 8;
 
-/// The state that survives a restart. Version 1 of its snapshot.
+/// The state that survives a restart. Version 2 of its snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LimiterState {
     gcra: Gcra,
     breaker: BreakerState,
+    learned: Option<Learned>,
+}
+
+/// Version 1, which knew nothing of what a provider teaches.
+#[derive(Deserialize)]
+struct LimiterStateV1 {
+    gcra: Gcra,
+    breaker: BreakerState,
+}
+
+impl From<LimiterStateV1> for LimiterState {
+    fn from(old: LimiterStateV1) -> Self {
+        Self {
+            gcra: old.gcra,
+            breaker: old.breaker,
+            learned: None,
+        }
+    }
 }
 
 impl codec::Versioned for LimiterState {
     const SCHEMA_ID: [u8; 4] = *b"CONN";
-    const VERSION: u16 = 1;
-    fn decode_version(_: u16, body: &[u8]) -> Result<Self, codec::CodecError> {
-        codec::decode_body(body)
+    const VERSION: u16 = 2;
+    fn decode_version(version: u16, body: &[u8]) -> Result<Self, codec::CodecError> {
+        match version {
+            1 => codec::decode_body::<LimiterStateV1>(body).map(Self::from),
+            _ => codec::decode_body(body),
+        }
     }
+}
+
+/// What a call that waits is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    pub employee: EmployeeId,
+    pub cost: u32,
 }
 
 /// What to do next.
@@ -44,32 +80,44 @@ pub enum Retry {
 }
 
 pub struct Queue<T> {
-    waiting: VecDeque<(Timestamp, T)>,
+    waiting: FairQueue<T>,
     bound: usize,
     open: usize,
+    open_max: usize,
     gcra: Gcra,
+    learned: Learned,
     breaker: Breaker,
     backoff: Backoff,
 }
 
 impl<T> Queue<T> {
-    pub fn new(quota: Quota, bound: usize) -> Self {
+    /// `concurrency`: how many calls the provider wants to have open at once, if it says.
+    pub fn new(quota: Quota, concurrency: Option<u32>, bound: usize) -> Self {
+        let open_max = concurrency.map_or(OPEN_MAX, |wanted| (wanted as usize).clamp(1, OPEN_MAX));
         Self {
-            waiting: VecDeque::new(),
+            waiting: FairQueue::new(),
             bound,
             open: 0,
+            open_max,
             gcra: Gcra::of(quota),
+            learned: Learned::new(Duration::from_secs(quota.per_seconds.into())),
             breaker: Breaker::new(BreakerPolicy::default()),
             backoff: Backoff::default(),
         }
     }
 
-    pub fn restored(quota: Quota, bound: usize, state: LimiterState) -> Self {
-        let breaker = Breaker::restored(BreakerPolicy::default(), state.breaker);
+    pub fn restored(
+        quota: Quota,
+        concurrency: Option<u32>,
+        bound: usize,
+        state: LimiterState,
+    ) -> Self {
+        let new = Self::new(quota, concurrency, bound);
         Self {
             gcra: state.gcra,
-            breaker,
-            ..Self::new(quota, bound)
+            breaker: Breaker::restored(BreakerPolicy::default(), state.breaker),
+            learned: state.learned.unwrap_or(new.learned),
+            ..new
         }
     }
 
@@ -77,72 +125,89 @@ impl<T> Queue<T> {
         LimiterState {
             gcra: self.gcra.clone(),
             breaker: self.breaker.state(),
+            learned: Some(self.learned.clone()),
         }
     }
 
     /// # Errors
     /// Gives the call back if as many wait as may.
-    pub fn push(&mut self, call: T) -> Result<(), T> {
+    pub fn push(&mut self, claim: Claim, call: T) -> Result<(), T> {
         if self.waiting.len() >= self.bound {
             return Err(call);
         }
-        self.waiting.push_back((Timestamp::default(), call));
+        self.waiting.push(claim.employee, claim.cost, call);
         Ok(())
     }
 
-    /// A call that was out once keeps its place before the others, but not before `not_before`.
-    pub fn push_again(&mut self, call: T, not_before: Timestamp) {
-        self.waiting.push_front((not_before, call));
-    }
-
-    pub fn drop_where(&mut self, gone: impl Fn(&T) -> bool) {
-        self.waiting.retain(|(_, call)| !gone(call));
+    /// A call that was out once keeps its place before the others of its employee, but not before `not_before`.
+    pub fn push_again(&mut self, claim: Claim, call: T, not_before: Timestamp) {
+        let Claim { employee, cost } = claim;
+        self.waiting.push_again(employee, cost, call, not_before);
     }
 
     pub fn take_where(&mut self, wanted: impl Fn(&T) -> bool) -> Vec<T> {
-        let (taken, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition(|(_, call)| wanted(call));
-        self.waiting = left;
-        taken.into_iter().map(|(_, call)| call).collect()
+        self.waiting.take_where(wanted)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.waiting.iter().map(|(_, call)| call)
+        self.waiting.iter()
     }
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    pub fn next(&mut self, now: Timestamp, cost: impl Fn(&T) -> u32) -> Next<T> {
-        if self.waiting.is_empty() || self.open >= OPEN_MAX {
+    pub fn next(&mut self, now: Timestamp) -> Next<T> {
+        if self.waiting.is_empty() || self.open >= self.open_max {
             return Next::Wait(None);
         }
-        let Some(place) = self
-            .waiting
-            .iter()
-            .position(|(not_before, _)| *not_before <= now)
-        else {
-            return Next::Wait(
-                self.waiting
-                    .iter()
-                    .map(|(not_before, _)| not_before.since(now))
-                    .min(),
-            );
+        let turn = match self.waiting.turn(now) {
+            Ok(turn) => turn,
+            Err(wait) => return Next::Wait(wait),
         };
         if let Err(wait) = self.breaker.try_pass(now) {
             // Zero: a trial is under way, its answer decides.
             return Next::Wait(Some(wait).filter(|wait| !wait.is_zero()));
         }
-        let cost = cost(&self.waiting[place].1);
-        if let Err(wait) = self.gcra.try_take(now, cost) {
+        let may = self.learned.may_pass(now, turn.cost);
+        if let Err(wait) = may.and_then(|()| self.gcra.try_take(now, turn.cost)) {
             self.breaker.withdrawn(now);
             return Next::Wait(Some(wait));
         }
+        self.learned.passed(now, turn.cost);
         self.open += 1;
         self.waiting
-            .remove(place)
-            .map_or(Next::Wait(None), |(_, call)| Next::Send(call))
+            .take(turn)
+            .map_or(Next::Wait(None), |call| Next::Send(call))
+    }
+
+    pub fn view(&self, now: Timestamp) -> ConnectorView {
+        let places = self.waiting.places().into_iter().take(PLACES_SHOWN);
+        ConnectorView {
+            open: self.open,
+            open_max: self.open_max,
+            waiting: self.waiting.len(),
+            employees_waiting: self.waiting.employees(),
+            places: places
+                .enumerate()
+                .map(|(place, one)| PlaceView {
+                    employee: one.employee,
+                    waiting: one.waiting,
+                    place,
+                    estimate_ms: self.gcra.estimate(now, one.cost_before).as_millis() as u64,
+                })
+                .collect(),
+            breaker: self.breaker.state().word(),
+            held_back_until: Some(self.gcra.blocked_until()).filter(|until| *until > now),
+            learned: self.learned.limit().map(|(limit, window)| LearnedView {
+                limit,
+                per_seconds: window.as_secs(),
+            }),
+            announced: self
+                .learned
+                .announced()
+                .filter(|(_, until)| *until > now)
+                .map(|(left, until)| AnnouncedView { left, until }),
+        }
     }
 
     /// Learns from an answer and says whether the call may go out again: a refusal for now always, a failure that surely had no effect
@@ -152,7 +217,7 @@ impl<T> Queue<T> {
         answer: &Answer,
         write: bool,
         tries: u32,
-        seed: u64,
+        (seed, cost): (u64, u32),
         now: Timestamp,
     ) -> Retry {
         self.open = self.open.saturating_sub(1);
@@ -161,6 +226,8 @@ impl<T> Queue<T> {
             Ok(CallOutcome::RateLimited { retry_after, rate }) => {
                 self.breaker.succeeded();
                 self.gcra.learn(now, rate);
+                self.learned.learn(now, rate, self.open);
+                self.learned.refused(now, cost, self.open);
                 let wait = retry_after.unwrap_or(pause);
                 self.gcra.block_until(now.after(wait));
                 Retry::At(wait)
@@ -178,6 +245,7 @@ impl<T> Queue<T> {
                 self.breaker.succeeded();
                 if let CallOutcome::Ok { rate, .. } = outcome {
                     self.gcra.learn(now, rate);
+                    self.learned.learn(now, rate, self.open);
                 }
                 Retry::No
             }
@@ -196,7 +264,9 @@ impl<T> Queue<T> {
     pub fn reason_in_words(&self, now: Timestamp) -> String {
         match self.breaker.state() {
             BreakerState::Open { .. } => "the provider to recover (circuit breaker)".into(),
-            _ if self.open >= OPEN_MAX => format!("one of {OPEN_MAX} open calls to return"),
+            _ if self.open >= self.open_max => {
+                format!("one of {} open calls to return", self.open_max)
+            }
             _ if self.gcra.blocked_until() > now => format!(
                 "the provider's Retry-After, until {}",
                 self.gcra.blocked_until()

@@ -1,0 +1,229 @@
+//! What a provider has taught of its limit, beyond what the catalog says: the window that its headers announce, and how much it let
+//! through before it refused. Pure.
+
+use super::answer::RateHints;
+use crate::domain::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::{collections::VecDeque, time::Duration};
+
+/// A window is counted in so many slices: what leaves it leaves a slice at a time.
+const SLICES: u32 = 60;
+/// Two answers mean the same window if it ends at nearly the same time; headers count whole seconds.
+const SAME_WINDOW: Duration = Duration::from_secs(2);
+/// A limit that was learned from a refusal is believed this long: plans change.
+const BELIEVED_FOR: Duration = Duration::from_secs(24 * 3600);
+/// No window is believed to be longer.
+const LONGEST_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Learned {
+    window: Duration,
+    /// What left lately: when the slice began, and its cost. Oldest first.
+    slices: VecDeque<(Timestamp, u64)>,
+    announced: Option<Announced>,
+    limit: Option<Limit>,
+}
+
+/// The provider's own window.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Announced {
+    left: u64,
+    until: Timestamp,
+}
+
+/// So much passes in any stretch of one window's length.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Limit {
+    per_window: u64,
+    at: Timestamp,
+}
+
+impl Learned {
+    /// `window`: over what the catalog counts this provider's quota.
+    pub fn new(window: Duration) -> Self {
+        Self {
+            window: window.clamp(Duration::from_secs(1), LONGEST_WINDOW),
+            slices: VecDeque::new(),
+            announced: None,
+            limit: None,
+        }
+    }
+
+    /// Whether `cost` may leave at `now`; nothing is counted.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn may_pass(&mut self, now: Timestamp, cost: u32) -> Result<(), Duration> {
+        self.forget_old(now);
+        if let Some(window) = self.announced
+            && window.left < u64::from(cost)
+        {
+            return Err(window.until.since(now));
+        }
+        let Some(limit) = self.limit else {
+            return Ok(());
+        };
+        // A call that costs more than the limit goes when nothing else did.
+        let allowed = limit.per_window.saturating_sub(cost.into());
+        let mut passed = self.passed_in_window();
+        for (began, cost) in &self.slices {
+            if passed <= allowed {
+                break;
+            }
+            passed -= cost;
+            if passed <= allowed {
+                return Err(began.after(self.window + self.slice()).since(now));
+            }
+        }
+        Ok(())
+    }
+
+    /// `cost` has left.
+    pub fn passed(&mut self, now: Timestamp, cost: u32) {
+        match self.slices.back_mut() {
+            Some((began, sum)) if now.since(*began) < self.window / SLICES => {
+                *sum += u64::from(cost);
+            }
+            _ => self.slices.push_back((now, cost.into())),
+        }
+        if let Some(window) = &mut self.announced {
+            window.left = window.left.saturating_sub(cost.into());
+        }
+    }
+
+    /// Reads the headers of an answer that arrived at `now` while `open` other calls were on their way.
+    pub fn learn(&mut self, now: Timestamp, hints: &RateHints, open: usize) {
+        let (Some(remaining), Some(reset_after)) = (hints.remaining, hints.reset_after) else {
+            return;
+        };
+        let until = now.after(reset_after.min(LONGEST_WINDOW));
+        let known = self.announced.filter(|known| {
+            known.until.since(until) <= SAME_WINDOW && until.since(known.until) <= SAME_WINDOW
+        });
+        // Calls that are on their way are counted here already, and may not be in the answer.
+        let left = match known {
+            Some(known) => known.left.min(remaining),
+            None => remaining.saturating_sub(open as u64),
+        };
+        self.announced = Some(Announced { left, until });
+    }
+
+    /// The provider has refused a call that was counted as passed: what passed before it, in one window, is what it lets through.
+    pub fn refused(&mut self, now: Timestamp, cost: u32, open: usize) {
+        self.forget_old(now);
+        let let_through = self
+            .passed_in_window()
+            .saturating_sub(u64::from(cost) + open as u64)
+            .max(1);
+        let per_window = self
+            .limit
+            .map_or(let_through, |known| known.per_window.min(let_through));
+        self.limit = Some(Limit {
+            per_window,
+            at: now,
+        });
+    }
+
+    /// What passes in one window as far as refusals have taught, and the window.
+    pub fn limit(&self) -> Option<(u64, Duration)> {
+        self.limit.map(|limit| (limit.per_window, self.window))
+    }
+
+    /// What the provider says is left, and until when.
+    pub fn announced(&self) -> Option<(u64, Timestamp)> {
+        self.announced.map(|window| (window.left, window.until))
+    }
+
+    fn slice(&self) -> Duration {
+        self.window / SLICES
+    }
+
+    fn passed_in_window(&self) -> u64 {
+        self.slices.iter().map(|(_, cost)| cost).sum()
+    }
+
+    fn forget_old(&mut self, now: Timestamp) {
+        let kept_for = self.window + self.slice();
+        while let Some((began, _)) = self.slices.front()
+            && now.since(*began) >= kept_for
+        {
+            self.slices.pop_front();
+        }
+        self.announced = self.announced.filter(|window| window.until > now);
+        self.limit = self
+            .limit
+            .filter(|limit| now.since(limit.at) < BELIEVED_FOR);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1_000_000_000 + seconds * 1_000)
+    }
+    fn hints(remaining: u64, reset: u64) -> RateHints {
+        RateHints {
+            remaining: Some(remaining),
+            reset_after: Some(Duration::from_secs(reset)),
+            ..RateHints::default()
+        }
+    }
+
+    #[test]
+    fn an_announced_window_is_used_up_and_then_waited_for() {
+        let mut learned = Learned::new(MINUTE);
+        learned.learn(at(0), &hints(3, 30), 1);
+        for _ in 0..2 {
+            learned.may_pass(at(1), 1).unwrap();
+            learned.passed(at(1), 1);
+        }
+        assert_eq!(learned.may_pass(at(1), 1), Err(Duration::from_secs(29)));
+        // An answer to an older call says more than there is.
+        learned.learn(at(2), &hints(1, 28), 1);
+        assert_eq!(learned.may_pass(at(2), 1), Err(Duration::from_secs(28)));
+        assert_eq!(learned.may_pass(at(30), 1), Ok(()));
+    }
+
+    /// A provider of 60 a minute that says nothing of it but 429.
+    #[test]
+    fn a_refusal_teaches_the_limit_and_no_other_follows() {
+        let mut learned = Learned::new(MINUTE);
+        let mut provider: VecDeque<i64> = VecDeque::new();
+        let mut refusals = Vec::new();
+        let mut served = 0;
+        for second in 0..3_600 {
+            for _ in 0..5 {
+                if learned.may_pass(at(second), 1).is_err() {
+                    break;
+                }
+                learned.passed(at(second), 1);
+                provider.retain(|one| second - one < 60);
+                if provider.len() < 60 {
+                    provider.push_back(second);
+                    served += 1;
+                } else {
+                    learned.refused(at(second), 1, 0);
+                    refusals.push(second);
+                }
+            }
+        }
+        assert!(refusals.len() <= 2, "{refusals:?}");
+        assert!(
+            served > 3_400,
+            "of 3,600 that it would have served: {served}"
+        );
+    }
+
+    #[test]
+    fn a_lesson_is_forgotten_after_a_day() {
+        let mut learned = Learned::new(MINUTE);
+        learned.passed(at(0), 1);
+        learned.refused(at(0), 1, 0);
+        assert_eq!(learned.limit(), Some((1, MINUTE)));
+        learned.may_pass(at(24 * 3_600), 1).unwrap();
+        assert_eq!(learned.limit(), None);
+    }
+}
