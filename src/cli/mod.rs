@@ -75,7 +75,7 @@ enum Command {
     Org(org::OrgArgs),
     /// Make, list and revoke API keys, in the database
     Key(key::KeyArgs),
-    /// Start the sandbox providers alone: Slack, QuickBooks and Gmail over HTTP
+    /// Start the sandbox providers alone: Slack, QuickBooks, Gmail, GitHub and Stripe over HTTP
     Sandbox(sandbox::SandboxArgs),
     /// Hire an employee from a job description or from graphs
     Hire(hire::HireArgs),
