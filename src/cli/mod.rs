@@ -76,7 +76,7 @@ enum Command {
     Org(org::OrgArgs),
     /// Make, list and revoke API keys, rotate the keys that seal secrets, in the database
     Key(key::KeyArgs),
-    /// Start the sandbox providers alone: Slack, QuickBooks and Gmail over HTTP
+    /// Start the sandbox providers alone: Slack, QuickBooks, Gmail, GitHub and Stripe over HTTP
     Sandbox(sandbox::SandboxArgs),
     /// Hire an employee from a job description or from graphs
     Hire(hire::HireArgs),

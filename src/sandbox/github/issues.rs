@@ -35,10 +35,8 @@ impl Issue {
         self.json[name].as_str().unwrap_or_default()
     }
     fn has_label(&self, name: &str) -> bool {
-        let labels = self.json["labels"].as_array().into_iter().flatten();
-        labels
-            .into_iter()
-            .any(|label| label["name"].as_str() == Some(name))
+        let mut labels = self.json["labels"].as_array().into_iter().flatten();
+        labels.any(|label| label["name"].as_str() == Some(name))
     }
 }
 

@@ -78,8 +78,8 @@ impl TokenError {
     }
 }
 
-/// An error, and what follows from it all the same.
-pub(super) struct Denied(pub TokenError, pub Option<Change>);
+/// An error, and the grant that ends with it, with the reason.
+struct Denied(TokenError, Option<(u64, &'static str)>);
 
 impl From<TokenError> for Denied {
     fn from(error: TokenError) -> Self {
@@ -143,11 +143,16 @@ impl OAuth {
                 self.commit(granted.entry.logged(item))?;
                 Ok(answer)
             }
-            Err(Denied(error, change)) => {
+            Err(Denied(error, ended)) => {
                 item.outcome = error.code().to_owned();
                 item.reason = Some(error.reason().to_owned());
                 let mut entry = Entry::of(request.at);
-                entry.changes.extend(change);
+                entry
+                    .changes
+                    .extend(ended.map(|(grant, why)| Change::GrantEnded {
+                        grant,
+                        why: why.to_owned(),
+                    }));
                 self.commit(entry.logged(item))?;
                 Ok(shape::denied(request, error))
             }
@@ -181,11 +186,8 @@ impl OAuth {
         });
         let code = known.ok_or(TokenError::InvalidCode)?;
         if let Some(grant) = code.used_for {
-            let why = "its code was used twice".into();
-            return Err(Denied(
-                TokenError::CodeUsed,
-                Some(Change::GrantEnded { grant, why }),
-            ));
+            let why = "its code was used twice";
+            return Err(Denied(TokenError::CodeUsed, Some((grant, why))));
         }
         if code.expires_at <= request.at {
             return Err(TokenError::CodeExpired.into());
@@ -344,9 +346,7 @@ fn check_verifier(code: &Code, verifier: Option<&str>, pkce: Pkce) -> Result<(),
 }
 
 fn reused(grant: &Grant, settings: &Settings) -> Denied {
-    let ended = settings.reuse_revokes_family.then(|| Change::GrantEnded {
-        grant: grant.id,
-        why: "a refresh token was used twice".into(),
-    });
+    let why = "a refresh token was used twice";
+    let ended = settings.reuse_revokes_family.then_some((grant.id, why));
     Denied(TokenError::RefreshReused, ended)
 }

@@ -90,7 +90,7 @@ async fn what_was_answered_survives_kill_9() {
             })
             .collect();
         // Killed in the middle of the work, when enough was answered.
-        let enough = tokio::time::timeout(DEADLINE, posted.acquire_many(ENOUGH)).await;
+        let enough = tokio::time::timeout(6 * DEADLINE, posted.acquire_many(ENOUGH)).await;
         enough.expect("the sandbox answers").unwrap().forget();
         drop(child);
         for writer in writers {
