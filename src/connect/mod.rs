@@ -13,6 +13,7 @@ pub mod effect;
 pub mod limiter;
 pub mod pages;
 pub mod quickbooks;
+mod rate;
 pub mod request;
 pub mod resolve;
 pub mod rfc822;
