@@ -2,6 +2,7 @@
 //!
 //! - `"{input.channel}"` alone is the value itself, with its type; where it does not exist the field is left out.
 //! - `"/customer/{input.id}"` is text with the value in it; where it does not exist the whole text is left out.
+//! - `"{input.calendar|primary}"` is the value, or the text after the bar where there is none.
 //! - `{{` and `}}` stand for braces.
 //! - `{ $get: input.limit, default: 100 }` is the value, or the default; with `at: /a.b/0` what a JSON pointer below it finds.
 //! - `{ $each: input.to, as: TEMPLATE }` is a list, with `{item}` in the template standing for each element; a value that is no
@@ -42,7 +43,7 @@ pub struct Reference {
 #[derive(Clone, Debug)]
 enum Piece {
     Text(String),
-    Value(Reference),
+    Value(Reference, Option<String>),
 }
 
 /// A parsed template.
@@ -174,7 +175,7 @@ impl Node {
             Node::Literal(_) => {}
             Node::Value { reference, .. } => found.push(reference),
             Node::Text(pieces) => found.extend(pieces.iter().filter_map(|piece| match piece {
-                Piece::Value(reference) => Some(reference),
+                Piece::Value(reference, _) => Some(reference),
                 Piece::Text(_) => None,
             })),
             Node::Object(fields) => fields.iter().for_each(|(_, field)| field.collect(found)),
@@ -204,7 +205,10 @@ fn render_pieces(pieces: &[Piece], scope: &Scope) -> Option<String> {
     for piece in pieces {
         match piece {
             Piece::Text(fixed) => text.push_str(fixed),
-            Piece::Value(reference) => text.push_str(&as_text(scope.get(reference)?)),
+            Piece::Value(reference, default) => match scope.get(reference) {
+                Some(value) => text.push_str(&as_text(value)),
+                None => text.push_str(default.as_deref()?),
+            },
         }
     }
     Some(text)
@@ -237,6 +241,8 @@ mod tests {
             (json!("{input.n}"), json!({"n": null}), None),
             (json!("n={input.n}!"), json!({"n": 7}), Some(json!("n=7!"))),
             (json!("n={input.n}!"), json!({}), None),
+            (json!("n={input.n|0}!"), json!({}), Some(json!("n=0!"))),
+            (json!("{input.n|0}"), json!({}), Some(json!("0"))),
             (
                 json!({"a": "{input.a}", "b": "{input.b}"}),
                 json!({"a": [1]}),

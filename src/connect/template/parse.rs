@@ -102,7 +102,11 @@ fn text(source: &str) -> Result<Node, String> {
         if !fixed.is_empty() {
             pieces.push(Piece::Text(std::mem::take(&mut fixed)));
         }
-        pieces.push(Piece::Value(reference(brace[1..end].trim())?));
+        let (path, default) = match brace[1..end].split_once('|') {
+            Some((path, default)) => (path, Some(default.to_owned())),
+            None => (&brace[1..end], None),
+        };
+        pieces.push(Piece::Value(reference(path.trim())?, default));
         rest = &brace[end + 1..];
     }
     fixed.push_str(rest);
@@ -113,10 +117,10 @@ fn text(source: &str) -> Result<Node, String> {
         pieces.push(Piece::Text(fixed));
     }
     match <[Piece; 1]>::try_from(pieces) {
-        Ok([Piece::Value(reference)]) => Ok(Node::Value {
+        Ok([Piece::Value(reference, default)]) => Ok(Node::Value {
             reference,
             at: String::new(),
-            default: None,
+            default: default.map(Value::String),
         }),
         Ok(one) => Ok(Node::Text(one.into())),
         Err(several) => Ok(Node::Text(several)),
