@@ -7,6 +7,7 @@
 //! - `{ $get: input.limit, default: 100 }` is the value, or the default; with `at: /a.b/0` what a JSON pointer below it finds.
 //! - `{ $each: input.to, as: TEMPLATE }` is a list, with `{item}` in the template standing for each element; a value that is no
 //!   list counts as a list of one.
+//! - `{ $if: input.note, then: TEMPLATE }` is the template where the value exists, and else nothing.
 //! - `{ $build: NAME, with: TEMPLATE }` hands a value to one of the [`Builder`]s, for what JSON alone cannot say.
 //!
 //! There are paths and no expressions: what a request contains can be read off the file, every path is checked when the
@@ -62,6 +63,10 @@ enum Node {
     Each {
         reference: Reference,
         element: Box<Node>,
+    },
+    If {
+        reference: Reference,
+        then: Box<Node>,
     },
     Text(Vec<Piece>),
     Object(Vec<(String, Node)>),
@@ -148,6 +153,10 @@ impl Node {
                 Some(Value::Array(items)) => Some(render_each(items, element, scope)?),
                 Some(one) => Some(render_each(std::slice::from_ref(one), element, scope)?),
             },
+            Node::If { reference, then } => match scope.get(reference) {
+                None => None,
+                Some(_) => then.render(scope)?,
+            },
             Node::Text(pieces) => render_pieces(pieces, scope).map(Value::String),
             Node::Array(items) => {
                 let items: Result<Vec<_>, _> =
@@ -181,6 +190,10 @@ impl Node {
             Node::Object(fields) => fields.iter().for_each(|(_, field)| field.collect(found)),
             Node::Array(items) => items.iter().for_each(|item| item.collect(found)),
             Node::Build { with, .. } => with.collect(found),
+            Node::If { reference, then } => {
+                found.push(reference);
+                then.collect(found);
+            }
             Node::Each { reference, element } => {
                 found.push(reference);
                 let mut inside = Vec::new();
@@ -278,6 +291,16 @@ mod tests {
                 json!({"$each": "input.to", "as": "{item}"}),
                 json!({}),
                 None,
+            ),
+            (
+                json!({"$if": "input.to", "then": {"a": 1}}),
+                json!({}),
+                None,
+            ),
+            (
+                json!({"$if": "input.to", "then": {"a": "{input.to}"}}),
+                json!({"to": false}),
+                Some(json!({"a": false})),
             ),
             (
                 json!("{{input.n}}"),

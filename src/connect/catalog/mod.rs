@@ -3,6 +3,7 @@
 
 pub mod auth;
 mod check;
+mod example;
 mod file;
 mod urls;
 mod verify;

@@ -13,6 +13,7 @@ pub(super) fn node(source: &Value) -> Result<Node, String> {
             .map(Node::Array),
         Value::Object(object) if object.contains_key("$get") => get(object),
         Value::Object(object) if object.contains_key("$each") => each(object),
+        Value::Object(object) if object.contains_key("$if") => when(object),
         Value::Object(object) if object.contains_key("$build") => build(object),
         Value::Object(object) => object
             .iter()
@@ -45,6 +46,16 @@ fn each(object: &Map<String, Value>) -> Result<Node, String> {
     Ok(Node::Each {
         reference: reference(path)?,
         element: Box::new(node(element)?),
+    })
+}
+
+fn when(object: &Map<String, Value>) -> Result<Node, String> {
+    let path = object["$if"].as_str().ok_or("`$if` takes a path")?;
+    only(object, "$if", &["then"])?;
+    let then = object.get("then").ok_or("`$if` wants `then`")?;
+    Ok(Node::If {
+        reference: reference(path)?,
+        then: Box::new(node(then)?),
     })
 }
 
