@@ -3,6 +3,7 @@
 
 pub mod auth;
 mod check;
+mod example;
 mod file;
 mod urls;
 mod verify;
@@ -86,7 +87,7 @@ pub struct Capability {
     pub pagination: Option<Pagination>,
     /// How a call that surely had no effect is tried again.
     pub retry: RetryRule,
-    /// A limit of its own, besides the integration's.
+    /// A limit of its own, which then counts instead of the integration's.
     pub quota: Option<Quota>,
     /// What a consent must have granted for it; empty: nothing in particular.
     pub scopes: Vec<String>,
