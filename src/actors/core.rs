@@ -1,8 +1,9 @@
 //! What every actor of a node shares.
 
 use super::{
-    clock::Clock, connector::ConnectorPool, faults::Faults, host::HostHandle, interest::Interest,
-    journal::JournalHandle, timers::TimersHandle, versions::Versions, vitals::VitalsRegistry,
+    clock::Clock, connector::ConnectorPool, faults::Faults, host::HostHandle, ingest::IngestHandle,
+    interest::Interest, journal::JournalHandle, timers::TimersHandle, versions::Versions,
+    vitals::VitalsRegistry,
 };
 use crate::{
     connect::{Catalog, Sealer},
@@ -65,6 +66,7 @@ pub struct Core {
     pub(super) host: OnceLock<HostHandle>,
     pub(super) timers: OnceLock<TimersHandle>,
     pub(super) connectors: OnceLock<ConnectorPool>,
+    pub(super) ingest: OnceLock<IngestHandle>,
 }
 
 impl Core {
@@ -82,6 +84,11 @@ impl Core {
         self.connectors
             .get()
             .expect("set before the first employee is woken")
+    }
+    pub fn ingest(&self) -> &IngestHandle {
+        self.ingest
+            .get()
+            .expect("set before the first event is taken")
     }
     pub fn identity(&self) -> NodeIdentity {
         self.placement.identity()

@@ -10,6 +10,7 @@ pub mod engine;
 pub mod events;
 pub mod faults;
 mod host;
+pub mod ingest;
 pub mod inspect;
 mod interest;
 mod journal;

@@ -2,7 +2,10 @@
 //! below become one of them. The answers are problem details (RFC 9457).
 
 use crate::{
-    actors::{JournalError, employee::EmployeeError, inspect::InspectError, staff::StaffError},
+    actors::{
+        JournalError, employee::EmployeeError, ingest::DoorError, inspect::InspectError,
+        staff::StaffError,
+    },
     connect::SealError,
     persistence::DbError,
 };
@@ -56,6 +59,7 @@ problems! {
     ArgumentsChanged     409 "arguments_changed"     "The decision is about other arguments",
     ApprovalNotPending   409 "approval_not_pending"  "The approval has been decided or withdrawn",
     ApprovalExpired      409 "approval_expired"      "The approval has expired",
+    NotReplayable        409 "not_replayable"        "The event cannot be given again",
     EffectNotAmbiguous   409 "effect_not_ambiguous"  "The effect needs no reconciliation",
     PayloadTooLarge      413 "payload_too_large"     "The body is too large",
     UnsupportedMediaType 415 "unsupported_media_type" "The body's type is not understood",
@@ -225,6 +229,15 @@ impl From<JournalError> for ApiError {
         match error {
             JournalError::Rejected(_) => Self::internal(error),
             _ => Self::new(Problem::Unavailable, error.to_string()).retry_after(1),
+        }
+    }
+}
+
+impl From<DoorError> for ApiError {
+    fn from(error: DoorError) -> Self {
+        match error {
+            DoorError::Db(error) => error.into(),
+            other => Self::internal(other),
         }
     }
 }

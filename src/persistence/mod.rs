@@ -17,13 +17,17 @@ mod effects;
 mod employees;
 mod error;
 mod events;
+mod inbox;
 mod memory;
 mod memory_write;
 mod migrate;
 mod nodes;
+mod notices;
 mod orgs;
 mod owner;
 mod page;
+mod people;
+mod poll_sources;
 mod postgres;
 pub mod private_postgres;
 mod recovery;
@@ -49,15 +53,19 @@ pub use effects::*;
 pub use employees::*;
 pub use error::{CommitError, DbError, Result};
 pub use events::{OrgEventRow, org_event_insert};
+pub use inbox::*;
 pub use memory::{
     MemoryChange, MemoryOwner, MemoryRow, memory_history, memory_list, memory_put, memory_undo_run,
     memory_view,
 };
 pub use migrate::migrate;
 pub use nodes::*;
+pub use notices::*;
 pub use orgs::*;
 pub use owner::{database_create, database_drop, stored_bytes};
 pub use page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageRequest};
+pub use people::*;
+pub use poll_sources::*;
 pub use recovery::*;
 pub use retention::*;
 pub use runs::*;
