@@ -31,7 +31,9 @@ fn the_embedded_catalog_has_no_mistake() {
         "quickbooks.customer.get",
         "quickbooks.invoice.query",
         "slack.chat.post",
+        "slack.chat.update",
         "slack.conversations.history",
+        "slack.conversations.list",
         "slack.users.lookupByEmail",
     ];
     assert_eq!(ids, expected);
