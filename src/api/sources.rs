@@ -9,7 +9,11 @@ use super::{
     text::{self, Path},
 };
 use crate::{
-    connect::{Capability, ingest::poll::PollRule, request::check_arguments},
+    connect::{
+        Capability,
+        ingest::poll::{CursorRule, PollRule, one_or_more},
+        request::check_arguments,
+    },
     domain::{SourceId, Timestamp},
     graph::spec::is_id,
     persistence::{
@@ -92,11 +96,13 @@ pub struct SourceBody {
     /// JSON pointer to the list of items in the result.
     items: String,
     /// JSON pointers, one or several, that name an item together.
-    id: Value,
+    #[serde(deserialize_with = "one_or_more")]
+    #[schemars(with = "Vec<String>")]
+    item_id: Vec<String>,
     /// The type of its events.
     event: Option<String>,
     /// How far has been read, and how that is told.
-    cursor: Value,
+    cursor: CursorRule,
 }
 
 pub async fn create(
@@ -168,11 +174,12 @@ fn rule(
     capability: &Capability,
     now: Timestamp,
 ) -> ApiResult<(PollRule, Option<String>)> {
-    let rule = serde_json::json!({
-        "items": body.items, "id": body.id, "event": body.event, "cursor": body.cursor,
-    });
-    let rule: PollRule = serde_json::from_value(rule)
-        .map_err(|error| ApiError::field("cursor", error.to_string()))?;
+    let rule = PollRule {
+        items: body.items.clone(),
+        item_id: body.item_id.clone(),
+        event: body.event.clone(),
+        cursor: body.cursor.clone(),
+    };
     if let Some((field, message)) = rule.wrong(&body.arguments) {
         return Err(ApiError::field(field, format!("`{field}` {message}")));
     }

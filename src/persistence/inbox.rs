@@ -247,3 +247,16 @@ fn first_id_of(time: Timestamp) -> Uuid {
     let millis = u128::try_from(time.micros() / 1_000).unwrap_or(0) & 0xffff_ffff_ffff;
     Uuid::from_u128(millis << 80)
 }
+
+/// Puts an event back to pending as if its verdict had never been written.
+#[cfg(test)]
+pub async fn inbox_unsettle(tx: &mut SystemTx, entry: InboxId) -> Result<()> {
+    on_tx!(tx, |conn| sqlx::query(
+        "UPDATE inbox SET verdict = 'pending', detail = NULL, triggered = '[]' WHERE id = $1"
+    )
+    .bind(entry)
+    .execute(conn)
+    .await
+    .map(drop))?;
+    Ok(())
+}

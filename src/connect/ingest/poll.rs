@@ -20,14 +20,18 @@ pub struct PollRule {
     pub items: String,
     /// JSON pointers into an item, one or several, that name it together; with its version, each change is an event.
     #[serde(deserialize_with = "one_or_more")]
-    pub id: Vec<String>,
+    pub item_id: Vec<String>,
     /// The type of the events, for example `invoice.changed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
     pub cursor: CursorRule,
 }
 
-fn one_or_more<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
+/// A list, or a single text for a list of one.
+///
+/// # Errors
+/// If it is neither.
+pub fn one_or_more<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected a JSON pointer or a list of them")]
     enum Given {
@@ -93,8 +97,8 @@ impl PollRule {
         if !self.items.is_empty() && !pointer(&self.items) {
             return Some(("items", "must be a JSON pointer such as /messages"));
         }
-        if self.id.is_empty() || self.id.len() > 5 || !self.id.iter().all(pointer) {
-            return Some(("id", "must be one to five JSON pointers such as /id"));
+        if self.item_id.is_empty() || self.item_id.len() > 5 || !self.item_id.iter().all(pointer) {
+            return Some(("item_id", "must be one to five JSON pointers such as /id"));
         }
         let CursorRule {
             kind,
@@ -156,11 +160,14 @@ impl PollRule {
 
     /// What tells an item from all others. One that has not what the rule names is told by all that it is.
     pub fn id_of(&self, item: &Value) -> String {
-        let parts = self.id.iter().map(|pointer| match item.pointer(pointer)? {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        });
+        let parts = self
+            .item_id
+            .iter()
+            .map(|pointer| match item.pointer(pointer)? {
+                Value::String(text) => Some(text.clone()),
+                Value::Number(number) => Some(number.to_string()),
+                _ => None,
+            });
         match parts.collect::<Option<Vec<_>>>() {
             Some(parts) if !parts.iter().any(|part| part.contains('\0')) => parts.join(":"),
             _ => ContentHash::of_json(item).to_string(),
@@ -261,7 +268,7 @@ mod tests {
     #[test]
     fn changed_invoices_are_read_from_the_last_change_on() {
         let rule = rule(json!({
-            "items": "/invoices", "id": ["/Id", "/SyncToken"], "event": "invoice.changed",
+            "items": "/invoices", "item_id": ["/Id", "/SyncToken"], "event": "invoice.changed",
             "cursor": {"kind": "greatest", "at": "/MetaData/LastUpdatedTime", "overlap_seconds": 30},
         }));
         let arguments = json!({"where": [{"field": "MetaData.LastUpdatedTime", "operator": ">", "value": "{cursor}"}]});
@@ -293,7 +300,7 @@ mod tests {
     #[test]
     fn new_mail_is_read_from_the_last_question_on() {
         let rule = rule(json!({
-            "items": "/messages", "id": "/id", "cursor": {"kind": "time", "format": "unix", "overlap_seconds": 120},
+            "items": "/messages", "item_id": "/id", "cursor": {"kind": "time", "format": "unix", "overlap_seconds": 120},
         }));
         let arguments = json!({"query": "in:inbox after:{cursor}", "max_results": 100});
         assert_eq!(rule.wrong(&arguments), None);
@@ -308,7 +315,7 @@ mod tests {
     #[test]
     fn other_cursors() {
         let rule = rule(
-            json!({"items": "", "id": "/id", "cursor": {"kind": "greatest", "at": "/n", "start": "5"}}),
+            json!({"items": "", "item_id": "/id", "cursor": {"kind": "greatest", "at": "/n", "start": "5"}}),
         );
         let items = [json!({"n": 10}), json!({"n": 9})];
         let next = rule.advance(Some("5"), &items, Timestamp::default());
@@ -329,7 +336,7 @@ mod tests {
 
     #[test]
     fn wrong_rules_name_their_field() {
-        let good = json!({"items": "/m", "id": "/id", "cursor": {"kind": "time"}});
+        let good = json!({"items": "/m", "item_id": "/id", "cursor": {"kind": "time"}});
         let with = |field: &str, value: Value| {
             let mut changed = good.clone();
             *changed.pointer_mut(field).expect("a field") = value;
@@ -339,7 +346,10 @@ mod tests {
         let name =
             |rule: PollRule, arguments: &Value| rule.wrong(arguments).map(|(field, _)| field);
         assert_eq!(name(with("/items", json!("m")), &arguments), Some("items"));
-        assert_eq!(name(with("/id", json!([])), &arguments), Some("id"));
+        assert_eq!(
+            name(with("/item_id", json!([])), &arguments),
+            Some("item_id")
+        );
         assert_eq!(
             name(with("/cursor/kind", json!("greatest")), &arguments),
             Some("cursor.at")
