@@ -2,7 +2,7 @@
 
 use super::house::{House, employee, two_steps};
 use crate::{
-    actors::append::new_append,
+    actors::{append::new_append, ingest::Receipt},
     connect::ingest::Incoming,
     domain::{EmployeeId, InboxId},
     persistence::{
@@ -64,6 +64,13 @@ async fn store(house: &House, row: InboxRow) {
     journal.write(None, append).await.expect("durable");
 }
 
+async fn take(house: &House, incoming: Incoming) -> Receipt {
+    let ingest = house.engine.core().ingest();
+    let headers = json!({});
+    let taken = ingest.take(house.org, SOURCE, "slack", &headers, incoming);
+    taken.await.expect("taken")
+}
+
 async fn runs(house: &House) -> usize {
     let mut tx = house
         .engine
@@ -113,13 +120,7 @@ async fn what_was_durable_and_not_routed_is_routed_after_a_restart() {
     assert!(all.iter().all(|row| row.verdict == InboxVerdict::Accepted));
     assert_eq!(runs(&house).await, 50);
     // Slack has heard nothing and sends again.
-    let receipt = house
-        .engine
-        .core()
-        .ingest()
-        .take(house.org, SOURCE, "slack", &json!({}), incoming("e7", None))
-        .await
-        .expect("taken");
+    let receipt = take(&house, incoming("e7", None)).await;
     assert!(receipt.duplicate);
     assert_eq!(runs(&house).await, 50);
 }
@@ -130,10 +131,7 @@ async fn routing_twice_starts_nothing_twice() {
     let mut house = House::build().await;
     listener(&house, json!({})).await;
     let core = house.engine.core().clone();
-    let taken = core
-        .ingest()
-        .take(house.org, SOURCE, "slack", &json!({}), incoming("e1", None));
-    let receipt = taken.await.expect("taken");
+    let receipt = take(&house, incoming("e1", None)).await;
     receipt.settled.expect("the first").await.expect("settled");
     let first = all_settled(&house, 1).await.remove(0);
     // As if the verdict had not been written.
@@ -160,16 +158,8 @@ async fn a_conversation_keeps_its_order_through_the_inbox() {
     });
     let spec = employee(&[asking], json!({"subscriptions": [{"source": SOURCE}]}));
     house.hire(spec).await;
-    let core = house.engine.core().clone();
     for n in 0..20 {
-        let taken = core.ingest().take(
-            house.org,
-            SOURCE,
-            "slack",
-            &json!({}),
-            incoming(&format!("e{n:02}"), Some("talk")),
-        );
-        taken.await.expect("taken");
+        take(&house, incoming(&format!("e{n:02}"), Some("talk"))).await;
     }
     let mut all = all_settled(&house, 20).await;
     all.sort_by_key(|row| row.id);
@@ -212,21 +202,13 @@ async fn who_cannot_take_it_now_gets_it_later() {
     let tight = json!({"concurrency": {"max_runs": 1, "max_queued": 0}});
     let asking = json!({
         "graph_id": "sg", "type": "skill", "edges": [],
-        "nodes": [{"id": "w", "type": "wait", "for": "PT1S"}]
+        "nodes": [{"id": "w", "type": "wait", "duration": "1s"}]
     });
     let mut spec = employee(&[asking], tight);
     spec["subscriptions"] = json!([{"source": "hook:slack"}]);
     house.hire(spec).await;
-    let core = house.engine.core().clone();
     for n in 0..3 {
-        let taken = core.ingest().take(
-            house.org,
-            SOURCE,
-            "slack",
-            &json!({}),
-            incoming(&format!("e{n}"), Some("talk")),
-        );
-        taken.await.expect("taken");
+        take(&house, incoming(&format!("e{n}"), Some("talk"))).await;
     }
     let all = all_settled(&house, 3).await;
     assert!(
