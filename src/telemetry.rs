@@ -19,6 +19,23 @@ pub fn ambiguous() {
     metrics::counter!("tenure_effects_ambiguous_total").increment(1);
 }
 
+/// An event came from outside; `verdict` as far as it is known at once, or `duplicate`.
+pub fn event_received(scheme: &'static str, verdict: &'static str) {
+    metrics::counter!("tenure_events_received_total", "scheme" => scheme, "verdict" => verdict)
+        .increment(1);
+}
+
+/// It is known what became of an event.
+pub fn event_settled(verdict: &'static str) {
+    metrics::counter!("tenure_events_settled_total", "verdict" => verdict).increment(1);
+}
+
+/// Events in memory that nothing has become of yet; and whether there are more in the database.
+pub fn inbox_waiting(events: usize, behind: bool) {
+    metrics::gauge!("tenure_inbox_waiting").set(events as f64);
+    metrics::gauge!("tenure_inbox_behind").set(if behind { 1.0 } else { 0.0 });
+}
+
 pub fn quarantined() {
     metrics::counter!("tenure_employees_quarantined_total").increment(1);
 }

@@ -44,4 +44,5 @@ pub fn merge(earlier: &mut Append, later: Append) {
     earlier.fires.extend(later.fires);
     earlier.schedules.extend(later.schedules);
     earlier.events.extend(later.events);
+    earlier.inbox.extend(later.inbox);
 }

@@ -2,8 +2,8 @@
 
 use super::{
     clock::Clock, connector::ConnectorPool, faults::Faults, host::HostHandle, hub::Hub,
-    interest::Interest, journal::JournalHandle, timers::TimersHandle, versions::Versions,
-    vitals::VitalsRegistry,
+    ingest::IngestHandle, interest::Interest, journal::JournalHandle, timers::TimersHandle,
+    versions::Versions, vitals::VitalsRegistry,
 };
 use crate::{
     connect::{Catalog, Sealer, Vault, oauth::OperatorApps},
@@ -75,6 +75,7 @@ pub struct Core {
     pub(super) host: OnceLock<HostHandle>,
     pub(super) timers: OnceLock<TimersHandle>,
     pub(super) connectors: OnceLock<ConnectorPool>,
+    pub(super) ingest: OnceLock<IngestHandle>,
 }
 
 impl Core {
@@ -92,6 +93,11 @@ impl Core {
         self.connectors
             .get()
             .expect("set before the first employee is woken")
+    }
+    pub fn ingest(&self) -> &IngestHandle {
+        self.ingest
+            .get()
+            .expect("set before the first event is taken")
     }
     pub fn identity(&self) -> NodeIdentity {
         self.placement.identity()

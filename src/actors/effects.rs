@@ -8,15 +8,14 @@ use super::{
     connector::{CallRequest, ConnectorError, EffectTicket, connections::Connection},
     core::Core,
     employee::StepResult,
-    micro_agent::Job,
 };
 use crate::{
     connect::{
         BadParams, CallOutcome, Capability, ProbeReading, Resolution, ShapedProbe, effect_key,
         resolution, shape,
     },
-    domain::{ContentHash, EffectId, Timestamp},
-    graph::{NamedWait, StepError},
+    domain::{ContentHash, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
+    graph::{NamedWait, StepError, StepId},
     persistence::{
         DbError, EffectChange, EffectRow, EffectStatus, EffectUpdate, effect_find_by_key,
     },
@@ -30,6 +29,17 @@ use uuid::Uuid;
 const RESOLVE_ATTEMPTS: u32 = 6;
 const RESOLVE_PAUSE: Duration = Duration::from_millis(500);
 
+/// Whose call it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Behalf {
+    pub org: OrgId,
+    pub employee: EmployeeId,
+    pub execution: ExecutionId,
+    pub step: StepId,
+    /// False if an earlier life may have begun it: then the effect ledger is asked first.
+    pub fresh: bool,
+}
+
 /// What a step wants of the outside, with its arguments resolved.
 pub struct Call {
     pub capability: String,
@@ -40,8 +50,8 @@ pub struct Call {
 /// What the employee notes for a step, and the ledger's changes that become durable with it.
 pub type Performed = (StepResult, Vec<EffectChange>);
 
-/// Does the call of `job`. Dropping the future closes what is open to the outside.
-pub async fn perform(core: &Core, job: &Job, call: Call) -> Performed {
+/// Does the call on behalf of `job`. Dropping the future closes what is open to the outside.
+pub async fn perform(core: &Core, job: &Behalf, call: Call) -> Performed {
     match prepare(core, job, call).await {
         Ok(call) if call.capability.write => write(core, job, call).await,
         Ok(call) => (read(core, job, &call).await, Vec::new()),
@@ -56,7 +66,7 @@ struct Prepared {
     deadline: Instant,
 }
 
-async fn prepare(core: &Core, job: &Job, call: Call) -> Result<Prepared, StepResult> {
+async fn prepare(core: &Core, job: &Behalf, call: Call) -> Result<Prepared, StepResult> {
     let Some(capability) = core.catalog.capability(&call.capability).cloned() else {
         return Err(StepResult::Failed(StepError::new(
             "unknown_capability",
@@ -103,7 +113,7 @@ fn bad_params(error: &BadParams) -> StepError {
     StepError::new("bad_params", format!("argument {error}"))
 }
 
-async fn read(core: &Core, job: &Job, call: &Prepared) -> StepResult {
+async fn read(core: &Core, job: &Behalf, call: &Prepared) -> StepResult {
     let request = match shape(
         &call.capability,
         &call.arguments,
@@ -137,7 +147,7 @@ fn completed(output: Value) -> StepResult {
 /// An effect and where it stands.
 struct Ledger<'a> {
     core: &'a Core,
-    job: &'a Job,
+    job: &'a Behalf,
     call: Prepared,
     id: EffectId,
     key: String,
@@ -146,7 +156,7 @@ struct Ledger<'a> {
     sent: Option<Timestamp>,
 }
 
-async fn write(core: &Core, job: &Job, call: Prepared) -> Performed {
+async fn write(core: &Core, job: &Behalf, call: Prepared) -> Performed {
     let args_hash = ContentHash::of_json(&call.arguments);
     let key = effect_key(job.execution, &job.step.to_string(), args_hash);
     let id = EffectId::from_uuid(Uuid::new_v5(&job.execution.uuid(), key.as_bytes()));

@@ -10,6 +10,7 @@ use super::{
     faults::Faults,
     host::HostHandle,
     hub::{self, Hub, HubParts},
+    ingest,
     interest::Interest,
     journal::JournalHandle,
     router::{self, Event, Routed},
@@ -135,10 +136,11 @@ impl Engine {
             host: Default::default(),
             timers: Default::default(),
             connectors: Default::default(),
+            ingest: Default::default(),
         });
         let _ = core
             .connectors
-            .set(ConnectorPool::spawn(root.get_cell(), core.clone(), http).await?);
+            .set(ConnectorPool::spawn(root.get_cell(), core.clone(), http.clone()).await?);
         let _ = core
             .host
             .set(HostHandle::spawn(root.get_cell(), core.clone()).await?);
@@ -146,6 +148,9 @@ impl Engine {
             .timers
             .set(TimersHandle::spawn(root.get_cell(), core.clone()).await?);
         core.interest.refresh(&core).await?;
+        let _ = core
+            .ingest
+            .set(ingest::spawn(root.get_cell(), core.clone(), http).await?);
         sweeper::recover(&core).await?;
         schedules::spawn(root.get_cell(), core.clone()).await?;
         tokio::spawn(sweeper::run(core.clone(), fence));
@@ -240,26 +245,7 @@ impl Engine {
         employee: EmployeeId,
         request: DecisionRequest,
     ) -> Result<Timestamp, EmployeeError> {
-        let DecisionRequest {
-            execution,
-            step,
-            decision,
-            arguments_hash,
-            by,
-            comment,
-        } = request;
-        self.ask(org, employee, |reply| {
-            Message::Decide(Box::new(DecideMessage {
-                execution,
-                step,
-                decision,
-                arguments_hash,
-                by,
-                comment,
-                reply,
-            }))
-        })
-        .await
+        decide(&self.core, org, employee, request).await
     }
 
     /// Stops a run with everything below it; returns when that is durable.
@@ -363,6 +349,38 @@ impl Engine {
             .await;
         self.root.stop(None);
     }
+}
+
+/// Hands a person's decision to the employee that asked.
+///
+/// # Errors
+/// If the approval is not pending any more or other arguments were meant.
+pub(super) async fn decide(
+    core: &Core,
+    org: OrgId,
+    employee: EmployeeId,
+    request: DecisionRequest,
+) -> Result<Timestamp, EmployeeError> {
+    let DecisionRequest {
+        execution,
+        step,
+        decision,
+        arguments_hash,
+        by,
+        comment,
+    } = request;
+    let (reply, answer) = oneshot::channel();
+    let message = Message::Decide(Box::new(DecideMessage {
+        execution,
+        step,
+        decision,
+        arguments_hash,
+        by,
+        comment,
+        reply,
+    }));
+    core.host().tell(org, employee, message);
+    answer.await.unwrap_or(Err(EmployeeError::Stopped))
 }
 
 async fn register(

@@ -5,7 +5,7 @@
 
 use super::{
     core::Core,
-    effects,
+    effects::{self, Behalf},
     employee::{EmployeeMailbox, Message as EmployeeMessage, StepAnswer, StepResult},
     faults::FaultPoint,
     mailbox::{Envelope, Mailbox, Named},
@@ -35,6 +35,18 @@ pub struct Job {
     /// False if an earlier life may have begun it: then the effect ledger is asked first.
     pub fresh: bool,
     pub context: StepContext,
+}
+
+impl Job {
+    fn behalf(&self) -> Behalf {
+        Behalf {
+            org: self.org,
+            employee: self.employee,
+            execution: self.execution,
+            step: self.step,
+            fresh: self.fresh,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -203,10 +215,11 @@ impl MicroAgent {
                 );
                 let alive = self.alive.clone();
                 let task = tokio::spawn(async move {
+                    let behalf = job.behalf();
                     let performed = tokio::select! {
                         biased;
                         () = alive.cancelled() => return,
-                        performed = effects::perform(&core, &job, call) => performed,
+                        performed = effects::perform(&core, &behalf, call) => performed,
                     };
                     let (result, effects) = performed;
                     answer(&employee, &job, result, effects);

@@ -11,6 +11,7 @@ pub mod events;
 pub mod faults;
 mod host;
 pub mod hub;
+pub mod ingest;
 pub mod inspect;
 mod interest;
 mod journal;

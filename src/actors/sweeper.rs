@@ -6,8 +6,8 @@ use super::{core::Core, vitals::Waiting};
 use crate::{
     domain::Timestamp,
     persistence::{
-        self, DbError, Fence, PageRequest, org_list, recovery_list, retention_delete_batch,
-        unfinished_audit, unfinished_count,
+        self, DbError, Fence, PageRequest, inbox_delete_batch, org_list, recovery_list,
+        retention_delete_batch, unfinished_audit, unfinished_count,
     },
     telemetry,
 };
@@ -19,6 +19,8 @@ const PAGE: u32 = 1_000;
 const RETENTION_BATCH: u32 = 500;
 /// How long finished runs are kept where the org says nothing.
 const RETENTION_DAYS: u64 = 30;
+/// Events are known again for this long at least, whatever the org says: longer than any provider sends them again.
+const INBOX_DAYS_LEAST: u64 = 30;
 
 /// Runs until the process ends.
 pub async fn run(core: Arc<Core>, fence: Fence) {
@@ -156,6 +158,25 @@ async fn delete_of_org(
         let batch = retention_delete_batch(&mut tx, org.id, before, now, RETENTION_BATCH).await?;
         tx.commit().await?;
         if batch.runs < RETENTION_BATCH as usize {
+            break;
+        }
+    }
+    delete_of_inbox(core, org, now, days.max(INBOX_DAYS_LEAST)).await
+}
+
+async fn delete_of_inbox(
+    core: &Core,
+    org: &persistence::OrgRow,
+    now: Timestamp,
+    days: u64,
+) -> Result<(), DbError> {
+    let before =
+        Timestamp::from_micros(now.micros().saturating_sub((days * 86_400_000_000) as i64));
+    loop {
+        let mut tx = core.db.begin_system("retention of the inbox").await?;
+        let gone = inbox_delete_batch(&mut tx, org.id, before, RETENTION_BATCH).await?;
+        tx.commit().await?;
+        if gone < u64::from(RETENTION_BATCH) {
             return Ok(());
         }
     }

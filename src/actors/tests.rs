@@ -2,5 +2,6 @@
 
 mod effects;
 mod house;
+mod ingest;
 mod runs;
 mod supervision;

@@ -6,6 +6,7 @@ use crate::{
         JournalError,
         employee::EmployeeError,
         hub::{HubError, credentials::CredentialError, keys::KeysError},
+        ingest::DoorError,
         inspect::InspectError,
         staff::StaffError,
     },
@@ -65,6 +66,7 @@ problems! {
     ApprovalExpired      409 "approval_expired"      "The approval has expired",
     NotConfigured        409 "not_configured"        "Something has to be set up first",
     OtherAccount         409 "other_account"         "It is another account than before",
+    NotReplayable        409 "not_replayable"        "The event cannot be given again",
     EffectNotAmbiguous   409 "effect_not_ambiguous"  "The effect needs no reconciliation",
     PayloadTooLarge      413 "payload_too_large"     "The body is too large",
     UnsupportedMediaType 415 "unsupported_media_type" "The body's type is not understood",
@@ -272,6 +274,15 @@ impl From<JournalError> for ApiError {
         match error {
             JournalError::Rejected(_) => Self::internal(error),
             _ => Self::new(Problem::Unavailable, error.to_string()).retry_after(1),
+        }
+    }
+}
+
+impl From<DoorError> for ApiError {
+    fn from(error: DoorError) -> Self {
+        match error {
+            DoorError::Db(error) => error.into(),
+            other => Self::internal(other),
         }
     }
 }

@@ -1,50 +1,39 @@
-//! `/v1/hooks`: endpoints that take signed webhooks (Standard Webhooks). A secret is shown once, when it is made.
+//! `/v1/hooks`: endpoints that take webhooks, and how those prove who sends them. A secret is shown once, when it is made.
 //!
 //! A hook of the source `github` is called at `/hooks/github/{endpoint}`. Its events have the source `hook:github/{endpoint}`;
-//! subscriptions may name it `hook:github` too, and `hook:github/{name}` if the hook was given a name.
+//! subscriptions may name it `hook:github` too, and `hook:github/{name}` if the hook was given a name. Which schemes there are and what can
+//! be chosen of each, [`crate::connect::webhook::Options`] says.
 
 use super::{
     ApiState,
     auth::Caller,
-    body::Json as JsonBody,
+    body::{Json as JsonBody, OptionalJson},
     error::{ApiError, ApiResult},
     query::{PageQuery, Query},
     text::{self, Path},
 };
 use crate::{
-    actors::hub::keys::KIND_HOOK,
-    connect::{
-        SecretPlace,
-        webhook::{check_secret, generate_secret},
-    },
-    domain::{HookId, OrgId, Timestamp},
+    actors::ingest::doors::{StoredSecret, open_secrets, seal_secrets},
+    connect::webhook::{Options, Scheme, Verifier},
+    domain::{HookId, Timestamp},
     graph::spec::is_id,
     persistence::{
-        DbError, HookRow, LIMIT_MAX, Page, PageRequest, Sealed, SealedTable, Tx, hook_delete,
-        hook_insert, hook_list, sealed_swap,
+        DbError, HookRow, LIMIT_MAX, Page, PageRequest, SealedTable, Tx, hook_delete, hook_insert,
+        hook_list, sealed_swap,
     },
 };
 use axum::{Json, extract::State, http::StatusCode};
 use rand::{TryRngCore, rngs::OsRng};
 use schemars::JsonSchema;
-use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use serde_json::Value;
+use std::{sync::Arc, time::Duration};
 
-pub const SCHEME: &str = "standard_webhooks";
 /// How long the secret before is good for after a rotation.
 const OVERLAP: Duration = Duration::from_secs(24 * 3_600);
 /// Secrets that a hook can have at once.
 const SECRETS_MAX: usize = 5;
-
-/// A secret as it is sealed.
-#[derive(Clone, Serialize, Deserialize)]
-struct StoredSecret {
-    secret: String,
-    /// Microseconds; absent: for ever.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    until_us: Option<i64>,
-}
 
 #[derive(Serialize)]
 pub struct HookView {
@@ -54,6 +43,8 @@ pub struct HookView {
     /// Where the sender has to post to.
     path: String,
     scheme: String,
+    /// What was chosen of the scheme.
+    options: Value,
     event_type: Option<String>,
     created_at: Timestamp,
     /// Only in the answer that made it.
@@ -69,6 +60,7 @@ impl From<HookRow> for HookView {
             source: row.source,
             endpoint: row.endpoint,
             scheme: row.scheme,
+            options: text::json(Some(&row.options)),
             event_type: row.event_type,
             created_at: row.created,
             secret: None,
@@ -95,9 +87,19 @@ pub struct HookBody {
     name: Option<String>,
     /// The type of its events; a JSON pointer such as `/type` says where in the payload that stands.
     event_type: Option<String>,
-    /// One that the sender has already: `whsec_` and base64 of 24 to 64 bytes. Absent: one is made.
+    /// How requests prove who sends them: `standard_webhooks` (default), `slack`, `github`, `stripe`, `hmac`, `basic` or `token`.
+    #[serde(default)]
+    scheme: Scheme,
+    /// What can be chosen of the scheme.
+    #[serde(default)]
+    options: Options,
+    /// One that the sender has already, for example the signing secret of a Slack app; its form is the scheme's. Absent: one is made.
     #[schemars(with = "Option<String>")]
     secret: Option<SecretString>,
+    /// Further secrets that are good as well, up to four: of other apps that call the same address, or of a rotation.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    more_secrets: Vec<SecretString>,
 }
 
 pub async fn create(
@@ -113,34 +115,62 @@ pub async fn create(
         }
     }
     text::short_if("event_type", body.event_type.as_deref(), 200)?;
+    let verifier = body
+        .scheme
+        .verifier(&body.options)
+        .map_err(|error| ApiError::field(format!("options.{}", error.option), error.to_string()))?;
+    if body.more_secrets.len() >= SECRETS_MAX {
+        let detail = format!(
+            "`more_secrets` must have {} entries at most",
+            SECRETS_MAX - 1
+        );
+        return Err(ApiError::field("more_secrets", detail));
+    }
+    let brought = body.secret.iter().map(|secret| ("secret", secret));
+    let more = body
+        .more_secrets
+        .iter()
+        .map(|secret| ("more_secrets", secret));
+    for (field, secret) in brought.chain(more) {
+        verifier
+            .check_secret(secret)
+            .map_err(|error| ApiError::field(field, error.to_string()))?;
+    }
     let secret = match body.secret {
-        Some(secret) => {
-            check_secret(&secret).map_err(|error| ApiError::field("secret", error.to_string()))?;
-            secret
-        }
-        None => generate_secret(random()?),
+        Some(secret) => secret,
+        None => verifier.generate_secret(random()?),
     };
     let id = HookId::from_uuid(api.core().clock.uuid());
-    let stored = vec![StoredSecret {
-        secret: secret.expose_secret().to_owned(),
-        until_us: None,
-    }];
+    let stored: Vec<StoredSecret> = [&secret]
+        .into_iter()
+        .chain(&body.more_secrets)
+        .map(lasting)
+        .collect();
     let row = HookRow {
         org_id: caller.org,
         id,
         endpoint: endpoint(body.name.as_deref())?,
         source: body.source,
-        scheme: SCHEME.into(),
-        sealed_secrets: seal(&api, caller.org, id, &stored).await?,
+        scheme: body.scheme.name().into(),
+        sealed_secrets: seal_secrets(&api.core().vault, caller.org, id, &stored).await?,
         event_type: body.event_type,
+        options: serde_json::to_string(&body.options).map_err(ApiError::internal)?,
         created: api.engine().now(),
     };
     let mut tx = api.db().begin(caller.org).await?;
     hook_insert(&mut tx, &row).await?;
     tx.commit().await?;
+    api.core().ingest().door_changed(&row.source, &row.endpoint);
     let mut view = HookView::from(row);
     view.secret = Some(secret.expose_secret().to_owned());
     Ok((StatusCode::CREATED, Json(view)))
+}
+
+fn lasting(secret: &SecretString) -> StoredSecret {
+    StoredSecret {
+        secret: secret.expose_secret().to_owned(),
+        until_us: None,
+    }
 }
 
 fn random() -> ApiResult<[u8; 32]> {
@@ -163,11 +193,6 @@ fn endpoint(name: Option<&str>) -> ApiResult<String> {
     })
 }
 
-/// The name in an endpoint.
-pub fn name_of(endpoint: &str) -> Option<&str> {
-    endpoint.rsplit_once('-').map(|(name, _)| name)
-}
-
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateQuery {
@@ -176,45 +201,56 @@ pub struct RotateQuery {
     drop_old: bool,
 }
 
-/// Makes a new secret, which is shown once.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RotateBody {
+    /// The new secret, where the sender makes it. Absent: one is made.
+    #[schemars(with = "Option<String>")]
+    secret: Option<SecretString>,
+}
+
+/// Makes a new secret, which is shown once, or takes one.
 pub async fn rotate(
     State(api): State<ApiState>,
     caller: Caller,
     Path(hook): Path<String>,
     Query(query): Query<RotateQuery>,
+    OptionalJson(body): OptionalJson<RotateBody>,
 ) -> ApiResult<Json<HookView>> {
     let id: HookId = text::id("hook", &hook)?;
-    let secret = generate_secret(random()?);
     let now = api.engine().now();
     let mut tx = api.db().begin_read(caller.org).await?;
     let row = find(&mut tx, id)
         .await?
         .ok_or_else(|| ApiError::not_found("hook", &hook))?;
     drop(tx);
+    let verifier = verifier(&row)?;
+    let secret = match body.secret {
+        Some(secret) => secret,
+        None => verifier.generate_secret(random()?),
+    };
+    verifier
+        .check_secret(&secret)
+        .map_err(|error| ApiError::field("secret", error.to_string()))?;
     let mut stored = match query.drop_old {
         true => Vec::new(),
-        false => open(&api, &row).await?,
+        false => open_secrets(&api.core().vault, &row).await?,
     };
     stored.retain(|secret| secret.until_us.is_none_or(|until| until > now.micros()));
     for old in &mut stored {
         old.until_us.get_or_insert(now.after(OVERLAP).micros());
     }
-    stored.insert(
-        0,
-        StoredSecret {
-            secret: secret.expose_secret().to_owned(),
-            until_us: None,
-        },
-    );
+    stored.insert(0, lasting(&secret));
     stored.truncate(SECRETS_MAX);
     // Before the transaction that writes: a seal may need one of its own.
-    let sealed = seal(&api, caller.org, id, &stored).await?;
+    let sealed = seal_secrets(&api.core().vault, caller.org, id, &stored).await?;
     let (table, before) = (SealedTable::Hook, &row.sealed_secrets);
     let mut tx = api.db().begin(caller.org).await?;
     if !sealed_swap(&mut tx, table, id.uuid(), before, &sealed).await? {
         return Err(DbError::Stale("hook").into());
     }
     tx.commit().await?;
+    api.core().ingest().door_changed(&row.source, &row.endpoint);
     let mut view = HookView::from(row);
     view.secret = Some(secret.expose_secret().to_owned());
     Ok(Json(view))
@@ -227,8 +263,12 @@ pub async fn delete(
 ) -> ApiResult<StatusCode> {
     let id: HookId = text::id("hook", &hook)?;
     let mut tx = api.db().begin(caller.org).await?;
+    let row = find(&mut tx, id).await?;
     hook_delete(&mut tx, id).await?;
     tx.commit().await?;
+    if let Some(row) = row {
+        api.core().ingest().door_changed(&row.source, &row.endpoint);
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -247,47 +287,9 @@ async fn find(tx: &mut Tx, id: HookId) -> ApiResult<Option<HookRow>> {
     }
 }
 
-/// The secrets that are good at `now`.
-///
-/// # Errors
-/// If they cannot be opened: the key is another, or is not to be had.
-pub async fn secrets(
-    api: &ApiState,
-    row: &HookRow,
-    now: Timestamp,
-) -> ApiResult<Vec<SecretString>> {
-    let stored = open(api, row).await?;
-    let good = stored
-        .into_iter()
-        .filter(|secret| secret.until_us.is_none_or(|until| until > now.micros()));
-    Ok(good.map(|secret| secret.secret.into()).collect())
-}
-
-async fn open(api: &ApiState, row: &HookRow) -> ApiResult<Vec<StoredSecret>> {
-    let id = row.id.to_string();
-    let place = place(row.org_id, &id);
-    let plain = api.core().vault.open(&row.sealed_secrets.0, place).await?;
-    serde_json::from_slice(&plain).map_err(|_| ApiError::internal("sealed secrets cannot be read"))
-}
-
-async fn seal(
-    api: &ApiState,
-    org: OrgId,
-    id: HookId,
-    secrets: &[StoredSecret],
-) -> ApiResult<Sealed> {
-    let id = id.to_string();
-    let plain = Zeroizing::new(serde_json::to_vec(secrets).map_err(ApiError::internal)?);
-    let sealed = api.core().vault.seal(&plain, place(org, &id)).await?;
-    Ok(Sealed(sealed))
-}
-
-/// A hook's secrets have no version: they are replaced by compare-and-swap of the sealed bytes.
-fn place(org: OrgId, id: &str) -> SecretPlace<'_> {
-    SecretPlace {
-        org,
-        kind: KIND_HOOK,
-        id,
-        version: 0,
-    }
+fn verifier(row: &HookRow) -> ApiResult<Arc<dyn Verifier>> {
+    let unreadable = || ApiError::internal(format!("hook {} cannot be read", row.id));
+    let options: Options = serde_json::from_str(&row.options).map_err(|_| unreadable())?;
+    let scheme = Scheme::parse(&row.scheme).ok_or_else(unreadable)?;
+    scheme.verifier(&options).map_err(|_| unreadable())
 }

@@ -9,6 +9,7 @@ use super::{
     text,
 };
 use crate::{
+    actors::ingest::approvals::SlackSettings,
     domain::{KeyId, OrgId, Role, Timestamp},
     persistence::{OrgRow, org_get, org_set_settings},
 };
@@ -43,10 +44,27 @@ pub struct OrgBody {
     #[serde(default, deserialize_with = "given")]
     #[schemars(with = "Option<u32>")]
     retention_days: Option<Option<u32>>,
+    /// Where approvals are asked in Slack; null: nowhere.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<SlackBody>")]
+    slack: Option<Option<SlackBody>>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SlackBody {
+    /// A channel as `#name`, or its id.
+    approvals_channel: Option<String>,
+    /// Name of the connection; absent: the oldest one to Slack.
+    connection: Option<String>,
 }
 
 /// Tells null from absent.
-fn given<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Option<u32>>, D::Error> {
+fn given<'de, D, T>(d: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
     Deserialize::deserialize(d).map(Some)
 }
 
@@ -105,8 +123,54 @@ pub async fn change(
         }
         None => {}
     }
+    match body.slack {
+        Some(Some(slack)) => {
+            let slack = checked(slack)?;
+            let slack = serde_json::to_value(slack).map_err(ApiError::internal)?;
+            settings.insert("slack".into(), slack);
+        }
+        Some(None) => {
+            settings.remove("slack");
+        }
+        None => {}
+    }
     row.settings = Value::Object(settings).to_string();
     org_set_settings(&mut tx, &row.settings).await?;
     tx.commit().await?;
     Ok(Json(view(&api, caller, row)))
+}
+
+fn checked(slack: SlackBody) -> ApiResult<SlackSettings> {
+    text::short_if("slack.connection", slack.connection.as_deref(), 100)?;
+    if slack
+        .approvals_channel
+        .as_deref()
+        .is_some_and(|channel| !is_channel(channel))
+    {
+        let detail =
+            "`slack.approvals_channel` must be a channel as `#name`, or an id such as C0123456789";
+        return Err(ApiError::field("slack.approvals_channel", detail));
+    }
+    Ok(SlackSettings {
+        approvals_channel: slack.approvals_channel,
+        connection: slack.connection,
+    })
+}
+
+fn is_channel(text: &str) -> bool {
+    match text.strip_prefix('#') {
+        Some(name) => {
+            (1..=80).contains(&name.chars().count())
+                && !name
+                    .chars()
+                    .any(|c| c.is_whitespace() || c == '#' || c.is_control())
+        }
+        None => {
+            (3..=21).contains(&text.len())
+                && text.starts_with(['C', 'D', 'G', 'U'])
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+        }
+    }
 }

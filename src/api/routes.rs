@@ -2,10 +2,11 @@
 
 use super::{
     actors, approvals, catalog, connect_links, connect_page, connections, effects, employees,
-    events, graphs, health, hooks, keys, memory, oauth, oauth_clients, openapi, org, org_keys,
+    events, graphs, health, hooks, inbox, keys, memory, oauth, oauth_clients, openapi, org,
+    org_keys, people,
     query::{NoQuery, PageQuery},
     route::{Access, Route, delete, get, patch, post, put},
-    runs, schedules, triggers, webhook,
+    runs, schedules, sources, triggers, webhook,
 };
 use crate::domain::Role;
 use axum::http::StatusCode;
@@ -90,10 +91,21 @@ pub fn routes() -> Vec<Route> {
         get("/v1/hooks", VIEWER, "List the webhook endpoints", hooks::list).query::<PageQuery>(),
         post("/v1/hooks", ADMIN, "Make a webhook endpoint; its secret is shown once", hooks::create)
             .body::<hooks::HookBody>().answers(StatusCode::CREATED),
-        post("/v1/hooks/{id}/rotate", ADMIN, "Make a new secret, shown once; the old one is good for 24 hours", hooks::rotate)
-            .query::<hooks::RotateQuery>(),
+        post("/v1/hooks/{id}/rotate", ADMIN, "Make or take a new secret, shown once; the old one is good for 24 hours", hooks::rotate)
+            .query::<hooks::RotateQuery>().optional_body::<hooks::RotateBody>(),
         delete("/v1/hooks/{id}", ADMIN, "Remove a webhook endpoint", hooks::delete).answers(StatusCode::NO_CONTENT),
-        post("/hooks/{source}/{endpoint}", Access::Public, "Take a signed webhook (Standard Webhooks)", webhook::receive)
+        get("/v1/inbox", VIEWER, "List what came from outside, newest first", inbox::list).query::<inbox::ListQuery>(),
+        get("/v1/inbox/{id}", VIEWER, "Show an event with its payload", inbox::show),
+        post("/v1/inbox/{id}/replay", MANAGER, "Give an event once more to whom it concerns now", inbox::replay)
+            .answers(StatusCode::ACCEPTED),
+        get("/v1/sources", VIEWER, "List what is asked for news", sources::list).query::<PageQuery>(),
+        post("/v1/sources", ADMIN, "Ask an outside system for news now and then", sources::create)
+            .body::<sources::SourceBody>().answers(StatusCode::CREATED),
+        get("/v1/sources/{id}", VIEWER, "Show a source", sources::show),
+        post("/v1/sources/{id}/pause", MANAGER, "Ask a source no more until it is resumed", sources::pause),
+        post("/v1/sources/{id}/resume", MANAGER, "Ask a source on from where it stopped", sources::resume),
+        delete("/v1/sources/{id}", ADMIN, "Remove a source", sources::delete).answers(StatusCode::NO_CONTENT),
+        post("/hooks/{source}/{endpoint}", Access::Public, "Take a webhook, proved by its endpoint's scheme", webhook::receive)
             .body::<serde_json::Value>().answers(StatusCode::ACCEPTED),
 
         get("/v1/keys", ADMIN, "List the API keys", keys::list).query::<PageQuery>(),
@@ -103,6 +115,8 @@ pub fn routes() -> Vec<Route> {
         get("/v1/org/keys", ADMIN, "List the data keys that seal the org's secrets, without the keys themselves", org_keys::list).query::<NoQuery>(),
         post("/v1/org/keys/rotate", ADMIN, "Make a new data key and seal all secrets anew", org_keys::rotate),
         patch("/v1/org", ADMIN, "Change what the org chose", org::change).body::<org::OrgBody>(),
+        get("/v1/org/people", VIEWER, "List who somebody is in Slack", people::show),
+        put("/v1/org/people", ADMIN, "Say who somebody is in Slack", people::replace).body::<people::PeopleBody>(),
         get("/v1/catalog", VIEWER, "List the integrations and what they can do", catalog::list),
 
         get("/healthz", Access::Public, "Whether the process lives", health::alive),

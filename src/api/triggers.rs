@@ -7,7 +7,7 @@ use super::{
     ApiState,
     auth::Caller,
     body::Json as JsonBody,
-    error::{ApiError, ApiResult, Problem},
+    error::{ApiError, ApiResult},
     runs::{self, RunView},
     text::{self, Path},
 };
@@ -224,7 +224,7 @@ pub struct RouteBody {
     kind: EventKind,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub struct RoutedView {
     started: Vec<StartedView>,
     /// Runs that waited for the event and go on.
@@ -249,18 +249,6 @@ struct RefusedView {
     transient: bool,
 }
 
-impl RoutedView {
-    /// Whether everybody whom it concerns had it before.
-    pub fn is_duplicate(&self) -> bool {
-        !self.started.is_empty() && self.started.iter().all(|started| started.duplicate)
-    }
-
-    /// Whether somebody did not take it who may take it if it is sent again.
-    pub fn is_worth_repeating(&self) -> bool {
-        self.refused.iter().any(|refused| refused.transient)
-    }
-}
-
 pub async fn route(
     State(api): State<ApiState>,
     caller: Caller,
@@ -279,25 +267,28 @@ pub async fn route(
         event: body.event,
         payload: Arc::new(body.payload),
         key: body.idempotency_key,
+        conversation: None,
     };
-    let routed = deliver(&api, caller.org, event).await?;
-    Ok((StatusCode::ACCEPTED, Json(routed)))
+    let routed = api.bounded(api.engine().route(caller.org, event)).await??;
+    let view = routed_view(&api, caller.org, routed).await?;
+    Ok((StatusCode::ACCEPTED, Json(view)))
 }
 
-/// Hands an event to everybody whom it concerns.
+/// What became of an event, as clients are told.
 ///
 /// # Errors
-/// `unavailable` if it was not even found out who that is.
-pub async fn deliver(
+/// If the runs of duplicates cannot be read.
+pub async fn routed_view(
     api: &ApiState,
     org: crate::domain::OrgId,
-    event: Event,
+    routed: Routed,
 ) -> ApiResult<RoutedView> {
     let Routed {
         started,
         resumed,
         refused,
-    } = api.bounded(api.engine().route(org, event)).await??;
+        passed_over: _,
+    } = routed;
     let mut tx = None;
     let mut views = Vec::with_capacity(started.len());
     for one in started {
@@ -336,15 +327,6 @@ pub async fn deliver(
             })
             .collect(),
     })
-}
-
-/// What a sender is told whose event somebody could not take for the moment.
-pub fn repeat() -> ApiError {
-    ApiError::new(
-        Problem::Unavailable,
-        "somebody could not take the event at the moment; send it again with the same id",
-    )
-    .retry_after(2)
 }
 
 #[cfg(test)]

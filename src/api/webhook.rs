@@ -1,33 +1,52 @@
-//! `POST /hooks/{source}/{endpoint}`: takes an event of an outside system. The signature is over the body as it came, so nothing is read
-//! out of the body before it fits.
+//! `POST /hooks/{source}/{endpoint}`: takes an event of an outside system. Who sends is proved over the body as it came, so nothing is read
+//! out of it before. The answer says that the event is durable; a known one is answered the same way.
+//!
+//! Slack waits three seconds and takes its own kinds of answers: it is answered at once. Other senders are told what became of the event, if
+//! that is known within a few seconds.
 
 use super::{
     ApiState,
     body::Raw,
     error::{ApiError, ApiResult, Problem},
-    hooks,
     text::Path,
-    triggers::{RoutedView, deliver, repeat},
+    triggers::{RoutedView, routed_view},
 };
 use crate::{
-    actors::router::Event,
-    connect::webhook::{WebhookError, WebhookHeaders, verify},
-    domain::TriggerType,
-    persistence::{HookRow, hook_find},
+    actors::ingest::{Door, IngestError, Receipt},
+    connect::{
+        ingest::{
+            Incoming, Unreadable, generic, kept_headers,
+            slack::{self, SlackRequest},
+        },
+        webhook::{Delivery, Scheme, Verified, WebhookError},
+    },
+    domain::InboxId,
+    persistence::InboxVerdict,
 };
 use axum::{
     Json,
-    extract::State,
+    extract::{RawQuery, State},
     http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use serde_json::Value;
-use std::sync::Arc;
+use serde_json::json;
+use std::time::Duration;
+
+/// How long a sender's answer waits for what becomes of the event. GitHub gives up after ten seconds.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
 
 #[derive(Serialize)]
 pub struct Received {
-    /// Everybody whom it concerns has had it before.
+    /// In the inbox.
+    id: InboxId,
+    /// The event had come before.
     duplicate: bool,
+    /// `pending` if that is not known yet. Absent for a duplicate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<InboxVerdict>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
     #[serde(flatten)]
     routed: RoutedView,
 }
@@ -35,78 +54,145 @@ pub struct Received {
 pub async fn receive(
     State(api): State<ApiState>,
     Path((source, endpoint)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     Raw(body): Raw,
-) -> ApiResult<(StatusCode, Json<Received>)> {
-    let mut tx = api.db().begin_system_read("whose webhook is this").await?;
-    let hook = hook_find(&mut tx, &source, &endpoint).await?;
-    drop(tx);
-    let hook = hook.ok_or_else(|| ApiError::not_found("hook", &source))?;
-    let now = api.engine().now();
-    let secrets = hooks::secrets(&api, &hook, now).await?;
-    let given =
-        WebhookHeaders::from_lookup(|name| headers.get(name).and_then(|value| value.to_str().ok()));
-    let verified = verify(&body, given, now, &secrets).map_err(refused)?;
-    let payload: Value = super::body::from_json(&body)?;
-    let routed = deliver(&api, hook.org_id, event(&hook, &verified.id, payload)).await?;
-    if routed.is_worth_repeating() {
-        return Err(repeat());
+) -> ApiResult<Response> {
+    let door = api.core().ingest().door(&source, &endpoint).await?;
+    let door = door.ok_or_else(|| ApiError::not_found("hook", &source))?;
+    let delivery = Delivery {
+        body: &body,
+        headers: &headers,
+        query: query.as_deref(),
+        now: api.engine().now(),
+    };
+    let verified = door.verify(&delivery).map_err(|error| {
+        api.core().ingest().refused(&door, &error, &headers);
+        refused(error)
+    })?;
+    match door.scheme {
+        Scheme::Slack => from_slack(&api, &door, &headers, &body).await,
+        _ => from_others(&api, &door, &headers, &body, verified).await,
     }
-    let duplicate = routed.is_duplicate();
-    Ok((StatusCode::ACCEPTED, Json(Received { duplicate, routed })))
 }
 
 fn refused(error: WebhookError) -> ApiError {
     let problem = match error {
-        WebhookError::BadSignature | WebhookError::BadSecret => Problem::InvalidSignature,
         // An old request with a good signature may be somebody else's second sending.
-        WebhookError::TooOld | WebhookError::TooNew => Problem::InvalidSignature,
-        WebhookError::MissingHeader(_) | WebhookError::BadId | WebhookError::BadTimestamp => {
-            Problem::BadWebhook
-        }
+        WebhookError::BadSignature
+        | WebhookError::BadSecret(_)
+        | WebhookError::TooOld
+        | WebhookError::TooNew => Problem::InvalidSignature,
+        WebhookError::MissingHeader(_)
+        | WebhookError::RepeatedHeader(_)
+        | WebhookError::MissingParameter(_)
+        | WebhookError::BadId(_)
+        | WebhookError::BadTimestamp(_) => Problem::BadWebhook,
     };
     ApiError::new(problem, error.to_string())
 }
 
-fn event(hook: &HookRow, id: &str, payload: Value) -> Event {
-    let source = &hook.source;
-    let mut aliases = vec![format!("hook:{source}")];
-    if let Some(name) = hooks::name_of(&hook.endpoint) {
-        aliases.push(format!("hook:{source}/{name}"));
-    }
-    Event {
-        kind: TriggerType::ExternalEvent,
-        source: format!("hook:{source}/{}", hook.endpoint),
-        aliases,
-        event: event_type(hook.event_type.as_deref(), &payload),
-        payload: Arc::new(payload),
-        key: Some(id.to_owned()),
+async fn from_slack(
+    api: &ApiState,
+    door: &Door,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> ApiResult<Response> {
+    match slack::read(headers, body, &door.options.bots)? {
+        SlackRequest::Challenge(challenge) => {
+            Ok(Json(json!({"challenge": challenge})).into_response())
+        }
+        SlackRequest::Event(incoming) | SlackRequest::Interaction(incoming) => {
+            take(api, door, headers, *incoming).await?;
+            Ok(StatusCode::OK.into_response())
+        }
+        SlackRequest::Command(incoming) => {
+            let text = match incoming.payload["command"].as_str() {
+                Some(command) => format!("{command}: got it."),
+                None => "Got it.".into(),
+            };
+            take(api, door, headers, *incoming).await?;
+            Ok(Json(json!({"response_type": "ephemeral", "text": text})).into_response())
+        }
     }
 }
 
-/// The hook's word, or what stands in the payload at its pointer.
-fn event_type(declared: Option<&str>, payload: &Value) -> Option<String> {
-    let declared = declared?;
-    if !declared.starts_with('/') {
-        return Some(declared.to_owned());
-    }
-    payload.pointer(declared)?.as_str().map(str::to_owned)
+async fn from_others(
+    api: &ApiState,
+    door: &Door,
+    headers: &HeaderMap,
+    body: &[u8],
+    verified: Verified,
+) -> ApiResult<Response> {
+    let places = generic::Places {
+        kind: door.event_type.as_deref(),
+        id: door.options.id_at.as_deref(),
+    };
+    let incoming = generic::read(headers, body, verified, places)?;
+    let receipt = take(api, door, headers, incoming).await?;
+    let received = match receipt.settled {
+        None => Received {
+            id: receipt.entry,
+            duplicate: true,
+            verdict: None,
+            detail: None,
+            routed: RoutedView::default(),
+        },
+        Some(settled) => match tokio::time::timeout(SETTLE_TIME, settled).await {
+            Ok(Ok(settled)) => Received {
+                id: receipt.entry,
+                duplicate: false,
+                verdict: Some(settled.verdict),
+                detail: settled.detail,
+                routed: routed_view(api, door.org, settled.routed).await?,
+            },
+            _ => Received {
+                id: receipt.entry,
+                duplicate: false,
+                verdict: Some(InboxVerdict::Pending),
+                detail: None,
+                routed: RoutedView::default(),
+            },
+        },
+    };
+    Ok((StatusCode::ACCEPTED, Json(received)).into_response())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
+async fn take(
+    api: &ApiState,
+    door: &Door,
+    headers: &HeaderMap,
+    incoming: Incoming,
+) -> ApiResult<Receipt> {
+    let headers = kept_headers(headers);
+    let ingest = api.core().ingest();
+    let taking = ingest.take(
+        door.org,
+        &door.source,
+        door.scheme.name(),
+        &headers,
+        incoming,
+    );
+    Ok(api.bounded(taking).await??)
+}
 
-    #[test]
-    fn an_events_type_is_a_word_or_a_place_in_the_payload() {
-        let payload = json!({"type": "invoice.paid", "n": 5});
-        assert_eq!(event_type(None, &payload), None);
-        assert_eq!(event_type(Some("push"), &payload).as_deref(), Some("push"));
-        assert_eq!(
-            event_type(Some("/type"), &payload).as_deref(),
-            Some("invoice.paid")
-        );
-        assert_eq!(event_type(Some("/n"), &payload), None);
+impl From<Unreadable> for ApiError {
+    fn from(error: Unreadable) -> Self {
+        let problem = match error {
+            Unreadable::NotJson(_) => Problem::MalformedJson,
+            Unreadable::NotSlack(_) => Problem::BadWebhook,
+        };
+        ApiError::new(problem, error.to_string())
+    }
+}
+
+impl From<IngestError> for ApiError {
+    fn from(error: IngestError) -> Self {
+        match error {
+            IngestError::Overloaded => {
+                ApiError::new(Problem::Unavailable, error.to_string()).retry_after(2)
+            }
+            IngestError::Journal(error) => error.into(),
+        }
     }
 }

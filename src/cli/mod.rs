@@ -16,6 +16,7 @@ mod employees;
 pub mod exit;
 mod follow;
 mod hire;
+mod inbox;
 mod key;
 mod migrate;
 mod names;
@@ -24,6 +25,7 @@ mod org;
 mod output;
 mod progress;
 mod remote;
+mod replay;
 mod runs;
 mod sandbox;
 mod secrets;
@@ -92,6 +94,10 @@ enum Command {
     Approve(approve::ApproveArgs),
     /// Stop a run
     Cancel(cancel::CancelArgs),
+    /// List what came from outside, and what became of it
+    Inbox(inbox::InboxArgs),
+    /// Give an event of the inbox once more
+    Replay(replay::ReplayArgs),
     /// Watch the live actors
     Top(top::TopArgs),
     /// Find out what is wrong with a service
@@ -156,6 +162,8 @@ async fn run(command: Command, out: Output) -> anyhow::Result<()> {
         Command::Show(args) => show::run(args, out).await,
         Command::Approve(args) => approve::run(args, out).await,
         Command::Cancel(args) => cancel::run(args, out).await,
+        Command::Inbox(args) => inbox::run(args, out).await,
+        Command::Replay(args) => replay::run(args, out).await,
         Command::Top(args) => top::run(args, out).await,
         Command::Doctor(args) => doctor::run(args, out).await,
         Command::Bench(args) => bench::run(args, out).await,

@@ -11,7 +11,7 @@ use super::{
 };
 use chrono::Utc;
 use reqwest::{
-    Client, RequestBuilder, Response,
+    Client, RequestBuilder, Response, Url,
     header::{CONTENT_TYPE, HeaderValue},
     redirect, retry,
 };
@@ -45,6 +45,19 @@ impl Default for CallerConfig {
 pub struct HttpCaller {
     client: Client,
     answer_limit: usize,
+}
+
+/// An address below slack.com, over TLS; or where the org's own account is.
+fn answer_address(url: &str, own: Option<&str>) -> Option<Url> {
+    let url = Url::parse(url).ok()?;
+    let host = url.host_str()?;
+    let is_slack = url.scheme() == "https"
+        && url.port().is_none()
+        && (host == "slack.com" || host.ends_with(".slack.com"));
+    let is_own = own
+        .and_then(|own| Url::parse(own).ok())
+        .is_some_and(|own| own.origin() == url.origin());
+    (is_slack || is_own).then_some(url)
 }
 
 /// The HTTP client could not be set up, for example because the system has no root certificates.
@@ -134,6 +147,27 @@ impl HttpCaller {
         match tokio::time::timeout(left, self.exchange(builder, request)).await {
             Ok(outcome) => outcome,
             Err(_) => unknown(format!("no answer within {} ms", left.as_millis()), None),
+        }
+    }
+
+    /// Posts a word to an address that a provider gave along with a request of its own, where it takes an answer without a token: Slack's
+    /// `response_url`. `own` is the address of the org's own account, which may be elsewhere than the provider's.
+    ///
+    /// # Errors
+    /// If the address is not one of the provider's, or it did not take the word.
+    pub async fn say(
+        &self,
+        url: &str,
+        own: Option<&str>,
+        body: &Value,
+        deadline: Duration,
+    ) -> Result<(), String> {
+        let url = answer_address(url, own).ok_or("the address is not one of slack's")?;
+        let sending = self.client.post(url).json(body).timeout(deadline).send();
+        match sending.await {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => Err(format!("status {}", response.status().as_u16())),
+            Err(error) => Err(error.without_url().to_string()),
         }
     }
 

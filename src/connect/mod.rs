@@ -10,6 +10,8 @@ pub mod breaker;
 pub mod catalog;
 pub mod client;
 pub mod effect;
+pub mod form;
+pub mod ingest;
 pub mod learned;
 pub mod limiter;
 pub mod oauth;

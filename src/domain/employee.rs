@@ -1,5 +1,6 @@
 //! What an employee is hired with, beside its graphs.
 
+use super::EventFilter;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -114,13 +115,16 @@ pub struct SubscriptionSpec {
     /// The event's type, for example `invoice.updated`; absent: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
+    /// Which of them, by channel, keyword and sender; absent: all.
+    #[serde(default, skip_serializing_if = "EventFilter::is_empty")]
+    pub filter: EventFilter,
     /// CEL over `event` (the payload) and `trigger` (its `type` and `source`); absent: always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
     /// The skill node that should handle it; absent: the whole graph runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skill: Option<String>,
-    /// CEL that gives the conversation key, a string.
+    /// CEL that gives the conversation key, a string; absent: the event's own, which is the thread for one from Slack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation_key: Option<String>,
 }

@@ -92,6 +92,10 @@ typed_id!(/// A recurring trigger.
     ScheduleId, "sched");
 typed_id!(/// An endpoint that takes signed webhooks.
     HookId, "hook");
+typed_id!(/// An event of the outside, in the inbox.
+    InboxId, "inb");
+typed_id!(/// Something outside that is asked for news now and then.
+    SourceId, "src");
 typed_id!(/// An API key.
     KeyId, "key");
 typed_id!(/// A one-time link by which a person connects an account.

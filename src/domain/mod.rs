@@ -2,6 +2,7 @@
 
 pub mod employee;
 pub mod event;
+pub mod filter;
 pub mod hash;
 pub mod ids;
 pub mod memory;
@@ -12,10 +13,11 @@ pub mod trigger;
 pub use employee::{
     Concurrency, ConflictPolicy, EmployeeSpec, Misfire, Overlap, ScheduleSpec, SubscriptionSpec,
 };
+pub use filter::EventFilter;
 pub use hash::ContentHash;
 pub use ids::{
-    ApprovalId, ConnectionId, EffectId, EmployeeId, ExecutionId, HookId, KeyId, LinkId,
-    OauthClientId, OrgId, ScheduleId,
+    ApprovalId, ConnectionId, EffectId, EmployeeId, ExecutionId, HookId, InboxId, KeyId, LinkId,
+    OauthClientId, OrgId, ScheduleId, SourceId,
 };
 pub use memory::{MemoryLayer, MemoryView, MemoryWrite};
 pub use role::Role;

@@ -6,7 +6,7 @@ use super::{
     schedule::When,
     template::WhenGated,
 };
-use crate::domain::{Misfire, Overlap, ScheduleSpec, SubscriptionSpec};
+use crate::domain::{EventFilter, Misfire, Overlap, ScheduleSpec, SubscriptionSpec};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -210,6 +210,7 @@ fn subscription(flow: &Flow<'_>) -> Option<SubscriptionSpec> {
         source: text("source")?,
         event: text("event"),
         when: text("when"),
+        filter: EventFilter::default(),
         skill: Some(flow.skills.first()?.node.clone()),
         conversation_key: text("conversation_key"),
     })

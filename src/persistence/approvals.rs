@@ -46,9 +46,42 @@ pub struct ApprovalRow {
 
 macro_rules! approval_columns {
     () => {
-        "org_id, id, run_id, employee_id, step, title, arguments, arguments_hash, status, asked_us, expires_us, decided_us, decided_by, comment"
+        approval_columns!("")
+    };
+    ($of:literal) => {
+        concat!(
+            $of,
+            "org_id, ",
+            $of,
+            "id, ",
+            $of,
+            "run_id, ",
+            $of,
+            "employee_id, ",
+            $of,
+            "step, ",
+            $of,
+            "title, ",
+            $of,
+            "arguments, ",
+            $of,
+            "arguments_hash, ",
+            $of,
+            "status, ",
+            $of,
+            "asked_us, ",
+            $of,
+            "expires_us, ",
+            $of,
+            "decided_us, ",
+            $of,
+            "decided_by, ",
+            $of,
+            "comment"
+        )
     };
 }
+pub(super) use approval_columns;
 
 pub async fn approval_get(tx: &mut Tx, approval: ApprovalId) -> Result<Option<ApprovalRow>> {
     let org = tx.org();

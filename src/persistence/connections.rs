@@ -33,13 +33,15 @@ pub struct HookRow {
     pub sealed_secrets: Sealed,
     /// What kind of event it gives, or where in the request that stands.
     pub event_type: Option<String>,
+    /// JSON object: what was chosen of the scheme.
+    pub options: String,
     #[sqlx(rename = "created_us")]
     pub created: Timestamp,
 }
 
 macro_rules! hook_columns {
     () => {
-        "org_id, id, source, endpoint, scheme, sealed_secrets, event_type, created_us"
+        "org_id, id, source, endpoint, scheme, sealed_secrets, event_type, options, created_us"
     };
 }
 
@@ -50,7 +52,7 @@ pub async fn hook_insert(tx: &mut Tx, hook: &HookRow) -> Result<()> {
     on_tx!(tx, |conn| sqlx::query(concat!(
         "INSERT INTO hook (",
         hook_columns!(),
-        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
     ))
     .bind(org)
     .bind(hook.id)
@@ -59,6 +61,7 @@ pub async fn hook_insert(tx: &mut Tx, hook: &HookRow) -> Result<()> {
     .bind(&hook.scheme)
     .bind(&hook.sealed_secrets)
     .bind(&hook.event_type)
+    .bind(&hook.options)
     .bind(hook.created)
     .execute(conn)
     .await

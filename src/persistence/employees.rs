@@ -164,6 +164,13 @@ async fn subscriptions_replace(
     .await
     .map(drop))?;
     let all = || subscriptions.iter();
+    let filters: Vec<Option<String>> = all()
+        .map(|one| (!one.filter.is_empty()).then(|| serde_json::to_string(&one.filter)))
+        .map(|text| {
+            text.transpose()
+                .map_err(|error| DbError::corrupt("filter", error))
+        })
+        .collect::<Result<_>>()?;
     let columns = vec![
         (
             "org_id",
@@ -190,6 +197,10 @@ async fn subscriptions_replace(
             Column::MaybeText(all().map(|one| one.when.as_deref()).collect()),
         ),
         (
+            "filter",
+            Column::MaybeText(filters.iter().map(Option::as_deref).collect()),
+        ),
+        (
             "skill",
             Column::MaybeText(all().map(|one| one.skill.as_deref()).collect()),
         ),
@@ -199,7 +210,7 @@ async fn subscriptions_replace(
         ),
     ];
     const NAMES: &str =
-        "org_id, employee_id, position, source, event, when_expr, skill, conversation_key";
+        "org_id, employee_id, position, source, event, when_expr, filter, skill, conversation_key";
     Rows::new(columns)
         .execute(
             &mut tx.inner,
@@ -330,31 +341,34 @@ pub struct SubscriptionRow {
     pub event: Option<String>,
     #[sqlx(rename = "when_expr")]
     pub when: Option<String>,
+    /// JSON of an `EventFilter`; `None`: all.
+    pub filter: Option<String>,
     pub skill: Option<String>,
     pub conversation_key: Option<String>,
 }
 
-/// Subscriptions of the org's employees that are not dismissed to this source (exactly, or by a pattern with `*` at its end) and this type
-/// of event. The condition is for the caller to see.
-pub async fn subscriptions_find(
-    tx: &mut Tx,
-    source: &str,
-    event: Option<&str>,
-) -> Result<Vec<SubscriptionRow>> {
-    let org = tx.org();
-    Ok(on_tx!(tx, |conn| {
-        sqlx::query_as(
-        "SELECT s.org_id, s.employee_id, s.position, s.source, s.event, s.when_expr, s.skill, s.conversation_key
-         FROM subscription s JOIN employee e ON e.id = s.employee_id
-         WHERE s.org_id = $1 AND e.org_id = $1 AND e.status <> 'dismissed' AND (s.event IS NULL OR s.event = $3)
-           AND (s.source = $2 OR (substr(s.source, length(s.source)) = '*'
-               AND substr(s.source, 1, length(s.source) - 1) = substr($2, 1, length(s.source) - 1)))
-         ORDER BY s.employee_id, s.position"
-    )
-    .bind(org)
-    .bind(source)
-    .bind(event)
-    .fetch_all(conn)
-    .await
-    })?)
+impl SubscriptionRow {
+    /// Whether it is for events of this type.
+    pub fn is_for(&self, event: Option<&str>) -> bool {
+        self.event.is_none() || self.event.as_deref() == event
+    }
+}
+
+/// Subscriptions of the org's employees that are not dismissed to one of these names of a source (exactly, or by a pattern with `*` at its
+/// end), each once. Type, filter and condition are for the caller to see.
+pub async fn subscriptions_find(tx: &mut Tx, sources: &[&str]) -> Result<Vec<SubscriptionRow>> {
+    let columns = vec![
+        ("org_id", Column::Uuid(vec![tx.org().uuid(); sources.len()])),
+        ("name", Column::Text(sources.to_vec())),
+    ];
+    let statement = "SELECT DISTINCT s.org_id, s.employee_id, s.position, s.source, s.event, s.when_expr, s.filter, s.skill, s.conversation_key
+         FROM t JOIN subscription s ON s.org_id = t.org_id
+             AND (s.source = t.name OR (substr(s.source, length(s.source)) = '*'
+                 AND substr(s.source, 1, length(s.source) - 1) = substr(t.name, 1, length(s.source) - 1)))
+         JOIN employee e ON e.id = s.employee_id AND e.org_id = s.org_id AND e.status <> 'dismissed'";
+    let mut rows: Vec<SubscriptionRow> = Rows::new(columns).fetch(&mut tx.inner, statement).await?;
+    // SQLite is asked in parts, so that one may come twice.
+    rows.sort_by_key(|row| (row.employee_id, row.position));
+    rows.dedup_by_key(|row| (row.employee_id, row.position));
+    Ok(rows)
 }

@@ -23,9 +23,10 @@ struct Due {
 }
 
 /// Tables that hold rows of a run, and the column that names it. What the run itself is comes last.
-const OF_A_RUN: [&str; 9] = [
+const OF_A_RUN: [&str; 10] = [
     "DELETE FROM journal WHERE org_id = $1 AND run_id = ANY($2)",
     "DELETE FROM effect WHERE org_id = $1 AND run_id = ANY($2)",
+    "DELETE FROM approval_notice WHERE org_id = $1 AND approval_id IN (SELECT id FROM approval WHERE org_id = $1 AND run_id = ANY($2))",
     "DELETE FROM approval WHERE org_id = $1 AND run_id = ANY($2)",
     "DELETE FROM timer WHERE org_id = $1 AND owner = ANY($2)",
     "DELETE FROM event_wait WHERE org_id = $1 AND run_id = ANY($2)",

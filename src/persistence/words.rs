@@ -1,9 +1,9 @@
 //! How the domain's types stand in columns: ids as 16 bytes, times as microseconds, hashes as 32 bytes, words as text or small numbers.
 
 use crate::domain::{
-    ApprovalId, ConnectionId, ContentHash, EffectId, EmployeeId, ExecutionId, HookId, KeyId,
-    LinkId, MemoryLayer, Misfire, OauthClientId, OrgId, Overlap, Role, ScheduleId, Timestamp,
-    TriggerType,
+    ApprovalId, ConnectionId, ContentHash, EffectId, EmployeeId, ExecutionId, HookId, InboxId,
+    KeyId, LinkId, MemoryLayer, Misfire, OauthClientId, OrgId, Overlap, Role, ScheduleId, SourceId,
+    Timestamp, TriggerType,
 };
 use uuid::Uuid;
 
@@ -59,6 +59,8 @@ id_columns!(
     EffectId,
     ScheduleId,
     HookId,
+    InboxId,
+    SourceId,
     KeyId,
     LinkId,
     OauthClientId,

@@ -5,3 +5,4 @@ mod cli;
 mod crash;
 mod imports;
 mod process;
+mod slack_crash;

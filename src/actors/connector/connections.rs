@@ -96,7 +96,9 @@ impl Connections {
         let mut account: Account = serde_json::from_str(&row.account).ok()?;
         account.base_url = match row.base_url {
             Some(own) => own,
-            None => integration.base_url_for(None, &account.data).ok()?,
+            None => integration
+                .base_url_for(integration.way(Some(&row.way)), &account.data)
+                .ok()?,
         };
         Some(Arc::new(Connection {
             id: row.id,

@@ -78,7 +78,7 @@ impl State {
                 self.runs.remove(&execution);
                 return Ok(());
             }
-            Ok(AppendOutcome::Durable) => {}
+            Ok(AppendOutcome::Durable | AppendOutcome::Known { .. }) => {}
             // What is in memory is not what the journal says: start again from what it says.
             Err(error) => return Err(error.into()),
         }

@@ -179,7 +179,7 @@ impl State {
     ) {
         self.flush_with(execution, move |result| {
             let answer = match result {
-                Ok(AppendOutcome::Durable) => Ok(Accepted {
+                Ok(AppendOutcome::Durable | AppendOutcome::Known { .. }) => Ok(Accepted {
                     execution,
                     duplicate: false,
                     beginning: Some(beginning),

@@ -274,7 +274,9 @@ fn account_before(
     account.base_url = match instead.or_else(|| row.base_url.clone()) {
         Some(url) => url,
         // It may need what only the consent tells.
-        None => integration.base_url_for(&account.data).unwrap_or_default(),
+        None => integration
+            .base_url_for(integration.way(Some(&row.way)), &account.data)
+            .unwrap_or_default(),
     };
     Ok(account)
 }

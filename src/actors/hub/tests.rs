@@ -239,6 +239,7 @@ async fn furnish_old(house: &House, sealer: &Sealer) -> (ConnectionId, HookRow) 
         scheme: "standard_webhooks".into(),
         sealed_secrets: Sealed(sealed),
         event_type: None,
+        options: "{}".into(),
         created: start(),
     };
     let mut tx = house.db.begin(house.org).await.unwrap();

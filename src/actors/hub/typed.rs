@@ -166,7 +166,7 @@ impl Hub {
             account.base_url.clone_from(url);
         }
         if account.base_url.is_empty() {
-            account.base_url = new.integration.base_url_for(&account.data)?;
+            account.base_url = new.integration.base_url_for(new.way, &account.data)?;
         }
         complete(new.integration, &account)?;
         let verified = match new.verify {
@@ -296,7 +296,7 @@ fn account(integration: &Integration, typed: &Typed<'_>) -> Result<Account, HubE
         .or_else(|| typed.row.base_url.clone());
     let base_url = match base_url {
         Some(url) => url,
-        None => integration.base_url_for(&data)?,
+        None => integration.base_url_for(integration.way(typed.way), &data)?,
     };
     Ok(Account {
         base_url,

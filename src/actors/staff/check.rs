@@ -115,6 +115,9 @@ fn wrong_in(spec: &SubscriptionSpec, plan: &Plan) -> Option<(&'static str, Strin
         let message = format!("must have 1 to {SOURCE_MAX} characters");
         return Some(("event", message));
     }
+    if let Some(wrong) = spec.filter.wrong() {
+        return Some(wrong);
+    }
     for (name, text) in [
         ("when", &spec.when),
         ("conversation_key", &spec.conversation_key),

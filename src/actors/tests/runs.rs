@@ -410,6 +410,7 @@ async fn events_start_subscribers_and_resume_waiting_runs_once() {
         event: Some("invoice.paid".into()),
         payload: Arc::new(json!({"invoice": invoice, "amount": amount})),
         key: Some(key.into()),
+        conversation: None,
     };
     let other = house
         .engine

@@ -64,14 +64,17 @@ pub enum Question {
     Awake,
     /// Time to finish what was in flight at a kill -9
     Recovery,
+    /// Events a second that are durable at the Slack endpoint
+    Events,
 }
 
 impl Question {
-    const ALL: [Question; 4] = [
+    const ALL: [Question; 5] = [
         Question::Throughput,
         Question::Parked,
         Question::Awake,
         Question::Recovery,
+        Question::Events,
     ];
 }
 
@@ -82,6 +85,7 @@ impl fmt::Display for Question {
             Question::Parked => "parked",
             Question::Awake => "awake",
             Question::Recovery => "recovery",
+            Question::Events => "events",
         })
     }
 }

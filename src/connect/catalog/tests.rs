@@ -32,7 +32,9 @@ fn the_embedded_catalog_has_no_mistake() {
         "quickbooks.customer.get",
         "quickbooks.invoice.query",
         "slack.chat.post",
+        "slack.chat.update",
         "slack.conversations.history",
+        "slack.conversations.list",
         "slack.users.lookupByEmail",
     ] {
         assert!(ids.contains(&kept), "{kept}");

@@ -19,6 +19,7 @@ async fn hooks_are_found_without_an_org(world: World) {
         scheme: "standard_webhooks".into(),
         sealed_secrets: Sealed(vec![1, 2, 3]),
         event_type: None,
+        options: "{}".into(),
         created: at(1),
     };
     let mut tx = world.write().await;

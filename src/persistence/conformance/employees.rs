@@ -1,6 +1,8 @@
 use super::{on_both, world::*};
 use crate::{
-    domain::{ContentHash, EmployeeId, Misfire, Overlap, ScheduleId, SubscriptionSpec},
+    domain::{
+        ContentHash, EmployeeId, EventFilter, Misfire, Overlap, ScheduleId, SubscriptionSpec,
+    },
     persistence::*,
 };
 
@@ -134,7 +136,7 @@ async fn another_org_sees_no_employee(world: World) {
         blob_get(&mut tx, ContentHash::of(b"{}")).await.unwrap(),
         None
     );
-    assert_eq!(subscriptions_find(&mut tx, "api", None).await.unwrap(), []);
+    assert_eq!(subscriptions_find(&mut tx, &["api"]).await.unwrap(), []);
     let event = graph_defined();
     let changed = employee_version_insert(&mut tx, 1, &version(clerk, "{}", &event)).await;
     assert!(matches!(changed, Err(DbError::Stale(_))));
@@ -167,6 +169,10 @@ async fn subscriptions_match_exactly_or_by_prefix(world: World) {
         source: source.into(),
         event: event.map(Into::into),
         when: Some("event.amount > 5".into()),
+        filter: EventFilter {
+            channel: vec!["C1".into()],
+            ..EventFilter::default()
+        },
         skill: None,
         conversation_key: None,
     };
@@ -192,15 +198,30 @@ async fn subscriptions_match_exactly_or_by_prefix(world: World) {
         ("employee:hook:", Some("paid"), &[]),
     ];
     for (source, event, wanted) in cases {
-        let found = subscriptions_find(&mut world.read().await, source, event)
+        let found = subscriptions_find(&mut world.read().await, &[source, "nobody"])
             .await
             .unwrap();
+        let found = found.iter().filter(|row| row.is_for(event));
         assert_eq!(
-            found.iter().map(|row| row.position).collect::<Vec<_>>(),
+            found.map(|row| row.position).collect::<Vec<_>>(),
             wanted,
             "{source} {event:?}"
         );
     }
+    let names = ["hook:github/push", "hook:github"];
+    let found = subscriptions_find(&mut world.read().await, &names)
+        .await
+        .unwrap();
+    let found: Vec<_> = found
+        .iter()
+        .map(|row| (row.position, row.filter.as_deref()))
+        .collect();
+    let filter = r#"{"channel":["C1"]}"#;
+    assert_eq!(
+        found,
+        [(0, Some(filter)), (1, Some(filter)), (2, Some(filter))],
+        "each once"
+    );
     let mut tx = world.write().await;
     let event = graph_defined();
     employee_version_insert(&mut tx, 1, &version(clerk, "{}", &event))
@@ -208,7 +229,7 @@ async fn subscriptions_match_exactly_or_by_prefix(world: World) {
         .unwrap();
     tx.commit().await.unwrap();
     assert_eq!(
-        subscriptions_find(&mut world.read().await, "hook:github/push", Some("paid"))
+        subscriptions_find(&mut world.read().await, &["hook:github/push"])
             .await
             .unwrap(),
         []

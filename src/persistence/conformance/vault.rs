@@ -119,6 +119,7 @@ async fn furnish(world: &World, first: u8) -> (ConnectionRow, HookRow, OauthClie
         scheme: "standard_webhooks".into(),
         sealed_secrets: sealed(2),
         event_type: None,
+        options: "{}".into(),
         created: at(1),
     };
     let client = OauthClientRow {

@@ -2,7 +2,7 @@
 
 use super::{on_both, world::*};
 use crate::{
-    domain::{ConnectionId, ContentHash, EffectId, EmployeeId, SubscriptionSpec},
+    domain::{ConnectionId, ContentHash, EffectId, EmployeeId, EventFilter, SubscriptionSpec},
     persistence::*,
 };
 
@@ -69,6 +69,7 @@ async fn who_listens_to_results_is_known(world: World) {
         source: source.into(),
         event: None,
         when: None,
+        filter: EventFilter::default(),
         skill: None,
         conversation_key: None,
     };

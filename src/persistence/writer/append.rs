@@ -2,15 +2,16 @@
 
 use crate::{
     domain::{
-        ApprovalId, ContentHash, EffectId, EmployeeId, ExecutionId, OrgId, ScheduleId, Timestamp,
-        TriggerType,
+        ApprovalId, ContentHash, EffectId, EmployeeId, ExecutionId, InboxId, OrgId, ScheduleId,
+        Timestamp, TriggerType,
     },
     persistence::{
-        ApprovalRow, ApprovalStatus, EffectRow, EffectStatus, MemoryChange, OrgEventRow, RunStatus,
-        ScheduleFireRow, SnapshotRow, WaitRow,
+        ApprovalRow, ApprovalStatus, EffectRow, EffectStatus, InboxRow, InboxVerdict, MemoryChange,
+        OrgEventRow, RunStatus, ScheduleFireRow, SnapshotRow, WaitRow,
     },
 };
 use bytes::Bytes;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Durable as a whole or not at all, together with the other appends of its batch.
@@ -30,6 +31,7 @@ pub struct Append {
     pub fires: Vec<ScheduleFireRow>,
     pub schedules: Vec<ScheduleAdvance>,
     pub events: Vec<OrgEventRow>,
+    pub inbox: Vec<InboxChange>,
 }
 
 impl Append {
@@ -49,6 +51,7 @@ impl Append {
             fires: Vec::new(),
             schedules: Vec::new(),
             events: Vec::new(),
+            inbox: Vec::new(),
         }
     }
     pub fn of_run(org: OrgId, run: RunAppend) -> Self {
@@ -214,6 +217,24 @@ pub struct ScheduleAdvance {
     pub last_run: Option<ExecutionId>,
 }
 
+#[derive(Clone, Debug)]
+pub enum InboxChange {
+    /// An event has arrived. Its append holds nothing else; if the event is known already, only its deliveries are counted.
+    Receive(Arc<InboxRow>),
+    /// Of a pending one; nothing happens to one that is settled.
+    Settle(InboxSettle),
+}
+
+/// What became of an event.
+#[derive(Clone, Debug)]
+pub struct InboxSettle {
+    pub id: InboxId,
+    pub verdict: InboxVerdict,
+    pub detail: Option<String>,
+    /// JSON list of all runs that it started or resumed, those of earlier replays included.
+    pub triggered: String,
+}
+
 /// What became of an append in a batch that was committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendOutcome {
@@ -221,5 +242,9 @@ pub enum AppendOutcome {
     /// Its trigger was accepted before as `execution`; nothing of this append was written.
     Duplicate {
         execution: ExecutionId,
+    },
+    /// Its event had arrived before, as `entry`.
+    Known {
+        entry: InboxId,
     },
 }

@@ -5,6 +5,7 @@
 
 mod append;
 mod dedupe;
+mod inbox;
 mod ledger;
 mod runs;
 mod sides;
@@ -60,7 +61,8 @@ async fn try_commit(
     let mut tx = db.begin_fenced("journal writer", fence).await?;
     let inner = &mut tx.inner;
 
-    let outcomes = dedupe::claim(inner, batch).await?;
+    let mut outcomes = dedupe::claim(inner, batch).await?;
+    inbox::receive(inner, batch, &mut outcomes).await?;
     let live: Vec<&Append> = batch
         .iter()
         .zip(&outcomes)
@@ -84,6 +86,7 @@ async fn try_commit(
 
     ledger::write(inner, &live).await?;
     sides::write(inner, &live, &changes).await?;
+    inbox::settle(inner, &live).await?;
     snapshots::write(inner, &live).await?;
     let changes: Vec<_> = live
         .iter()

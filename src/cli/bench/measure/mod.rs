@@ -1,6 +1,7 @@
 //! What is measured, one question a file. Each starts servers of its own on empty databases.
 
 mod awake;
+mod events;
 mod parked;
 mod recovery;
 mod throughput;
@@ -23,6 +24,7 @@ pub async fn measure(question: Question, ask: &mut Ask<'_>) -> Result<()> {
         Question::Parked => parked::measure(ask).await,
         Question::Awake => awake::measure(ask).await,
         Question::Recovery => recovery::measure(ask).await,
+        Question::Events => events::measure(ask).await,
     }
 }
 

@@ -1,0 +1,157 @@
+use super::*;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use serde_json::json;
+
+fn envelope(event: Value) -> Value {
+    json!({
+        "token": "verification-token", "team_id": "T1", "api_app_id": "A1", "type": "event_callback", "event_id": "Ev1",
+        "event_time": 1_700_000_000, "authorizations": [{"team_id": "T1", "user_id": "UBOT", "is_bot": true}], "event": event,
+    })
+}
+
+fn of(event: Value) -> Incoming {
+    of_with(event, &[])
+}
+
+fn of_with(event: Value, bots: &[&str]) -> Incoming {
+    let bots: Vec<String> = bots.iter().map(|bot| (*bot).to_owned()).collect();
+    let body = envelope(event).to_string();
+    match read(&HeaderMap::new(), body.as_bytes(), &bots) {
+        Ok(SlackRequest::Event(incoming)) => *incoming,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn form(body: &str) -> SlackRequest {
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(FORM))]);
+    read(&headers, body.as_bytes(), &[]).expect("reads")
+}
+
+#[test]
+fn a_message_has_what_it_takes_to_answer_in_its_thread() {
+    let message = json!({"type": "message", "channel": "C1", "channel_type": "channel", "user": "U1", "text": "hi", "ts": "1.5"});
+    let found = of(message.clone());
+    assert_eq!(found.external_id.as_deref(), Some("A1:T1:Ev1"));
+    assert_eq!(found.kind.as_deref(), Some("message"));
+    assert_eq!(found.conversation.as_deref(), Some("slack:T1:C1:1.5"));
+    assert_eq!(found.echo, None);
+    let payload = json!({
+        "type": "message", "team_id": "T1", "api_app_id": "A1", "event_id": "Ev1", "event_time": 1_700_000_000, "channel": "C1",
+        "channel_type": "channel", "user": "U1", "text": "hi", "ts": "1.5", "thread_ts": "1.5", "event": message,
+    });
+    assert_eq!(found.payload, payload);
+
+    let mut answer = message;
+    answer["thread_ts"] = json!("1.0");
+    let found = of(answer);
+    assert_eq!(found.conversation.as_deref(), Some("slack:T1:C1:1.0"));
+    assert_eq!(found.payload["thread_ts"], "1.0");
+}
+
+#[test]
+fn what_bots_say_is_an_echo_in_every_disguise() {
+    let said = |more: Value| {
+        let mut event =
+            json!({"type": "message", "channel": "C1", "user": "U1", "text": "x", "ts": "1.5"});
+        for (key, value) in more.as_object().expect("fields") {
+            event[key] = value.clone();
+        }
+        event
+    };
+    for echo in [
+        json!({"bot_id": "B1"}),
+        json!({"subtype": "bot_message"}),
+        json!({"user": "UBOT"}),
+        json!({"user": "USLACKBOT"}),
+        json!({"app_id": "A1"}),
+        json!({"subtype": "message_changed", "user": null, "message": {"bot_id": "B1", "ts": "1.5", "text": "y"}}),
+        json!({"subtype": "message_deleted", "user": null, "previous_message": {"bot_id": "B1"}}),
+        json!({"type": "reaction_added", "user": "UBOT", "item": {"channel": "C1", "ts": "1.5"}}),
+    ] {
+        assert!(of(said(echo.clone())).echo.is_some(), "{echo}");
+    }
+    for real in [
+        json!({}),
+        json!({"subtype": "file_share"}),
+        json!({"subtype": "message_changed", "message": {"user": "U1", "ts": "1.5", "text": "y"}}),
+        json!({"app_id": "A2"}),
+    ] {
+        assert_eq!(of(said(real.clone())).echo, None, "{real}");
+    }
+    let listed = of_with(said(json!({"bot_id": "B7"})), &["B7"]);
+    assert_eq!(listed.echo, None, "a bot that is to be listened to");
+    let own = of_with(said(json!({"bot_id": "B7", "app_id": "A1"})), &["B7"]);
+    assert!(own.echo.is_some(), "never oneself");
+}
+
+#[test]
+fn odd_events_are_read_as_far_as_they_go() {
+    let reaction = of(
+        json!({"type": "reaction_added", "user": "U1", "reaction": "ok", "item": {"channel": "C1", "ts": "1.5"}}),
+    );
+    assert_eq!(reaction.conversation.as_deref(), Some("slack:T1:C1:1.5"));
+    let created = of(json!({"type": "channel_created", "channel": {"id": "C9", "name": "new"}}));
+    assert_eq!(created.payload["channel"], "C9");
+    assert_eq!(created.conversation, None);
+    let limited = json!({"token": "t", "type": "app_rate_limited", "team_id": "T1", "minute_rate_limited": 5});
+    let Ok(SlackRequest::Event(limited)) =
+        read(&HeaderMap::new(), limited.to_string().as_bytes(), &[])
+    else {
+        panic!("an event");
+    };
+    assert_eq!(limited.kind.as_deref(), Some("app_rate_limited"));
+    assert_eq!(
+        limited.payload["event"],
+        json!({"type": "app_rate_limited", "team_id": "T1", "minute_rate_limited": 5})
+    );
+    for (wrong, why) in [
+        ("{", "not JSON"),
+        ("{}", "no type"),
+        (r#"{"type": "url_verification"}"#, "no challenge"),
+    ] {
+        assert!(
+            read(&HeaderMap::new(), wrong.as_bytes(), &[]).is_err(),
+            "{why}"
+        );
+    }
+}
+
+#[test]
+fn the_challenge_is_given_back() {
+    let body = br#"{"token": "t", "challenge": "abc", "type": "url_verification"}"#;
+    let found = read(&HeaderMap::new(), body, &[]);
+    assert_eq!(found, Ok(SlackRequest::Challenge("abc".into())));
+}
+
+#[test]
+fn commands_and_clicks_come_as_forms_and_leave_their_token_behind() {
+    let body = "token=secret-token&team_id=T1&channel_id=C1&channel_name=finance&user_id=U1&user_name=ann\
+        &command=%2Fask&text=who+owes%3F&response_url=https%3A%2F%2Fhooks.slack.com%2Fx&trigger_id=13.1&api_app_id=A1";
+    let SlackRequest::Command(found) = form(body) else {
+        panic!("a command");
+    };
+    assert_eq!(found.external_id.as_deref(), Some("command:T1:13.1"));
+    assert_eq!(found.kind.as_deref(), Some(SLASH_COMMAND));
+    assert_eq!(found.payload["text"], "who owes?");
+    assert_eq!(found.payload["channel"], "C1");
+    assert!(!found.payload.to_string().contains("secret-token"));
+
+    let click = json!({
+        "type": "block_actions", "token": "secret-token", "team": {"id": "T1"}, "user": {"id": "U1", "username": "ann"},
+        "channel": {"id": "C1", "name": "finance"}, "message": {"ts": "1.5"}, "trigger_id": "13.2", "api_app_id": "A1",
+        "actions": [{"action_id": "go", "value": "yes", "action_ts": "2.0"}], "response_url": "https://hooks.slack.com/y",
+    });
+    let encoded: String = click
+        .to_string()
+        .bytes()
+        .map(|byte| format!("%{byte:02X}"))
+        .collect();
+    let SlackRequest::Interaction(found) = form(&format!("payload={encoded}")) else {
+        panic!("a click");
+    };
+    assert_eq!(found.external_id.as_deref(), Some("block_actions:T1:13.2"));
+    assert_eq!(found.conversation.as_deref(), Some("slack:T1:C1:1.5"));
+    assert_eq!(found.payload["user"], "U1");
+    assert_eq!(found.payload["actions"][0]["action_id"], "go");
+    assert!(!found.payload.to_string().contains("secret-token"));
+}

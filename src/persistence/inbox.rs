@@ -1,0 +1,262 @@
+//! The inbox: everything that arrived from outside, one row an event, with what became of it. Rows are received and settled through the
+//! journal writer ([`super::InboxChange`]), many in a transaction; here they are read, given again, and deleted.
+
+use super::{
+    error::Result,
+    page::{Page, PageRequest, uuid_key},
+    tx::{Dialect, SystemTx, Tx, on_tx},
+    words::words,
+};
+use crate::domain::{InboxId, OrgId, Timestamp};
+use sqlx::{FromRow, QueryBuilder};
+use uuid::Uuid;
+
+words! {
+    /// What became of an event.
+    InboxVerdict {
+        /// It is durable; who is concerned has not been found out yet, or could not take it for the moment.
+        Pending = "pending",
+        /// Somebody took it: a run was started or resumed, or a question answered.
+        Accepted = "accepted",
+        /// It is an echo of what this side or another bot said.
+        OwnMessage = "own_message",
+        /// Somebody listens to its source, but not to such an event.
+        Filtered = "filtered",
+        /// Nobody listens to its source.
+        NoSubscription = "no_subscription",
+        /// Everybody whom it concerns refused it, for a reason that will not pass.
+        Refused = "refused",
+        /// It was not proved who sent it. What it said is not kept; one row stands for all of a minute.
+        BadSignature = "bad_signature",
+    }
+}
+
+/// An event, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct InboxRow {
+    pub org_id: OrgId,
+    /// Its UUID v7 is in the order of arrival.
+    pub id: InboxId,
+    /// As the router knows it: `hook:slack/main-…`, `poll:mail`.
+    pub source: String,
+    /// How it was proved who sent it: a scheme of webhooks, or `poll`.
+    pub scheme: String,
+    /// The provider's name for the event; unique for the source.
+    pub external_id: String,
+    /// What happened, for example `app_mention`.
+    pub kind: Option<String>,
+    pub conversation_key: Option<String>,
+    #[sqlx(rename = "received_us")]
+    pub received: Timestamp,
+    /// JSON object of the few headers that say something; never one that proves who sends.
+    pub headers: String,
+    /// JSON: what a run gets as its trigger's payload.
+    pub payload: String,
+    pub verdict: InboxVerdict,
+    /// Why, in words.
+    pub detail: Option<String>,
+    /// JSON list of the runs that it started or resumed.
+    pub triggered: String,
+    /// How often it came.
+    pub deliveries: i64,
+    #[sqlx(rename = "last_us")]
+    pub last: Timestamp,
+    /// How often a person had it given again.
+    pub replays: i64,
+}
+
+macro_rules! inbox_columns {
+    () => {
+        "org_id, id, source, scheme, external_id, kind, conversation_key, received_us, headers, payload, verdict, detail, triggered, deliveries, last_us, replays"
+    };
+}
+
+/// What of the inbox is wanted; all that is given must fit.
+#[derive(Clone, Debug, Default)]
+pub struct InboxFilter {
+    pub verdict: Option<InboxVerdict>,
+    /// Only those that came more than once.
+    pub duplicate: bool,
+    /// Only those that were given again.
+    pub replayed: bool,
+    /// The source, or with `*` at the end its beginning.
+    pub source: Option<String>,
+    pub kind: Option<String>,
+    pub conversation_key: Option<String>,
+    /// Stands somewhere in payload, headers or external id; letters in either case.
+    pub search: Option<String>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+}
+
+/// Newest first.
+pub async fn inbox_list(
+    tx: &mut Tx,
+    filter: &InboxFilter,
+    request: &PageRequest,
+) -> Result<Page<InboxRow>> {
+    let (org, after) = (tx.org(), request.after_uuid()?);
+    let rows = on_tx!(tx, |conn| {
+        let mut query = QueryBuilder::<DB>::new(concat!(
+            "SELECT ",
+            inbox_columns!(),
+            " FROM inbox WHERE org_id = "
+        ));
+        query.push_bind(org);
+        if let Some(after) = after {
+            query.push(" AND id < ").push_bind(after);
+        }
+        if let Some(verdict) = filter.verdict {
+            query.push(" AND verdict = ").push_bind(verdict);
+        }
+        if filter.duplicate {
+            query.push(" AND deliveries > 1");
+        }
+        if filter.replayed {
+            query.push(" AND replays > 0");
+        }
+        match filter
+            .source
+            .as_deref()
+            .map(|text| (text, text.strip_suffix('*')))
+        {
+            Some((_, Some(start))) => {
+                // Characters, not bytes, are what `length` counts in both databases.
+                query
+                    .push(" AND substr(source, 1, length(")
+                    .push_bind(start)
+                    .push(")) = ")
+                    .push_bind(start);
+            }
+            Some((source, None)) => {
+                query.push(" AND source = ").push_bind(source);
+            }
+            None => {}
+        }
+        for (column, value) in [
+            (" AND kind = ", &filter.kind),
+            (" AND conversation_key = ", &filter.conversation_key),
+        ] {
+            if let Some(value) = value {
+                query.push(column).push_bind(value);
+            }
+        }
+        // The ids begin with the time, so that the primary key serves.
+        if let Some(since) = filter.since {
+            query.push(" AND id >= ").push_bind(first_id_of(since));
+            query.push(" AND received_us >= ").push_bind(since);
+        }
+        if let Some(until) = filter.until {
+            query.push(" AND received_us < ").push_bind(until);
+        }
+        if let Some(text) = &filter.search {
+            // SQLite's `lower` knows ascii alone; there other letters are found in their own case.
+            let (find, text) = (DB::pick("instr(", "strpos("), text.to_lowercase());
+            for (place, column) in ["payload", "headers", "external_id"]
+                .into_iter()
+                .enumerate()
+            {
+                query.push(if place == 0 { " AND (" } else { " OR " });
+                query
+                    .push(find)
+                    .push("lower(")
+                    .push(column)
+                    .push("), ")
+                    .push_bind(text.clone())
+                    .push(") > 0");
+            }
+            query.push(")");
+        }
+        query
+            .push(" ORDER BY id DESC LIMIT ")
+            .push_bind(request.fetch());
+        query.build_query_as().fetch_all(conn).await
+    })?;
+    Ok(request.page(rows, |entry: &InboxRow| uuid_key(entry.id.uuid())))
+}
+
+pub async fn inbox_get(tx: &mut Tx, entry: InboxId) -> Result<Option<InboxRow>> {
+    let org = tx.org();
+    Ok(on_tx!(tx, |conn| sqlx::query_as(concat!(
+        "SELECT ",
+        inbox_columns!(),
+        " FROM inbox WHERE org_id = $1 AND id = $2"
+    ))
+    .bind(org)
+    .bind(entry)
+    .fetch_optional(conn)
+    .await)?)
+}
+
+/// Puts an event back to where it was when it arrived, to be given once more; gives it as it is now. `None` if there is no such event, if
+/// it is still pending, or if there is nothing to give.
+pub async fn inbox_reopen(tx: &mut Tx, entry: InboxId) -> Result<Option<InboxRow>> {
+    let org = tx.org();
+    Ok(on_tx!(tx, |conn| sqlx::query_as(concat!(
+        "UPDATE inbox SET verdict = 'pending', detail = NULL, replays = replays + 1
+         WHERE org_id = $1 AND id = $2 AND verdict NOT IN ('pending', 'bad_signature') RETURNING ",
+        inbox_columns!()
+    ))
+    .bind(org)
+    .bind(entry)
+    .fetch_optional(conn)
+    .await)?)
+}
+
+/// Events of all orgs that nothing has become of yet, in the order of arrival.
+pub async fn inbox_pending(
+    tx: &mut SystemTx,
+    after: Option<InboxId>,
+    limit: u32,
+) -> Result<Vec<InboxRow>> {
+    let after = after.map_or(Uuid::nil(), InboxId::uuid);
+    Ok(on_tx!(tx, |conn| sqlx::query_as(concat!(
+        "SELECT ",
+        inbox_columns!(),
+        " FROM inbox WHERE verdict = 'pending' AND id > $1 ORDER BY id LIMIT $2"
+    ))
+    .bind(after)
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await)?)
+}
+
+/// Deletes up to `limit` events of the org that arrived before `before`, the oldest first; gives their number. What is pending stays.
+pub async fn inbox_delete_batch(
+    tx: &mut SystemTx,
+    org: OrgId,
+    before: Timestamp,
+    limit: u32,
+) -> Result<u64> {
+    Ok(on_tx!(tx, |conn| {
+        sqlx::query(
+        "DELETE FROM inbox WHERE org_id = $1 AND id IN (
+             SELECT id FROM inbox WHERE org_id = $1 AND id < $2 AND verdict <> 'pending' ORDER BY id LIMIT $3)"
+    )
+    .bind(org)
+    .bind(first_id_of(before))
+    .bind(i64::from(limit))
+    .execute(conn)
+    .await
+    .map(|done| done.rows_affected())
+    })?)
+}
+
+/// The smallest UUID v7 of a moment.
+fn first_id_of(time: Timestamp) -> Uuid {
+    let millis = u128::try_from(time.micros() / 1_000).unwrap_or(0) & 0xffff_ffff_ffff;
+    Uuid::from_u128(millis << 80)
+}
+
+/// Puts an event back to pending as if its verdict had never been written.
+#[cfg(test)]
+pub async fn inbox_unsettle(tx: &mut SystemTx, entry: InboxId) -> Result<()> {
+    on_tx!(tx, |conn| sqlx::query(
+        "UPDATE inbox SET verdict = 'pending', detail = NULL, triggered = '[]' WHERE id = $1"
+    )
+    .bind(entry)
+    .execute(conn)
+    .await
+    .map(drop))?;
+    Ok(())
+}
