@@ -9,6 +9,8 @@ mod bench;
 mod bootstrap;
 mod cancel;
 mod client;
+mod connect;
+mod connections;
 mod database;
 mod dev;
 mod doctor;
@@ -98,6 +100,10 @@ enum Command {
     Inbox(inbox::InboxArgs),
     /// Give an event of the inbox once more
     Replay(replay::ReplayArgs),
+    /// Connect an account at an outside system: makes a link, opens it, waits
+    Connect(connect::ConnectArgs),
+    /// List, show and remove the connected accounts
+    Connections(connections::ConnectionsArgs),
     /// Watch the live actors
     Top(top::TopArgs),
     /// Find out what is wrong with a service
@@ -164,6 +170,8 @@ async fn run(command: Command, out: Output) -> anyhow::Result<()> {
         Command::Cancel(args) => cancel::run(args, out).await,
         Command::Inbox(args) => inbox::run(args, out).await,
         Command::Replay(args) => replay::run(args, out).await,
+        Command::Connect(args) => connect::run(args, out).await,
+        Command::Connections(args) => connections::run(args, out).await,
         Command::Top(args) => top::run(args, out).await,
         Command::Doctor(args) => doctor::run(args, out).await,
         Command::Bench(args) => bench::run(args, out).await,
