@@ -22,7 +22,7 @@ fn mails() -> Value {
 }
 
 /// A request to the sandbox's own routes.
-async fn sandbox(house: &House, method: &str, path: &str, body: Value) -> Value {
+pub async fn sandbox(house: &House, method: &str, path: &str, body: Value) -> Value {
     let url = house.sandbox.as_ref().expect("a sandbox").url();
     let address = url.trim_start_matches("http://").to_string();
     let stream = tokio::net::TcpStream::connect(&address)

@@ -1,13 +1,16 @@
 //! Ingestion over restarts: one event, one run, whatever ends in between; and the order of a conversation.
 
-use super::house::{House, employee, two_steps};
+use super::{
+    effects::sandbox,
+    house::{House, employee, two_steps},
+};
 use crate::{
     actors::{append::new_append, ingest::Receipt},
     connect::ingest::Incoming,
     domain::{EmployeeId, InboxId},
     persistence::{
         ApprovalStatus, InboxChange, InboxFilter, InboxRow, InboxVerdict, PageRequest, RunFilter,
-        approval_list, inbox_get, inbox_list, run_list,
+        approval_list, inbox_get, inbox_list, org_set_settings, run_list,
     },
 };
 use serde_json::{Value, json};
@@ -255,4 +258,64 @@ async fn a_storm_of_deliveries_is_as_many_runs_as_events() {
             .expect("readable")
             .is_some()
     );
+}
+
+/// The process ends again and again around the posting of a question: it is in the channel once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_is_posted_once_over_restarts() {
+    let mut house = House::build().await;
+    house.connect_sandbox().await;
+    let asking = json!({
+        "graph_id": "sg", "type": "skill", "edges": [],
+        "nodes": [{"id": "ask", "type": "approval", "title": "May I?", "arguments": {"n": "trigger.payload.n"}}]
+    });
+    let who = house.hire(employee(&[asking], json!({}))).await;
+    // An answer that is lost: nobody here knows whether the message is there.
+    let lost = json!({"integration": "slack", "kind": "close_after_accept", "count": 1});
+    sandbox(&house, "POST", "/faults", lost).await;
+    let mut tx = house
+        .engine
+        .core()
+        .db
+        .begin(house.org)
+        .await
+        .expect("a transaction");
+    let settings = r##"{"slack": {"approvals_channel": "#finance"}}"##;
+    org_set_settings(&mut tx, settings).await.expect("set");
+    tx.commit().await.expect("committed");
+    for n in 0..3 {
+        house.tell(who, json!({"n": n})).await;
+        house.restart().await;
+    }
+    let posts = async |house: &House| {
+        let record = sandbox(
+            house,
+            "GET",
+            "/record?integration=slack&limit=1000",
+            Value::Null,
+        )
+        .await;
+        let items = record["items"].as_array().cloned().unwrap_or_default();
+        let posted = items.into_iter().filter(|item| {
+            item["path"]
+                .as_str()
+                .is_some_and(|path| path.ends_with("/chat.postMessage"))
+                && (item["status"].is_null() || item["status"] == 200)
+        });
+        posted
+            .map(|item| item["body"]["blocks"].to_string())
+            .collect::<Vec<_>>()
+    };
+    house
+        .until("three questions", async |house| {
+            (posts(house).await.len() >= 3).then_some(())
+        })
+        .await;
+    for _ in 0..3 {
+        house.restart().await;
+        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    }
+    let posted = posts(&house).await;
+    let different: std::collections::BTreeSet<_> = posted.iter().collect();
+    assert_eq!((posted.len(), different.len()), (3, 3), "{posted:?}");
 }

@@ -111,6 +111,20 @@ async fn furnish(world: &World) -> Vec<String> {
         .post("/v1/hooks", json!({"source": "github"}))
         .await
         .text("id");
+    let source = json!({
+        "kind": "poll", "name": "chat", "capability": "slack.conversations.history", "every_seconds": 600,
+        "arguments": {"channel": "C0000001", "oldest": "{cursor}"}, "items": "/messages", "item_id": "/ts",
+        "cursor": {"kind": "greatest", "at": "/ts", "format": "unix"},
+    });
+    let source = world.admin.post("/v1/sources", source).await.text("id");
+    let token = json!({"source": "shop", "scheme": "token", "options": {"header": "x-token"}});
+    let token = world.admin.post("/v1/hooks", token).await;
+    let request = world
+        .anonymous
+        .request(Method::POST, &token.text("path"))
+        .header("x-token", token.text("secret"))
+        .json(&json!({"n": 1}));
+    let event = send(request).await.text("id");
     vec![
         format!("/v1/employees/{employee}"),
         format!("/v1/employees/{employee}/graph"),
@@ -124,6 +138,8 @@ async fn furnish(world: &World) -> Vec<String> {
         format!("/v1/approvals/{approval}"),
         format!("/v1/connections/{connection}"),
         format!("/v1/actors/node/employee_host/employee:{employee}"),
+        format!("/v1/sources/{source}"),
+        format!("/v1/inbox/{event}"),
         format!("hook {hook}"),
     ]
 }
@@ -147,6 +163,8 @@ async fn another_org_sees_and_touches_nothing() {
         "effects",
         "connections",
         "hooks",
+        "inbox",
+        "sources",
     ] {
         let answer = world.other_org.get(&format!("/v1/{list}")).await;
         assert_eq!(answer.body, json!({"items": [], "next": null}), "{list}");
@@ -155,6 +173,27 @@ async fn another_org_sees_and_touches_nothing() {
     assert_eq!(events.body["items"], json!([]));
     let actors = world.other_org.get("/v1/actors?limit=200").await;
     assert!(!actors.body.to_string().contains("emp_"), "{actors:?}");
+
+    for (path, verb) in [
+        (&paths[12], "pause"),
+        (&paths[12], "resume"),
+        (&paths[13], "replay"),
+    ] {
+        let answer = world
+            .other_org
+            .post(&format!("{path}/{verb}"), json!({}))
+            .await;
+        answer.problem(404, "not_found");
+    }
+    world
+        .other_org
+        .delete(&paths[12])
+        .await
+        .problem(404, "not_found");
+    assert_eq!(
+        world.other_org.get("/v1/org/people").await.body,
+        json!({"slack_people": {}})
+    );
 
     let employee = paths[0].clone();
     let (run, approval, connection) = (&paths[4], &paths[9], &paths[10]);

@@ -3,7 +3,10 @@
 use super::world::{Answer, World, pure, send, world};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tenure::{connect::webhook::sign, domain::Timestamp};
+use tenure::{
+    connect::webhook::{sign, sign_github, sign_stripe},
+    domain::Timestamp,
+};
 
 struct Sender<'w> {
     world: &'w World,
@@ -163,4 +166,164 @@ async fn rotation_keeps_the_old_secret_until_it_is_dropped() {
     assert_eq!(newest.send("m3", body).await.status, 202);
     assert_eq!(world.admin.delete(&path).await.status, 204);
     newest.send("m4", body).await.problem(404, "not_found");
+}
+
+/// A hook of a scheme, and what proves a body to it.
+async fn proved(
+    world: &World,
+    registration: Value,
+    proof: &[(&str, String)],
+    body: &str,
+) -> Answer {
+    let hook = world.admin.post("/v1/hooks", registration).await;
+    assert_eq!(hook.status, 201, "{hook:?}");
+    let mut request = world
+        .anonymous
+        .request(Method::POST, &hook.text("path"))
+        .body(body.to_owned());
+    for (name, value) in proof {
+        request = request.header(*name, value);
+    }
+    send(request).await
+}
+
+#[tokio::test]
+async fn every_scheme_is_taken_at_its_own_address() {
+    let world = world().await;
+    let secret = "a-secret-of-24-characters";
+    let key = || secret.to_owned().into();
+    let body = r#"{"id": "evt_1", "type": "invoice.paid"}"#;
+    let now = world.engine.now();
+    let basic = "Basic YW5uOnBhc3N3b3JkLTE=".to_owned();
+    for (registration, proof, kind, external_id) in [
+        (
+            json!({"source": "github", "scheme": "github", "secret": secret}),
+            vec![
+                ("x-hub-signature-256", sign_github(&key(), body.as_bytes())),
+                ("x-github-delivery", "72d3162e".into()),
+                ("x-github-event", "issues".into()),
+            ],
+            json!("issues"),
+            "72d3162e",
+        ),
+        (
+            json!({"source": "stripe", "scheme": "stripe", "secret": "another-secret-0123", "more_secrets": [secret]}),
+            vec![(
+                "stripe-signature",
+                sign_stripe(&key(), now, body.as_bytes()),
+            )],
+            json!("invoice.paid"),
+            "evt_1",
+        ),
+        (
+            json!({"source": "crm", "scheme": "basic", "secret": "ann:password-1", "options": {"id_header": "x-id"}}),
+            vec![("authorization", basic), ("x-id", "b-1".into())],
+            Value::Null,
+            "b-1",
+        ),
+        (
+            json!({"source": "shop", "scheme": "token", "secret": secret, "event_type": "/type",
+                   "options": {"header": "authorization", "prefix": "Bearer ", "id_at": "/id"}}),
+            vec![("authorization", format!("Bearer {secret}"))],
+            json!("invoice.paid"),
+            "evt_1",
+        ),
+    ] {
+        let answer = proved(&world, registration.clone(), &proof, body).await;
+        assert_eq!(answer.status, 202, "{registration} {answer:?}");
+        let event = world
+            .viewer
+            .get(&format!("/v1/inbox/{}", answer.text("id")))
+            .await
+            .body;
+        assert_eq!(
+            (&event["kind"], &event["external_id"]),
+            (&kind, &json!(external_id)),
+            "{event}"
+        );
+        assert_eq!(
+            event["payload"],
+            json!({"id": "evt_1", "type": "invoice.paid"})
+        );
+        assert_eq!(event["scheme"], registration["scheme"]);
+        assert!(
+            !event.to_string().contains(secret) && !event.to_string().contains("YW5u"),
+            "{event}"
+        );
+        // The same proof for another body, or none.
+        let bare = proved(&world, registration.clone(), &[], body).await;
+        bare.problem(400, "bad_webhook");
+        if registration["scheme"] == "github" || registration["scheme"] == "stripe" {
+            let other = proved(&world, registration, &proof, r#"{"id": "evt_2"}"#).await;
+            other.problem(401, "invalid_signature");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_registration_that_cannot_work_is_refused_by_its_field() {
+    let world = world().await;
+    for (registration, field) in [
+        (json!({"source": "x", "scheme": "token"}), "options.header"),
+        (
+            json!({"source": "x", "scheme": "slack", "secret": "short"}),
+            "secret",
+        ),
+        (
+            json!({"source": "x", "scheme": "basic", "secret": "no colon in it"}),
+            "secret",
+        ),
+        (
+            json!({"source": "x", "scheme": "github", "more_secrets": ["x"]}),
+            "more_secrets",
+        ),
+        (
+            json!({"source": "x", "scheme": "github", "options": {"query": "t"}}),
+            "options.query",
+        ),
+        (json!({"source": "x", "scheme": "carrier_pigeon"}), "scheme"),
+        (
+            json!({"source": "x", "options": {"heeder": "t"}}),
+            "options.heeder",
+        ),
+    ] {
+        let answer = world.admin.post("/v1/hooks", registration.clone()).await;
+        assert_eq!(
+            answer.problem(422, "invalid_field")["field"],
+            field,
+            "{registration}"
+        );
+    }
+    let made = world
+        .admin
+        .post("/v1/hooks", json!({"source": "x", "scheme": "slack"}))
+        .await;
+    let rotate = format!("/v1/hooks/{}/rotate", made.text("id"));
+    let rotated = world
+        .admin
+        .post(&rotate, json!({"secret": "one-that-slack-made-itself"}))
+        .await;
+    assert_eq!(rotated.text("secret"), "one-that-slack-made-itself");
+    world
+        .admin
+        .post(&rotate, json!({"secret": "short"}))
+        .await
+        .problem(422, "invalid_field");
+}
+
+/// Without a name each delivery is an event: two orders that look alike are two orders.
+#[tokio::test]
+async fn events_without_a_name_are_never_taken_for_one_another() {
+    let world = world().await;
+    let hook = json!({"source": "shop", "scheme": "hmac", "secret": "a-secret-of-24-characters", "options": {"header": "x-sum"}});
+    let hook = world.admin.post("/v1/hooks", hook).await;
+    let sum = sign_github(&"a-secret-of-24-characters".into(), b"{}").replace("sha256=", "");
+    for _ in 0..2 {
+        let request = world
+            .anonymous
+            .request(Method::POST, &hook.text("path"))
+            .header("x-sum", &sum)
+            .body("{}");
+        assert_eq!(send(request).await.body["duplicate"], json!(false));
+    }
 }
