@@ -7,6 +7,7 @@ pub mod connections;
 pub mod fair;
 mod pool;
 mod queue;
+mod token;
 mod view;
 
 pub use pool::ConnectorPool;
@@ -15,12 +16,11 @@ pub use view::ConnectorView;
 use super::{
     append::new_append,
     core::Core,
-    hub::credentials::open_credential,
     mailbox::{Envelope, Mailbox, Named},
     vitals::{Vitals, Waiting},
 };
 use crate::{
-    connect::{CallOutcome, HttpCaller, Live, ShapedRequest, catalog::PlacedSecret},
+    connect::{CallOutcome, HttpCaller, ShapedRequest},
     domain::{ConnectionId, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
     persistence::{
         EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec, snapshot_kind,
@@ -30,6 +30,7 @@ use connections::Connection;
 use queue::{Claim, LimiterState, Next, Queue, Retry};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use std::{sync::Arc, time::Duration};
+use token::{Kept, placed};
 use tokio::{sync::oneshot, time::Instant};
 
 /// Calls that may wait; with a usual quota of one a second this is already more than a quarter of an hour.
@@ -70,6 +71,14 @@ pub enum ConnectorError {
     BreakerOpen(Duration),
     #[error("the connection's token cannot be used: {0}")]
     Token(String),
+    /// A person has to connect the account again.
+    #[error("the account has to be connected again: {0}")]
+    NeedsConsent(String),
+    #[error("the connection's token cannot be had now: {reason}")]
+    TokenLater {
+        reason: String,
+        retry_after: Option<Duration>,
+    },
     #[error("the write could not be made durable before it left")]
     NotDurable,
     #[error("the connector has stopped")]
@@ -82,7 +91,8 @@ impl ConnectorError {
             Self::Overloaded => "overloaded",
             Self::Deadline(_) => "timeout",
             Self::BreakerOpen(_) => "breaker_open",
-            Self::Token(_) => "auth_error",
+            Self::Token(_) | Self::NeedsConsent(_) => "auth_error",
+            Self::TokenLater { .. } => "token_unavailable",
             Self::NotDurable => "not_durable",
             Self::Stopped => "unavailable",
         }
@@ -177,6 +187,7 @@ struct Connector(Args);
 struct State {
     vitals: Arc<Vitals>,
     queue: Queue<Box<Call>>,
+    kept: Arc<Kept>,
     wake_at: Option<Instant>,
     saved_at: Instant,
 }
@@ -199,6 +210,7 @@ impl Actor for Connector {
         Ok(State {
             vitals,
             queue,
+            kept: Arc::default(),
             wake_at: None,
             saved_at: Instant::now(),
         })
@@ -285,13 +297,14 @@ impl Connector {
             self.0.http.clone(),
             self.0.connection.clone(),
         );
+        let kept = state.kept.clone();
         tokio::spawn(async move {
             let request = call.request.clone();
             let answer = tokio::select! {
                 // First: of a step that was cancelled or given up nothing may leave any more.
                 biased;
                 () = call.reply.closed() => Err(ConnectorError::Stopped),
-                answer = exchange(&core, &http, &connection, &request) => answer,
+                answer = exchange(&core, &http, &kept, &connection, &request) => answer,
             };
             let _ = own.tell(Message::Returned { call, answer });
         });
@@ -349,10 +362,12 @@ impl Connector {
 async fn exchange(
     core: &Core,
     http: &HttpCaller,
+    kept: &Kept,
     connection: &Connection,
     call: &CallRequest,
 ) -> Answer {
-    let credential = credential(core, connection).await?;
+    let live = kept.live(core, connection).await?;
+    let secrets = placed(&live, core, connection)?;
     if let Some(ticket) = call.effect {
         let mut update = EffectUpdate::new(ticket.effect, EffectStatus::Sent);
         update.attempts = Some(ticket.attempts);
@@ -371,37 +386,21 @@ async fn exchange(
     }
     let left = call.deadline.saturating_duration_since(Instant::now());
     let time = left.min(core.settings.request_timeout);
-    Ok(http.call_with(&call.request, &credential, time).await)
-}
-
-/// What the call carries. The kept credential does as long as it is fresh; else the hub renews it, once for everybody.
-async fn credential(
-    core: &Core,
-    connection: &Connection,
-) -> Result<Vec<PlacedSecret>, ConnectorError> {
-    let (org, id, version) = (connection.org, connection.id, connection.credential_version);
-    let token = |error: &dyn std::fmt::Display| ConnectorError::Token(error.to_string());
-    let kept = open_credential(&core.vault, org, id, version, &connection.sealed)
-        .await
-        .map_err(|error| token(&error))?;
-    let kept = Live {
-        credential: kept,
-        version,
+    let outcome = http.call_with(&call.request, &secrets, time).await;
+    if !matches!(outcome, CallOutcome::Auth { .. }) {
+        return Ok(outcome);
+    }
+    // Refused without being carried out, so it may go once more: tokens are revoked before their time is over, too.
+    let Some(another) = kept.instead_of(&live, core, connection).await? else {
+        return Ok(outcome);
     };
-    let live = match kept.is_fresh(core.clock.now()) {
-        true => Arc::new(kept),
-        false => core
-            .hub
-            .live(org, id)
-            .await
-            .map_err(|error| token(&error))?,
-    };
-    let integration = core.catalog.integration(&connection.integration);
-    let integration =
-        integration.ok_or_else(|| token(&"the catalog has its integration no more"))?;
-    live.credential
-        .placed(integration, &connection.account)
-        .map_err(|error| token(&error))
+    let left = call.deadline.saturating_duration_since(Instant::now());
+    if another.version == live.version || left.is_zero() {
+        return Ok(outcome);
+    }
+    let secrets = placed(&another, core, connection)?;
+    let time = left.min(core.settings.request_timeout);
+    Ok(http.call_with(&call.request, &secrets, time).await)
 }
 
 async fn restore(core: &Core, id: ConnectionId) -> Option<LimiterState> {

@@ -133,7 +133,7 @@ async fn read(core: &Core, job: &Behalf, call: &Prepared) -> StepResult {
     match core.connectors().call(&call.connection, request).await {
         Ok(CallOutcome::Ok { output, .. }) => completed(output),
         Ok(outcome) => StepResult::Failed(failure(&outcome)),
-        Err(error) => StepResult::Failed(connector_failure(&error)),
+        Err(error) => not_sent(&call.connection, &error),
     }
 }
 
@@ -289,6 +289,10 @@ impl Ledger<'_> {
                 Box::pin(self.resolve(&reason)).await
             }
             Ok(outcome) => self.failed(failure(&outcome)),
+            // The row stays as it is: it is sent when the account is connected again.
+            Err(error @ ConnectorError::NeedsConsent(_)) => {
+                (not_sent(&self.call.connection, &error), Vec::new())
+            }
             Err(error) => self.failed(connector_failure(&error)),
         }
     }
@@ -463,6 +467,18 @@ fn failure(outcome: &CallOutcome) -> StepError {
             StepError::retryable("provider_error", reason.clone())
         }
         CallOutcome::Ok { .. } => StepError::new("provider_error", "unexpected answer"),
+    }
+}
+
+/// A call that surely did not leave: it waits for a person who connects the account again, or the step fails.
+fn not_sent(connection: &Connection, error: &ConnectorError) -> StepResult {
+    match error {
+        ConnectorError::NeedsConsent(_) => StepResult::Parked(NamedWait {
+            kind: "connection".into(),
+            on: connection.integration.clone(),
+            detail: format!("{} at {}: {error}", connection.name, connection.integration),
+        }),
+        error => StepResult::Failed(connector_failure(error)),
     }
 }
 

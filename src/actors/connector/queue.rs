@@ -249,11 +249,15 @@ impl<T> Queue<T> {
                 }
                 Retry::No
             }
+            Err(ConnectorError::TokenLater { retry_after, .. }) => {
+                self.breaker.withdrawn(now);
+                match tries < TRIES_MAX {
+                    true => Retry::At(retry_after.unwrap_or(pause)),
+                    false => Retry::No,
+                }
+            }
             // It did not leave: neither for nor against the provider.
-            Err(
-                ConnectorError::Token(_) | ConnectorError::NotDurable | ConnectorError::Stopped,
-            )
-            | Err(_) => {
+            Err(_) => {
                 self.breaker.withdrawn(now);
                 Retry::No
             }

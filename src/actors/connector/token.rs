@@ -1,0 +1,120 @@
+//! What a connector's calls carry: the credential that it holds, as long as it is fresh, and then what the hub gives. Holds it in memory
+//! only.
+
+use super::{ConnectorError, connections::Connection};
+use crate::{
+    actors::{core::Core, hub::credentials::open_credential},
+    connect::{
+        catalog::PlacedSecret,
+        token::{Live, TokenError},
+    },
+};
+use std::{
+    fmt::Display,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// The credential that was good last.
+#[derive(Default)]
+pub struct Kept(Mutex<Option<Arc<Live>>>);
+
+impl Kept {
+    fn get(&self) -> Option<Arc<Live>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn put(&self, live: &Arc<Live>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(live.clone());
+    }
+
+    /// A credential that is good now. Renewing it happens once for everybody who waits.
+    pub async fn live(
+        &self,
+        core: &Core,
+        connection: &Connection,
+    ) -> Result<Arc<Live>, ConnectorError> {
+        let kept = match self.get() {
+            Some(kept) => kept,
+            None => opened(core, connection).await?,
+        };
+        let live = match kept.is_fresh(core.clock.now()) {
+            true => kept,
+            false => core
+                .hub
+                .live(connection.org, connection.id)
+                .await
+                .map_err(refused)?,
+        };
+        self.put(&live);
+        Ok(live)
+    }
+
+    /// Another one than `live`, which the provider did not accept although its time is not over. `None` if nobody can make one: what a
+    /// person gave is all that there is.
+    pub async fn instead_of(
+        &self,
+        live: &Live,
+        core: &Core,
+        connection: &Connection,
+    ) -> Result<Option<Arc<Live>>, ConnectorError> {
+        let credential = &live.credential;
+        if credential.refresh_token.is_none() && credential.expires_at.is_none() {
+            return Ok(None);
+        }
+        let renewed = core
+            .hub
+            .renewed(connection.org, connection.id, live.version)
+            .await
+            .map_err(refused)?;
+        self.put(&renewed);
+        Ok(Some(renewed))
+    }
+}
+
+async fn opened(core: &Core, connection: &Connection) -> Result<Arc<Live>, ConnectorError> {
+    let (org, id, version) = (connection.org, connection.id, connection.credential_version);
+    let credential = open_credential(&core.vault, org, id, version, &connection.sealed)
+        .await
+        .map_err(|error| unusable(&error))?;
+    Ok(Arc::new(Live {
+        credential,
+        version,
+    }))
+}
+
+/// Where the parts of a credential go in a request.
+pub fn placed(
+    live: &Live,
+    core: &Core,
+    connection: &Connection,
+) -> Result<Vec<PlacedSecret>, ConnectorError> {
+    let integration = core
+        .catalog
+        .integration(&connection.integration)
+        .ok_or_else(|| unusable(&"the catalog has its integration no more"))?;
+    live.credential
+        .placed(integration, &connection.account)
+        .map_err(|error| unusable(&error))
+}
+
+fn unusable(error: &dyn Display) -> ConnectorError {
+    ConnectorError::Token(error.to_string())
+}
+
+fn refused(error: TokenError) -> ConnectorError {
+    match error {
+        TokenError::NeedsConsent { reason, .. } => ConnectorError::NeedsConsent(reason),
+        TokenError::Unavailable {
+            reason,
+            retry_after,
+            ..
+        } => ConnectorError::TokenLater {
+            reason,
+            retry_after,
+        },
+        error => unusable(&error),
+    }
+}
