@@ -19,6 +19,7 @@ mod loader;
 mod mailbox;
 mod micro_agent;
 mod offers;
+pub mod proxy;
 pub mod router;
 pub mod schedules;
 mod skill;

@@ -30,6 +30,7 @@ mod org;
 mod org_keys;
 mod owner;
 mod people;
+mod proxy;
 mod query;
 mod route;
 mod routes;

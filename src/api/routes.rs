@@ -3,7 +3,7 @@
 use super::{
     actors, approvals, catalog, connect_links, connect_page, connections, effects, employees,
     events, graphs, health, hooks, inbox, keys, memory, oauth, oauth_clients, openapi, org,
-    org_keys, people,
+    org_keys, people, proxy,
     query::{NoQuery, PageQuery},
     route::{Access, Route, delete, get, patch, post, put},
     runs, schedules, sources, triggers, webhook,
@@ -117,6 +117,7 @@ pub fn routes() -> Vec<Route> {
         patch("/v1/org", ADMIN, "Change what the org chose", org::change).body::<org::OrgBody>(),
         get("/v1/org/people", VIEWER, "List who somebody is in Slack", people::show),
         put("/v1/org/people", ADMIN, "Say who somebody is in Slack", people::replace).body::<people::PeopleBody>(),
+        post("/proxy/{capability}", OPERATOR, "Call an outside system through the org's connection", proxy::forward).body::<proxy::ProxyBody>(),
         get("/v1/catalog", VIEWER, "List the integrations and what they can do", catalog::list),
 
         get("/healthz", Access::Public, "Whether the process lives", health::alive),
