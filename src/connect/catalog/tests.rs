@@ -129,7 +129,7 @@ fn mistakes_in_a_file_are_named() {
     let twice = Catalog::from_yaml([("a.yaml", SMALL), ("b.yaml", SMALL)]).unwrap_err();
     assert_eq!(
         (twice.file.as_str(), twice.message.as_str()),
-        ("b.yaml", "the id is taken")
+        ("b.yaml", "the id `small` is taken")
     );
 }
 

@@ -129,7 +129,7 @@ async fn another_org_has_no_part_in_the_connection() {
     let world = world().await;
     let (_dir, sandbox) = connected(&world).await;
     let theirs = world
-        .stranger
+        .other_org
         .post("/proxy/slack.chat.post", message("hello"))
         .await;
     theirs.problem(424, "AUTH_ERROR");
