@@ -8,6 +8,7 @@ mod employees;
 mod events;
 mod fake_slack;
 mod memory;
+mod oauth;
 mod proxy;
 mod slack;
 mod sources;
