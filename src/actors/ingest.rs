@@ -6,9 +6,11 @@
 
 pub mod approvals;
 mod asking;
+mod backlog;
 mod channels;
 mod dispatch;
 pub mod doors;
+mod giving;
 mod lanes;
 mod polling;
 mod verdict;
@@ -17,7 +19,7 @@ pub use dispatch::Settled;
 pub use doors::{Door, DoorError};
 pub use verdict::Triggered;
 
-use super::{append::new_append, core::Core, journal::JournalError, vitals::Waiting};
+use super::{append::new_append, core::Core, journal::JournalError};
 use crate::{
     connect::{HttpCaller, ingest::Incoming, webhook::HeaderMap, webhook::WebhookError},
     domain::{ContentHash, InboxId, OrgId},
