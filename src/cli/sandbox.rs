@@ -8,7 +8,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Examples:
+Example:
   tenure sandbox --listen 127.0.0.1:7118
   curl 'http://127.0.0.1:7118/record?integration=gmail'
 
