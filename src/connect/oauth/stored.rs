@@ -31,11 +31,7 @@ impl StoredTokens {
     async fn refreshed(&self, held: &Held, seen: i64) -> Result<Arc<Live>, TokenError> {
         let connection = held.connection;
         let Some(endpoint) = held.endpoint.clone() else {
-            return Err(TokenError::NeedsConsent {
-                connection,
-                reason: "its token has ended and cannot be renewed".into(),
-                first: false,
-            });
+            return Err(self.ended(held, seen).await);
         };
         let (store, now) = (held.store.clone(), self.now.clone());
         let work =
@@ -61,6 +57,26 @@ impl StoredTokens {
                 Err(TokenError::Misconfigured { connection, detail })
             }
             RefreshResult::Gone => Err(TokenError::Missing(connection)),
+        }
+    }
+}
+
+impl StoredTokens {
+    /// What a person gave is not good any more, and only a person can give another.
+    async fn ended(&self, held: &Held, seen: i64) -> TokenError {
+        let connection = held.connection;
+        let reason = "the provider does not accept it any more, and it cannot be renewed";
+        match held.store.needs_reauth(seen, reason, (self.now)()).await {
+            Ok(first) => TokenError::NeedsConsent {
+                connection,
+                reason: reason.into(),
+                first,
+            },
+            Err(error) => TokenError::Unavailable {
+                connection,
+                reason: error.to_string(),
+                retry_after: None,
+            },
         }
     }
 }

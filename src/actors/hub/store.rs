@@ -1,0 +1,175 @@
+//! One connection's credential in the database, as the refresh wants it.
+
+use super::credentials::{CredentialError, open_credential, seal_credential};
+use crate::{
+    connect::{
+        Vault,
+        oauth::{Credential, CredentialStore, StoreError, Stored},
+    },
+    domain::{ConnectionId, OrgId, Timestamp},
+    persistence::{
+        ConnectionRow, CredentialSwap, Db, DbError, connection_credential_swap_system,
+        connection_get_system, connection_needs_reauth, connection_refresh_begin,
+        connection_refresh_failed, connection_status,
+    },
+};
+use async_trait::async_trait;
+use std::{sync::Arc, time::Duration};
+
+pub(super) struct DbStore {
+    pub db: Db,
+    pub vault: Arc<Vault>,
+    pub org: OrgId,
+    pub connection: ConnectionId,
+    pub renewal: Renewal,
+}
+
+/// When a way's tokens are renewed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Renewal {
+    /// How long before their end; `None`: they are not renewed ahead of it.
+    pub margin: Option<Duration>,
+    /// Nothing can be renewed without a refresh token.
+    pub needs_refresh_token: bool,
+}
+
+impl Renewal {
+    /// When this credential is due.
+    pub fn due(self, credential: &Credential) -> Option<Timestamp> {
+        let (end, margin) = (credential.expires_at?, self.margin?);
+        if self.needs_refresh_token && credential.refresh_token.is_none() {
+            return None;
+        }
+        // Of a token that lives shortly at least half is used.
+        let ahead = margin.min(end.since(credential.got_at) / 2);
+        Some(Timestamp::from_micros(
+            end.micros() - i64::try_from(ahead.as_micros()).unwrap_or(0),
+        ))
+    }
+}
+
+/// The scopes as they stand in a row.
+pub(super) fn scopes_json(scopes: &[String]) -> String {
+    serde_json::to_string(scopes).unwrap_or_else(|_| "[]".into())
+}
+
+/// What a row holds, opened.
+pub(super) async fn stored(vault: &Vault, row: &ConnectionRow) -> Result<Stored, CredentialError> {
+    let (version, sealed) = (row.credential_version, &row.sealed_credential.0);
+    let credential = open_credential(vault, row.org_id, row.id, version, sealed).await?;
+    Ok(Stored {
+        version,
+        credential,
+        active: row.status == connection_status::ACTIVE,
+        refresh_started: row.refresh_started,
+    })
+}
+
+fn failed(error: impl std::fmt::Display) -> StoreError {
+    StoreError(error.to_string())
+}
+
+#[async_trait]
+impl CredentialStore for DbStore {
+    async fn read(&self) -> Result<Option<Stored>, StoreError> {
+        let read = async {
+            let mut tx = self.db.begin_system_read("a token is renewed").await?;
+            connection_get_system(&mut tx, self.org, self.connection).await
+        };
+        match read.await.map_err(failed)? {
+            // One without a credential has nothing to renew.
+            Some(row) if !row.sealed_credential.0.is_empty() => {
+                stored(&self.vault, &row).await.map(Some).map_err(failed)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn begin(&self, version: i64, at: Timestamp) -> Result<bool, StoreError> {
+        let begin = async {
+            let mut tx = self.db.begin_system("a token is to be renewed").await?;
+            let (org, id) = (self.org, self.connection);
+            let begun = connection_refresh_begin(&mut tx, org, id, version, at).await?;
+            tx.commit().await?;
+            Ok::<_, DbError>(begun)
+        };
+        begin.await.map_err(failed)
+    }
+
+    async fn swap(
+        &self,
+        version: i64,
+        new: &Credential,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (org, id) = (self.org, self.connection);
+        let sealed = seal_credential(&self.vault, org, id, version + 1, new)
+            .await
+            .map_err(failed)?;
+        let scopes = scopes_json(&new.scopes);
+        let swap = CredentialSwap {
+            expected: version,
+            sealed: &sealed,
+            expires: new.expires_at,
+            refresh_due: self.renewal.due(new),
+            scopes: Some(&scopes),
+            at,
+            consent: None,
+        };
+        let write = async {
+            let mut tx = self.db.begin_system("a token was renewed").await?;
+            let swapped = connection_credential_swap_system(&mut tx, org, id, &swap).await?;
+            tx.commit().await?;
+            Ok::<_, DbError>(swapped)
+        };
+        write.await.map_err(failed)
+    }
+
+    async fn give_up(&self, version: i64, again: Timestamp) -> Result<(), StoreError> {
+        let write = async {
+            let mut tx = self.db.begin_system("a token was not renewed").await?;
+            let (org, id) = (self.org, self.connection);
+            connection_refresh_failed(&mut tx, org, id, version, again).await?;
+            tx.commit().await
+        };
+        write.await.map_err(failed)
+    }
+
+    async fn needs_reauth(
+        &self,
+        version: i64,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let write = async {
+            let mut tx = self.db.begin_system("a grant is dead").await?;
+            let (org, id) = (self.org, self.connection);
+            let first = connection_needs_reauth(&mut tx, org, id, version, reason, at).await?;
+            tx.commit().await?;
+            Ok::<_, DbError>(first)
+        };
+        write.await.map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_due_before_its_end_but_not_at_its_birth() {
+        let at = |seconds: i64| Timestamp::from_millis(1_000 * seconds);
+        let renewal = Renewal {
+            margin: Some(Duration::from_secs(300)),
+            needs_refresh_token: true,
+        };
+        let mut credential = Credential::token("t", at(0));
+        assert_eq!(renewal.due(&credential), None, "it never ends");
+        credential.expires_at = Some(at(3_600));
+        assert_eq!(renewal.due(&credential), None, "there is nothing to renew it with");
+        credential.refresh_token = Some("r".into());
+        assert_eq!(renewal.due(&credential), Some(at(3_300)));
+        credential.expires_at = Some(at(60));
+        assert_eq!(renewal.due(&credential), Some(at(30)));
+    }
+}
