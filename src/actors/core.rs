@@ -1,11 +1,12 @@
 //! What every actor of a node shares.
 
 use super::{
-    clock::Clock, connector::ConnectorPool, faults::Faults, host::HostHandle, interest::Interest,
-    journal::JournalHandle, timers::TimersHandle, versions::Versions, vitals::VitalsRegistry,
+    clock::Clock, connector::ConnectorPool, faults::Faults, host::HostHandle, hub::Hub,
+    interest::Interest, journal::JournalHandle, timers::TimersHandle, versions::Versions,
+    vitals::VitalsRegistry,
 };
 use crate::{
-    connect::{Catalog, Sealer, Vault},
+    connect::{Catalog, Sealer, Vault, oauth::OperatorApps},
     persistence::Db,
 };
 use std::{
@@ -32,6 +33,10 @@ pub struct Settings {
     pub action_deadline: Duration,
     /// For one request to a provider.
     pub request_timeout: Duration,
+    /// Where browsers reach this service, without a slash at the end: redirects and links begin with it.
+    pub public_url: String,
+    /// The operator's own apps at providers.
+    pub oauth_apps: Arc<OperatorApps>,
 }
 
 impl Default for Settings {
@@ -45,6 +50,8 @@ impl Default for Settings {
             lease: Duration::from_secs(10),
             action_deadline: Duration::from_secs(300),
             request_timeout: Duration::from_secs(30),
+            public_url: "http://127.0.0.1:7117".into(),
+            oauth_apps: Arc::default(),
         }
     }
 }
@@ -60,6 +67,8 @@ pub struct Core {
     pub settings: Settings,
     pub sealer: Arc<Sealer>,
     pub vault: Arc<Vault>,
+    /// Credentials and consents.
+    pub hub: Hub,
     pub faults: Faults,
     pub(super) interest: Interest,
     /// Set once at the start of the node; these know the core and it knows them.

@@ -9,7 +9,7 @@ use super::{
     },
     faults::Faults,
     host::HostHandle,
-    hub,
+    hub::{self, Hub, HubParts},
     interest::Interest,
     journal::JournalHandle,
     router::{self, Event, Routed},
@@ -109,6 +109,15 @@ impl Engine {
         let (root, _) = Actor::spawn(None, NodeSupervisor, ()).await?;
         let journal = JournalHandle::spawn(root.get_cell(), db.clone(), fence, &vitals).await?;
         let vault = hub::keys::vault(&db, &clock, &sealer);
+        let http = HttpCaller::new(&CallerConfig::default())?;
+        let hub = Hub::new(HubParts {
+            db: db.clone(),
+            vault: vault.clone(),
+            catalog: catalog.clone(),
+            http: http.clone(),
+            clock: clock.clone(),
+            apps: settings.oauth_apps.clone(),
+        });
         let core = Arc::new(Core {
             clock,
             db,
@@ -119,6 +128,7 @@ impl Engine {
             journal,
             settings,
             vault,
+            hub,
             sealer,
             faults,
             interest: Interest::default(),
@@ -126,7 +136,6 @@ impl Engine {
             timers: Default::default(),
             connectors: Default::default(),
         });
-        let http = HttpCaller::new(&CallerConfig::default())?;
         let _ = core
             .connectors
             .set(ConnectorPool::spawn(root.get_cell(), core.clone(), http).await?);
@@ -140,6 +149,7 @@ impl Engine {
         sweeper::recover(&core).await?;
         schedules::spawn(root.get_cell(), core.clone()).await?;
         tokio::spawn(sweeper::run(core.clone(), fence));
+        tokio::spawn(hub::keep_house(core.clone()));
         tokio::spawn(stop_when_fenced(
             core.journal.fenced(),
             placement,

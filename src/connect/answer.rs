@@ -1,9 +1,12 @@
 //! What a provider's answer means for the call, and above all: whether a write may have happened. Pure.
 
-use super::{catalog::AnswerRules, template::Scope, template::Template};
+use super::{
+    catalog::{AnswerRules, QuotaHeaders},
+    template::{Scope, Template},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Texts of providers are shown to people; longer ones are cut here.
 const MESSAGE_LIMIT: usize = 500;
@@ -80,6 +83,34 @@ pub(crate) struct AnswerSpec {
     pub rules: AnswerRules,
     pub write: bool,
     pub output: Option<Template>,
+    /// Codes that say that what the write wants is so already.
+    pub already: Vec<String>,
+    /// Codes after which nothing has happened and another try may go well.
+    pub busy: Vec<String>,
+    /// Where the answer tells of the quota, if not in the usual headers.
+    pub quota: Option<Arc<QuotaHeaders>>,
+}
+
+impl AnswerSpec {
+    /// How to read a call's answer, by the provider's rules alone.
+    pub fn of(rules: AnswerRules) -> Self {
+        Self {
+            rules,
+            write: false,
+            output: None,
+            already: Vec::new(),
+            busy: Vec::new(),
+            quota: None,
+        }
+    }
+
+    /// The same provider's answer to a read, as it is.
+    pub fn for_read(&self) -> Self {
+        Self {
+            quota: self.quota.clone(),
+            ..Self::of(self.rules.clone())
+        }
+    }
 }
 
 /// What came back: the body as JSON where it is JSON, else as text.
@@ -95,14 +126,21 @@ impl AnswerSpec {
         if (200..300).contains(&status) && !self.is_flagged(&body) {
             return self.read_success(status, body, rate);
         }
+        let told = format!("http_{status}");
+        let is_among = |codes: &[String]| codes.contains(&code) || codes.contains(&told);
+        if is_among(&self.already) {
+            return self.read_success(status, body, rate);
+        }
         let message = self.message(status, &code, &body);
-        if status == 429 || self.rules.rate_limited.contains(&code) {
+        // Some say 403 where 429 is meant, GitHub among them; then they tell of the limit as well.
+        let limited = status == 403 && (rate.retry_after.is_some() || rate.remaining == Some(0));
+        if status == 429 || limited || is_among(&self.rules.rate_limited) || is_among(&self.busy) {
             return CallOutcome::RateLimited {
                 retry_after: rate.retry_after,
                 rate,
             };
         }
-        if status == 401 || self.rules.auth.contains(&code) {
+        if status == 401 || is_among(&self.rules.auth) {
             return CallOutcome::Auth {
                 status,
                 code,
@@ -110,18 +148,14 @@ impl AnswerSpec {
             };
         }
         // 408: the server gave up waiting, and it may have waited after having acted.
-        if status >= 500 || status == 408 || self.rules.uncertain.contains(&code) {
+        if status >= 500 || status == 408 || is_among(&self.rules.uncertain) {
             return CallOutcome::Unknown {
                 reason: message,
                 status: Some(status),
                 retry_after: rate.retry_after,
             };
         }
-        let code = if code.is_empty() {
-            format!("http_{status}")
-        } else {
-            code
-        };
+        let code = if code.is_empty() { told } else { code };
         CallOutcome::Rejected {
             status,
             code,
@@ -214,9 +248,8 @@ mod tests {
             uncertain: vec!["fatal_error".into()],
         };
         AnswerSpec {
-            rules,
             write: true,
-            output: None,
+            ..AnswerSpec::of(rules)
         }
     }
 

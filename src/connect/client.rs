@@ -5,18 +5,19 @@
 
 use super::{
     answer::{AnswerBody, CallOutcome, RateHints},
-    catalog::{PlacedSecret, auth::Place},
+    catalog::{PlacedSecret, QuotaHeaders, ResetUnit, auth::Place},
     request::{Body, ShapedRequest},
 };
 use chrono::{DateTime, Utc};
 use reqwest::{
     Client, RequestBuilder, Response,
-    header::{HeaderMap, HeaderValue},
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue},
     redirect, retry,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use std::time::Duration;
+use tokio::time::Instant;
 
 #[derive(Clone, Debug)]
 pub struct CallerConfig {
@@ -91,16 +92,47 @@ impl HttpCaller {
         credential: &[PlacedSecret],
         deadline: Duration,
     ) -> CallOutcome {
+        let until = Instant::now() + deadline;
+        let mut step = None;
+        loop {
+            let current = step.as_ref().unwrap_or(request);
+            let outcome = self.send(current, credential, until).await;
+            let Some(rest) = &current.rest else {
+                return outcome;
+            };
+            let CallOutcome::Ok { output, .. } = outcome else {
+                return before_it_counts(outcome);
+            };
+            step = match rest.after(output) {
+                Ok(next) => Some(next),
+                Err(error) => {
+                    return CallOutcome::Unsent {
+                        reason: error.to_string(),
+                    };
+                }
+            };
+        }
+    }
+
+    async fn send(
+        &self,
+        request: &ShapedRequest,
+        credential: &[PlacedSecret],
+        until: Instant,
+    ) -> CallOutcome {
+        let credential = if request.with_credential {
+            credential
+        } else {
+            &[]
+        };
         let builder = match self.prepare(request, credential) {
             Ok(builder) => builder,
             Err(reason) => return CallOutcome::Unsent { reason },
         };
-        match tokio::time::timeout(deadline, self.exchange(builder, request)).await {
+        let left = until.saturating_duration_since(Instant::now());
+        match tokio::time::timeout(left, self.exchange(builder, request)).await {
             Ok(outcome) => outcome,
-            Err(_) => unknown(
-                format!("no answer within {} ms", deadline.as_millis()),
-                None,
-            ),
+            Err(_) => unknown(format!("no answer within {} ms", left.as_millis()), None),
         }
     }
 
@@ -128,6 +160,12 @@ impl HttpCaller {
             None => builder,
             Some(Body::Json(json)) => builder.json(json),
             Some(Body::Form(fields)) => builder.form(fields),
+            Some(Body::Bytes {
+                content_type,
+                bytes,
+            }) => builder
+                .header(CONTENT_TYPE, content_type)
+                .body(bytes.clone()),
         })
     }
 
@@ -137,7 +175,11 @@ impl HttpCaller {
             Err(error) => return no_answer(error),
         };
         let status = response.status().as_u16();
-        let rate = rate_hints(response.headers(), Utc::now());
+        let rate = rate_hints(
+            response.headers(),
+            request.answer.quota.as_deref(),
+            Utc::now(),
+        );
         match self.read_body(response).await {
             Ok(bytes) => {
                 let body = match serde_json::from_slice::<Value>(&bytes) {
@@ -180,6 +222,14 @@ impl HttpCaller {
             bytes.extend_from_slice(&chunk);
         }
         Ok(bytes)
+    }
+}
+
+/// A step before the request that counts did not give what it should: nothing has happened yet that anybody sees.
+fn before_it_counts(outcome: CallOutcome) -> CallOutcome {
+    match outcome {
+        CallOutcome::Unknown { reason, .. } => CallOutcome::Unsent { reason },
+        other => other,
     }
 }
 
@@ -226,45 +276,83 @@ fn sources(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Err
     std::iter::successors(std::error::Error::source(error), |source| source.source())
 }
 
-/// Reads `Retry-After` (seconds or a date) and the `X-RateLimit-*` family. Dates are seen from the answer's own `Date`, so that
-/// clocks that differ do no harm.
-pub(crate) fn rate_hints(headers: &HeaderMap, now: DateTime<Utc>) -> RateHints {
+/// Reads `Retry-After` (seconds or a date), and what is left of the quota: from the headers that the catalog names, else from the
+/// `X-RateLimit-*` family. Dates are seen from the answer's own `Date`, so that clocks that differ do no harm.
+pub(crate) fn rate_hints(
+    headers: &HeaderMap,
+    own: Option<&QuotaHeaders>,
+    now: DateTime<Utc>,
+) -> RateHints {
     let text = |name: &str| {
         headers
             .get(name)
             .and_then(|value| value.to_str().ok())
             .map(str::trim)
     };
-    let number = |names: [&str; 2]| {
-        names
-            .into_iter()
-            .find_map(|name| text(name)?.parse::<u64>().ok())
-    };
     let now = text("date").and_then(http_date).unwrap_or(now);
-    let until = |date: DateTime<Utc>| (date - now).to_std().unwrap_or_default();
     let retry_after = text("retry-after").and_then(|value| {
         value
             .parse()
             .ok()
             .map(Duration::from_secs)
-            .or_else(|| http_date(value).map(until))
+            .or_else(|| http_date(value).map(|date| until(date, now)))
     });
-    let reset_after = number(["x-ratelimit-reset", "ratelimit-reset"]).map(|value| {
-        // Some say how many seconds from now, some the second since 1970.
-        match i64::try_from(value)
-            .ok()
-            .filter(|value| *value > 1_000_000_000)
-            .and_then(|at| DateTime::from_timestamp(at, 0))
-        {
-            Some(date) => until(date),
-            None => Duration::from_secs(value),
-        }
-    });
+    let number = |own: Option<&String>, usual: [&str; 2]| match own {
+        Some(name) => text(name)?.parse::<u64>().ok(),
+        None => usual
+            .into_iter()
+            .find_map(|name| text(name)?.parse::<u64>().ok()),
+    };
+    let reset_after = match own.and_then(|own| Some((own.reset.as_ref()?, own.reset_unit))) {
+        Some((name, unit)) => text(name).and_then(|value| reset(value, unit, now)),
+        None => number(None, ["x-ratelimit-reset", "ratelimit-reset"])
+            .map(|value| reset_guessed(value, now)),
+    };
     RateHints {
-        limit: number(["x-ratelimit-limit", "ratelimit-limit"]),
-        remaining: number(["x-ratelimit-remaining", "ratelimit-remaining"]),
+        limit: number(
+            own.and_then(|own| own.limit.as_ref()),
+            ["x-ratelimit-limit", "ratelimit-limit"],
+        ),
+        remaining: number(
+            own.and_then(|own| own.remaining.as_ref()),
+            ["x-ratelimit-remaining", "ratelimit-remaining"],
+        ),
         reset_after,
         retry_after,
+    }
+}
+
+fn until(date: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
+    (date - now).to_std().unwrap_or_default()
+}
+
+fn reset(value: &str, unit: ResetUnit, now: DateTime<Utc>) -> Option<Duration> {
+    let whole = || value.parse::<u64>().ok();
+    match unit {
+        // Some write parts of a second.
+        ResetUnit::Seconds => Duration::try_from_secs_f64(value.parse().ok()?).ok(),
+        ResetUnit::Milliseconds => whole().map(Duration::from_millis),
+        ResetUnit::Unix => {
+            DateTime::from_timestamp(value.parse().ok()?, 0).map(|date| until(date, now))
+        }
+        ResetUnit::UnixMs => {
+            DateTime::from_timestamp_millis(value.parse().ok()?).map(|date| until(date, now))
+        }
+        ResetUnit::Iso8601 => DateTime::parse_from_rfc3339(value)
+            .ok()
+            .map(|date| until(date.to_utc(), now)),
+    }
+}
+
+/// Some say how many seconds from now, some the second since 1970.
+fn reset_guessed(value: u64, now: DateTime<Utc>) -> Duration {
+    match i64::try_from(value)
+        .ok()
+        .filter(|value| *value > 1_000_000_000)
+        .and_then(|at| DateTime::from_timestamp(at, 0))
+    {
+        Some(date) => until(date, now),
+        None => Duration::from_secs(value),
     }
 }
 
@@ -286,7 +374,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
                 .collect();
-            rate_hints(&headers, now)
+            rate_hints(&headers, None, now)
         };
         let seconds = |value| Some(Duration::from_secs(value));
         assert_eq!(read(&[("retry-after", "30")]).retry_after, seconds(30));
@@ -311,5 +399,35 @@ mod tests {
             Some(0)
         );
         assert_eq!(read(&[]), RateHints::default());
+    }
+
+    #[test]
+    fn the_catalog_may_name_the_headers() {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        for (unit, value, expected) in [
+            (ResetUnit::Seconds, "1.5", 1_500),
+            (ResetUnit::Milliseconds, "250", 250),
+            (ResetUnit::Unix, "1800000002", 2_000),
+            (ResetUnit::UnixMs, "1800000000750", 750),
+            (ResetUnit::Iso8601, "2027-01-15T08:00:05Z", 5_000),
+        ] {
+            let own = QuotaHeaders {
+                limit: Some("x-app-limit".into()),
+                remaining: Some("x-app-left".into()),
+                reset: Some("x-app-reset".into()),
+                reset_unit: unit,
+            };
+            let headers = [("x-app-left", "3"), ("x-app-reset", value)]
+                .into_iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+                .collect();
+            let hints = rate_hints(&headers, Some(&own), now);
+            assert_eq!(hints.remaining, Some(3));
+            assert_eq!(
+                hints.reset_after,
+                Some(Duration::from_millis(expected)),
+                "{unit:?}"
+            );
+        }
     }
 }

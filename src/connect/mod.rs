@@ -12,6 +12,7 @@ pub mod client;
 pub mod effect;
 pub mod limiter;
 pub mod oauth;
+pub mod pages;
 pub mod quickbooks;
 pub mod request;
 pub mod resolve;
@@ -29,6 +30,7 @@ pub use catalog::{Capability, CapabilityFacts, Catalog, CatalogError, Integratio
 pub use client::{CallerConfig, HttpCaller};
 pub use effect::effect_key;
 pub use limiter::Gcra;
+pub use pages::next_page;
 pub use request::{Account, BadParams, ShapedRequest, shape};
 pub use resolve::{ProbeReading, Resolution, ShapedProbe, resolution};
 pub use seal::{SealError, Sealer, SecretName};

@@ -1,9 +1,8 @@
 //! What to do with a write whose answer never came: send it again, look whether it happened, or ask a person. Pure.
 
 use super::{
-    answer::AnswerSpec,
-    catalog::{Capability, Idempotency},
-    request::{Account, BadParams, RequestTemplate, ShapedRequest, account_data, fill},
+    catalog::Capability,
+    request::{Account, BadParams, Filling, RequestTemplate, ShapedRequest, Target, account_data},
     template::{Scope, Template},
 };
 use crate::domain::Timestamp;
@@ -69,8 +68,11 @@ pub(crate) struct Listing {
 #[derive(Debug)]
 pub(crate) struct Match {
     pub at: String,
+    /// Taken off the text before it is compared.
     pub prefix: String,
-    pub equals: Template,
+    pub text: Template,
+    /// Whether holding the text is enough.
+    pub part: bool,
 }
 
 /// A probe that is under way: send `request`, give the answer to [`ShapedProbe::read`].
@@ -106,7 +108,7 @@ pub fn resolution(
     effect_key: &str,
     sent_at: Timestamp,
 ) -> Result<Resolution, BadParams> {
-    if !capability.write || matches!(capability.idempotency, Idempotency::Native(_)) {
+    if !capability.write || capability.idempotency.is_harmless_to_repeat() {
         return Ok(Resolution::Resend);
     }
     let Some(probe) = &capability.probe else {
@@ -194,15 +196,14 @@ impl Question {
         pages: u32,
         not_before: Timestamp,
     ) -> Result<ShapedProbe, BadParams> {
-        let rules = self.capability.answer.rules.clone();
-        let answer = Arc::new(AnswerSpec {
-            rules,
-            write: false,
-            output: None,
-        });
+        let answer = Arc::new(self.capability.answer.for_read());
         let scope = self.scope(lookup.as_ref(), cursor, None);
         let template = self.template(lookup.as_ref(), &scope)?;
-        let request = fill(template, &self.capability, &self.account, &scope, answer)?;
+        let request = template.fill(Filling {
+            target: &Target::of(&self.capability, &self.account),
+            scope: &scope,
+            answer,
+        })?;
         Ok(ShapedProbe {
             request,
             not_before,
@@ -283,10 +284,13 @@ impl Listing {
             return Ok(true);
         };
         let found = item.pointer(&wanted.at).and_then(Value::as_str);
-        let equals = wanted.equals.render_text(scope)?;
-        Ok(match (found, equals) {
-            (Some(found), Some(equals)) => equals.strip_prefix(&wanted.prefix) == Some(found),
-            _ => false,
+        let text = wanted.text.render_text(scope)?;
+        let (Some(found), Some(text)) = (found, text) else {
+            return Ok(false);
+        };
+        Ok(match wanted.part {
+            true => found.contains(&text),
+            false => text.strip_prefix(&wanted.prefix) == Some(found),
         })
     }
 }

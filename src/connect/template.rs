@@ -3,21 +3,28 @@
 //! - `"{input.channel}"` alone is the value itself, with its type; where it does not exist the field is left out.
 //! - `"/customer/{input.id}"` is text with the value in it; where it does not exist the whole text is left out.
 //! - `{{` and `}}` stand for braces.
-//! - `{ $get: input.limit, default: 100 }` is the value, or the default.
+//! - `{ $get: input.limit, default: 100 }` is the value, or the default; with `at: /a.b/0` what a JSON pointer below it finds.
+//! - `{ $each: input.to, as: TEMPLATE }` is a list, with `{item}` in the template standing for each element; a value that is no
+//!   list counts as a list of one.
 //! - `{ $build: NAME, with: TEMPLATE }` hands a value to one of the [`Builder`]s, for what JSON alone cannot say.
 //!
 //! There are paths and no expressions: what a request contains can be read off the file, every path is checked when the
 //! catalog is loaded, and nothing that a caller sends is ever evaluated.
 
-use super::{quickbooks, request::BadParams, rfc822};
+mod build;
+mod parse;
+
+use super::request::BadParams;
+use build::Builder;
 use serde_json::{Map, Value};
 
 /// The words that a path may start with.
-pub const ROOTS: [&str; 9] = [
+pub const ROOTS: [&str; 10] = [
     "input",
     "account",
     "credential",
     "effect_key",
+    "step",
     "since",
     "lookup",
     "cursor",
@@ -38,31 +45,6 @@ enum Piece {
     Value(Reference),
 }
 
-/// What turns a value into one that JSON templates cannot describe.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Builder {
-    /// A mail as base64url of RFC 822 text: [`rfc822::build`].
-    Rfc822,
-    /// A query over invoices: [`quickbooks::invoice_query`].
-    QuickbooksInvoiceQuery,
-}
-
-impl Builder {
-    fn named(name: &str) -> Option<Self> {
-        match name {
-            "rfc822" => Some(Self::Rfc822),
-            "quickbooks_invoice_query" => Some(Self::QuickbooksInvoiceQuery),
-            _ => None,
-        }
-    }
-    fn build(self, with: &Map<String, Value>) -> Result<String, BadParams> {
-        match self {
-            Self::Rfc822 => rfc822::build(with),
-            Self::QuickbooksInvoiceQuery => quickbooks::invoice_query(with),
-        }
-    }
-}
-
 /// A parsed template.
 #[derive(Clone, Debug)]
 pub struct Template(Node);
@@ -72,7 +54,13 @@ enum Node {
     Literal(Value),
     Value {
         reference: Reference,
+        /// A JSON pointer below it, empty for the value itself.
+        at: String,
         default: Option<Value>,
+    },
+    Each {
+        reference: Reference,
+        element: Box<Node>,
     },
     Text(Vec<Piece>),
     Object(Vec<(String, Node)>),
@@ -116,7 +104,7 @@ impl Template {
     /// # Errors
     /// A sentence that says what is wrong, with the text that it is about.
     pub fn parse(source: &Value) -> Result<Self, String> {
-        parse_node(source).map(Self)
+        parse::node(source).map(Self)
     }
 
     /// The value that the template stands for; `None` where it is a value or text that does not exist in `scope`.
@@ -144,9 +132,21 @@ impl Node {
     fn render(&self, scope: &Scope) -> Result<Option<Value>, BadParams> {
         Ok(match self {
             Node::Literal(value) => Some(value.clone()),
-            Node::Value { reference, default } => {
-                scope.get(reference).or(default.as_ref()).cloned()
-            }
+            Node::Value {
+                reference,
+                at,
+                default,
+            } => scope
+                .get(reference)
+                .and_then(|value| value.pointer(at))
+                .filter(|value| !value.is_null())
+                .or(default.as_ref())
+                .cloned(),
+            Node::Each { reference, element } => match scope.get(reference) {
+                None => None,
+                Some(Value::Array(items)) => Some(render_each(items, element, scope)?),
+                Some(one) => Some(render_each(std::slice::from_ref(one), element, scope)?),
+            },
             Node::Text(pieces) => render_pieces(pieces, scope).map(Value::String),
             Node::Array(items) => {
                 let items: Result<Vec<_>, _> =
@@ -163,8 +163,8 @@ impl Node {
                 Some(Value::Object(object))
             }
             Node::Build { builder, with } => match with.render(scope)? {
-                Some(Value::Object(with)) => Some(Value::String(builder.build(&with)?)),
-                _ => Some(Value::String(builder.build(&Map::new())?)),
+                Some(Value::Object(with)) => builder.build(&with)?,
+                _ => builder.build(&Map::new())?,
             },
         })
     }
@@ -180,8 +180,23 @@ impl Node {
             Node::Object(fields) => fields.iter().for_each(|(_, field)| field.collect(found)),
             Node::Array(items) => items.iter().for_each(|item| item.collect(found)),
             Node::Build { with, .. } => with.collect(found),
+            Node::Each { reference, element } => {
+                found.push(reference);
+                let mut inside = Vec::new();
+                element.collect(&mut inside);
+                // Its own word, which means nothing outside.
+                found.extend(inside.into_iter().filter(|one| one.root != "item"));
+            }
         }
     }
+}
+
+fn render_each(items: &[Value], element: &Node, scope: &Scope) -> Result<Value, BadParams> {
+    let mut rendered = Vec::with_capacity(items.len());
+    for item in items {
+        rendered.extend(element.render(&scope.with("item", item))?);
+    }
+    Ok(Value::Array(rendered))
 }
 
 fn render_pieces(pieces: &[Piece], scope: &Scope) -> Option<String> {
@@ -195,106 +210,10 @@ fn render_pieces(pieces: &[Piece], scope: &Scope) -> Option<String> {
     Some(text)
 }
 
-fn as_text(value: &Value) -> String {
+pub(crate) fn as_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
-    }
-}
-
-fn parse_node(source: &Value) -> Result<Node, String> {
-    match source {
-        Value::String(text) => parse_text(text),
-        Value::Array(items) => items
-            .iter()
-            .map(parse_node)
-            .collect::<Result<_, _>>()
-            .map(Node::Array),
-        Value::Object(object) if object.contains_key("$get") => parse_get(object),
-        Value::Object(object) if object.contains_key("$build") => parse_build(object),
-        Value::Object(object) => object
-            .iter()
-            .map(|(name, field)| Ok((name.clone(), parse_node(field)?)))
-            .collect::<Result<_, String>>()
-            .map(Node::Object),
-        other => Ok(Node::Literal(other.clone())),
-    }
-}
-
-fn parse_get(object: &Map<String, Value>) -> Result<Node, String> {
-    let path = object["$get"].as_str().ok_or("`$get` takes a path")?;
-    if let Some(odd) = object
-        .keys()
-        .find(|key| !["$get", "default"].contains(&key.as_str()))
-    {
-        return Err(format!("`$get` knows no `{odd}`"));
-    }
-    Ok(Node::Value {
-        reference: parse_reference(path)?,
-        default: object.get("default").cloned(),
-    })
-}
-
-fn parse_build(object: &Map<String, Value>) -> Result<Node, String> {
-    let name = object["$build"].as_str().ok_or("`$build` takes a name")?;
-    let builder = Builder::named(name).ok_or_else(|| format!("no builder is named `{name}`"))?;
-    let with = object.get("with").ok_or("`$build` wants `with`")?;
-    Ok(Node::Build {
-        builder,
-        with: Box::new(parse_node(with)?),
-    })
-}
-
-fn parse_reference(path: &str) -> Result<Reference, String> {
-    let mut words = path.split('.').map(str::to_owned);
-    let root = words.next().unwrap_or_default();
-    if !ROOTS.contains(&root.as_str()) {
-        return Err(format!(
-            "`{path}` does not start with one of {}",
-            ROOTS.join(", ")
-        ));
-    }
-    let keys: Vec<_> = words.collect();
-    if keys.iter().any(String::is_empty) {
-        return Err(format!("`{path}` has an empty part"));
-    }
-    Ok(Reference { root, keys })
-}
-
-fn parse_text(text: &str) -> Result<Node, String> {
-    let mut pieces = Vec::new();
-    let mut fixed = String::new();
-    let mut rest = text;
-    while let Some(place) = rest.find(['{', '}']) {
-        fixed.push_str(&rest[..place]);
-        let brace = &rest[place..];
-        if brace.starts_with("{{") || brace.starts_with("}}") {
-            fixed.push_str(&brace[..1]);
-            rest = &brace[2..];
-            continue;
-        }
-        let end = brace.find('}').filter(|_| brace.starts_with('{'));
-        let end = end.ok_or_else(|| format!("a brace without its partner in `{text}`"))?;
-        if !fixed.is_empty() {
-            pieces.push(Piece::Text(std::mem::take(&mut fixed)));
-        }
-        pieces.push(Piece::Value(parse_reference(brace[1..end].trim())?));
-        rest = &brace[end + 1..];
-    }
-    fixed.push_str(rest);
-    if pieces.is_empty() {
-        return Ok(Node::Literal(Value::String(fixed)));
-    }
-    if !fixed.is_empty() {
-        pieces.push(Piece::Text(fixed));
-    }
-    match <[Piece; 1]>::try_from(pieces) {
-        Ok([Piece::Value(reference)]) => Ok(Node::Value {
-            reference,
-            default: None,
-        }),
-        Ok(one) => Ok(Node::Text(one.into())),
-        Err(several) => Ok(Node::Text(several)),
     }
 }
 
@@ -335,6 +254,26 @@ mod tests {
                 Some(json!(1)),
             ),
             (
+                json!({"$get": "input", "at": "/a.b/1"}),
+                json!({"a.b": [1, 2]}),
+                Some(json!(2)),
+            ),
+            (
+                json!({"to": {"$each": "input.to", "as": {"address": "{item}"}}}),
+                json!({"to": ["a", "b"]}),
+                Some(json!({"to": [{"address": "a"}, {"address": "b"}]})),
+            ),
+            (
+                json!({"$each": "input.to", "as": {"a": "{item.x}", "b": "{input.n}"}}),
+                json!({"to": {"x": 1}, "n": 2}),
+                Some(json!([{"a": 1, "b": 2}])),
+            ),
+            (
+                json!({"$each": "input.to", "as": "{item}"}),
+                json!({}),
+                None,
+            ),
+            (
                 json!("{{input.n}}"),
                 json!({"n": 7}),
                 Some(json!("{input.n}")),
@@ -371,6 +310,7 @@ mod tests {
                 json!({"$get": "input.a", "els": 1}),
                 "`$get` knows no `els`",
             ),
+            (json!({"$each": "input.a"}), "`$each` wants `as`"),
         ] {
             let found = Template::parse(&template).unwrap_err();
             assert!(found.starts_with(expected), "{found}");

@@ -57,9 +57,7 @@ impl Hub {
     ) -> Result<Option<Held>, HubError> {
         let row = read(&self.parts.db, org, connection).await?;
         match row {
-            Some(row) if !row.sealed_credential.0.is_empty() => {
-                Ok(Some(self.held_of(&row).await?))
-            }
+            Some(row) if !row.sealed_credential.0.is_empty() => Ok(Some(self.held_of(&row).await?)),
             _ => Ok(None),
         }
     }
@@ -120,7 +118,8 @@ impl Endpoint {
         now: Timestamp,
     ) -> Result<crate::connect::oauth::Prepared, String> {
         let integration = self.catalog.integration(&self.row.integration);
-        let integration = integration.ok_or("the catalog does not have the integration any more")?;
+        let integration =
+            integration.ok_or("the catalog does not have the integration any more")?;
         let way = integration.way(Some(&self.row.way));
         let way = way.ok_or("the catalog does not have the way any more")?;
         let account = account_of(integration, &self.row).map_err(|error| error.to_string())?;

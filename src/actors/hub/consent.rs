@@ -1,12 +1,7 @@
 //! Consent: a browser departs for the provider with a state that is good once, and comes back with a code that becomes a credential.
 
 use super::{
-    Hub, HubError,
-    accounts::account_of,
-    keys::KIND_OAUTH_STATE,
-    store::scopes_json,
-    typed::NewCredential,
-    way_of,
+    Hub, HubError, keys::KIND_OAUTH_STATE, store::scopes_json, typed::NewCredential, way_of,
 };
 use crate::{
     connect::{
@@ -16,7 +11,7 @@ use crate::{
             auth::{LearnFrom, OauthCode, fill_text},
         },
         oauth::{
-            Credential, Granted, Grant, OauthApp, Provider, Secret, TokenOutcome, hash_of,
+            Credential, Grant, Granted, OauthApp, Provider, Secret, TokenOutcome, hash_of,
             pkce_challenge, random_text,
         },
     },
@@ -95,8 +90,7 @@ impl Hub {
             app: app.as_ref(),
             account: &account,
         };
-        let url =
-            provider.authorize_url(&state, &redirect_uri, &scopes, challenge.as_deref())?;
+        let url = provider.authorize_url(&state, &redirect_uri, &scopes, challenge.as_deref())?;
         let now = self.now();
         let state_row = OauthStateRow {
             org_id: row.org_id,
@@ -137,7 +131,10 @@ impl Hub {
             return Ok(Sealed(Vec::new()));
         };
         let id = hex(&hash_of(state.expose()));
-        let sealed = self.parts.vault.seal(verifier.expose().as_bytes(), place(org, &id));
+        let sealed = self
+            .parts
+            .vault
+            .seal(verifier.expose().as_bytes(), place(org, &id));
         Ok(Sealed(sealed.await?))
     }
 
@@ -180,7 +177,8 @@ impl Hub {
         let credential = credential_of(way, state, granted, now);
         account.data.extend(learned_from_query(way, arrival.query));
         account.data.extend(learned);
-        self.learn_by_calls(integration, way, &credential, &mut account).await?;
+        self.learn_by_calls(integration, way, &credential, &mut account)
+            .await?;
         self.settle(NewCredential {
             integration,
             way: Some(way),
@@ -201,7 +199,11 @@ impl Hub {
         }
         let id = hex(&state.state_hash);
         let place = place(state.org_id, &id);
-        let text = self.parts.vault.open_text(&state.sealed_verifier.0, place).await?;
+        let text = self
+            .parts
+            .vault
+            .open_text(&state.sealed_verifier.0, place)
+            .await?;
         Ok(Some(text.expose_secret().into()))
     }
 
@@ -283,7 +285,10 @@ fn redirect_uri(departure: &Departure<'_>, app: Option<&OauthApp>) -> Result<Str
         Some(given) if given == departure.callback => Ok(given.to_owned()),
         Some(given) => {
             let is_known = app.is_some_and(|app| {
-                app.overrides.redirect_uris.iter().any(|known| known == given)
+                app.overrides
+                    .redirect_uris
+                    .iter()
+                    .any(|known| known == given)
             });
             match is_known {
                 true => Ok(given.to_owned()),
@@ -315,12 +320,15 @@ fn credential_of(
 }
 
 fn learned_from_query(way: &AuthWay, query: &BTreeMap<String, String>) -> Map<String, Value> {
-    let fields = learning(way).learn.iter().filter_map(|(field, from)| match from {
-        LearnFrom::Query { query: name } => {
-            Some((field.clone(), Value::String(query.get(name)?.clone())))
-        }
-        _ => None,
-    });
+    let fields = learning(way)
+        .learn
+        .iter()
+        .filter_map(|(field, from)| match from {
+            LearnFrom::Query { query: name } => {
+                Some((field.clone(), Value::String(query.get(name)?.clone())))
+            }
+            _ => None,
+        });
     fields.collect()
 }
 
@@ -342,12 +350,4 @@ fn place(org: OrgId, id: &str) -> SecretPlace<'_> {
         id,
         version: 0,
     }
-}
-
-/// Whether a row's account would be complete; for those who want to ask a person before.
-///
-/// # Errors
-/// If the base URL needs a field that the account has not.
-pub fn is_complete(integration: &Integration, row: &ConnectionRow) -> Result<(), HubError> {
-    account_of(integration, row).map(drop)
 }

@@ -86,7 +86,9 @@ pub enum HubError {
     #[error("{0}")]
     Misconfigured(#[from] Misconfigured),
     /// The redirect address is not one that was registered here.
-    #[error("`{0}` is not a redirect address of this org's app; an admin can add it to the oauth client")]
+    #[error(
+        "`{0}` is not a redirect address of this org's app; an admin can add it to the oauth client"
+    )]
     RedirectUri(String),
     /// The provider does not accept what it was given.
     #[error("{0}")]

@@ -166,7 +166,11 @@ mod tests {
         let mut credential = Credential::token("t", at(0));
         assert_eq!(renewal.due(&credential), None, "it never ends");
         credential.expires_at = Some(at(3_600));
-        assert_eq!(renewal.due(&credential), None, "there is nothing to renew it with");
+        assert_eq!(
+            renewal.due(&credential),
+            None,
+            "there is nothing to renew it with"
+        );
         credential.refresh_token = Some("r".into());
         assert_eq!(renewal.due(&credential), Some(at(3_300)));
         credential.expires_at = Some(at(60));

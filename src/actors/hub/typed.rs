@@ -1,12 +1,7 @@
 //! Connections by what a person types: keys, names and passwords, tokens; and the end that every way has: verify, seal, store.
 
 use super::{
-    Hub, HubError,
-    accounts::renewal_of,
-    consent::object,
-    credentials::seal_credential,
-    store::scopes_json,
-    way_of,
+    Hub, HubError, accounts::renewal_of, credentials::seal_credential, store::scopes_json, way_of,
 };
 use crate::{
     connect::{
@@ -16,8 +11,8 @@ use crate::{
     },
     domain::{LinkId, Timestamp},
     persistence::{
-        ConnectionRow, Consented, CredentialSwap, connect_link_complete, connection_get,
-        connection_put, connection_credential_swap,
+        ConnectionRow, Consented, CredentialSwap, connect_link_complete,
+        connection_credential_swap, connection_get, connection_put,
     },
 };
 use serde_json::{Map, Value};
@@ -130,12 +125,18 @@ impl Hub {
         typed: Typed<'_>,
     ) -> Result<ConnectionRow, HubError> {
         let known = ["refresh_token", "connection", "login_hint"];
-        if let Some(name) = typed.fields.keys().find(|name| !known.contains(&name.as_str())) {
+        if let Some(name) = typed
+            .fields
+            .keys()
+            .find(|name| !known.contains(&name.as_str()))
+        {
             return Err(unknown_field(name, &known));
         }
         let account = account(integration, &typed)?;
         let mut fields = typed.fields;
-        let token = fields.remove("refresh_token").ok_or_else(|| missing("refresh_token"))?;
+        let token = fields
+            .remove("refresh_token")
+            .ok_or_else(|| missing("refresh_token"))?;
         if !fields.contains_key("connection") {
             return Err(missing("connection"));
         }
@@ -169,13 +170,20 @@ impl Hub {
         }
         complete(new.integration, &account)?;
         let verified = match new.verify {
-            true => self.verified(new.integration, &account, &new.credential).await?,
+            true => {
+                self.verified(new.integration, &account, &new.credential)
+                    .await?
+            }
             false => Verified::default(),
         };
         if let (Some(known), Some(found)) = (&new.row.account_ref, &verified.reference)
             && known != found
         {
-            let known = new.row.account_name.clone().unwrap_or_else(|| known.clone());
+            let known = new
+                .row
+                .account_name
+                .clone()
+                .unwrap_or_else(|| known.clone());
             let found = verified.name.clone().unwrap_or_else(|| found.clone());
             return Err(HubError::OtherAccount { known, found });
         }
@@ -193,10 +201,17 @@ impl Hub {
             return Ok(Verified::default());
         };
         let (request, placed) = (request?, credential.placed(integration, account)?);
-        let outcome = self.parts.http.call_with(&request, &placed, VERIFY_TIME).await;
+        let outcome = self
+            .parts
+            .http
+            .call_with(&request, &placed, VERIFY_TIME)
+            .await;
         match outcome {
             CallOutcome::Ok { output, .. } => {
-                let told = integration.verify.as_ref().map(|verify| verify.account(&output));
+                let told = integration
+                    .verify
+                    .as_ref()
+                    .map(|verify| verify.account(&output));
                 let told = told.unwrap_or_default();
                 Ok(Verified {
                     at: Some(self.now()),
@@ -206,7 +221,9 @@ impl Hub {
             }
             CallOutcome::Auth { message, .. } | CallOutcome::Rejected { message, .. } => {
                 let name = &integration.name;
-                Err(HubError::Refused(format!("{name} does not accept it: {message}")))
+                Err(HubError::Refused(format!(
+                    "{name} does not accept it: {message}"
+                )))
             }
             // That a provider is busy says nothing about the credential.
             other => {
@@ -228,8 +245,7 @@ impl Hub {
         let mut expected = new.row.credential_version;
         for _ in 0..STORE_ATTEMPTS {
             let vault = &self.parts.vault;
-            let sealed =
-                seal_credential(vault, org, id, expected + 1, &new.credential).await?;
+            let sealed = seal_credential(vault, org, id, expected + 1, &new.credential).await?;
             let swap = CredentialSwap {
                 expected,
                 sealed: &sealed,
@@ -251,7 +267,9 @@ impl Hub {
                 connection_put(&mut tx, &new.row).await?;
             }
             let swapped = connection_credential_swap(&mut tx, id, &swap).await?;
-            let row = connection_get(&mut tx, id).await?.ok_or(HubError::Gone(id))?;
+            let row = connection_get(&mut tx, id)
+                .await?
+                .ok_or(HubError::Gone(id))?;
             if swapped {
                 if let Some(link) = new.link {
                     connect_link_complete(&mut tx, link, now).await?;
@@ -262,20 +280,20 @@ impl Hub {
             // Renewed at this very moment: what a person has just given goes before it.
             expected = row.credential_version;
         }
-        Err(HubError::Unavailable("the connection changes all the time".into()))
+        Err(HubError::Unavailable(
+            "the connection changes all the time".into(),
+        ))
     }
 }
 
 fn account(integration: &Integration, typed: &Typed<'_>) -> Result<Account, HubError> {
-    let mut data = object(&typed.row.account)
-        .remove("data")
-        .and_then(|data| match data {
-            Value::Object(fields) => Some(fields),
-            _ => None,
-        })
-        .unwrap_or_default();
+    let before: Account = serde_json::from_str(&typed.row.account).unwrap_or_default();
+    let mut data = before.data;
     data.extend(typed.account.clone());
-    let base_url = typed.base_url.clone().or_else(|| typed.row.base_url.clone());
+    let base_url = typed
+        .base_url
+        .clone()
+        .or_else(|| typed.row.base_url.clone());
     let base_url = match base_url {
         Some(url) => url,
         None => integration.base_url_for(&data)?,
@@ -283,14 +301,18 @@ fn account(integration: &Integration, typed: &Typed<'_>) -> Result<Account, HubE
     Ok(Account {
         base_url,
         data,
-        quota: typed.quota,
+        quota: typed.quota.or(before.quota),
     })
 }
 
 /// Whether everything is known that calls need.
 fn complete(integration: &Integration, account: &Account) -> Result<(), HubError> {
     let data = integration.account_data(account);
-    for field in integration.account.iter().filter(|field| field.is_required()) {
+    for field in integration
+        .account
+        .iter()
+        .filter(|field| field.is_required())
+    {
         if !data.contains_key(&field.name) {
             let place = format!("account.data.{}", field.name);
             return Err(BadParams::new(place, format!("is missing: {}", field.description)).into());
@@ -321,7 +343,11 @@ pub fn typed_way<'a>(
 }
 
 fn check_fields(way: &AuthWay, fields: &BTreeMap<String, Secret>) -> Result<(), HubError> {
-    let known: Vec<&str> = way.fields().iter().map(|field| field.name.as_str()).collect();
+    let known: Vec<&str> = way
+        .fields()
+        .iter()
+        .map(|field| field.name.as_str())
+        .collect();
     if let Some(name) = fields.keys().find(|name| !known.contains(&name.as_str())) {
         return Err(unknown_field(name, &known));
     }
@@ -331,7 +357,9 @@ fn check_fields(way: &AuthWay, fields: &BTreeMap<String, Secret>) -> Result<(), 
             return Err(missing(&field.name));
         }
         // Line breaks stand in private keys; other control characters nowhere.
-        let is_text = value.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
+        let is_text = value
+            .chars()
+            .all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
         if value.len() > FIELD_MAX || !is_text {
             let place = format!("fields.{}", field.name);
             let message = format!("must have at most {FIELD_MAX} bytes and no control characters");

@@ -3,15 +3,18 @@
 mod account;
 mod auth;
 mod capability;
+mod pages;
 mod paths;
+mod probe;
 
 use super::{
-    CatalogError, INTEGRATION_SCHEMA, Integration, Verify,
+    AnswerRules, CatalogError, INTEGRATION_SCHEMA, Integration, Verify,
     file::{IntegrationFile, VerifyFile},
 };
 use crate::connect::answer::AnswerSpec;
+use capability::Common;
 use paths::Paths;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::{
     collections::BTreeSet,
     sync::{Arc, LazyLock},
@@ -77,9 +80,15 @@ fn written(report: &mut Report, text: &str) -> Option<IntegrationFile> {
     )
 }
 
-/// What the schema says. Of an alternative that nothing fits it says only that; the branch that was meant tells more.
+/// What the schema says, without a long value that it quotes.
 fn explain(error: &jsonschema::ValidationError) -> String {
-    error.to_string()
+    const LONGEST: usize = 300;
+    let text = error.to_string();
+    if text.chars().count() <= LONGEST {
+        text
+    } else {
+        error.masked_with("what stands here").to_string()
+    }
 }
 
 fn build(report: &mut Report, file: IntegrationFile) -> Option<Integration> {
@@ -88,6 +97,7 @@ fn build(report: &mut Report, file: IntegrationFile) -> Option<Integration> {
     let mut integration = Integration {
         id: file.id,
         name: file.name,
+        docs: file.docs,
         base_url: file.base_url,
         auth: file.auth,
         verify: None,
@@ -97,38 +107,52 @@ fn build(report: &mut Report, file: IntegrationFile) -> Option<Integration> {
         capabilities: Vec::new(),
     };
     auth::check(report, &integration);
-    let no_input = Value::Null;
-    let paths = Paths {
-        input: &no_input,
-        account: &integration.account,
-    };
     if let Some(described) = file.verify {
-        integration.verify = report.take("/verify", verify(described, &file.answers, &paths));
+        let verify = verify(described, &integration, &file.answers, &file.headers);
+        integration.verify = report.take("/verify", verify);
     }
     let mut ids = BTreeSet::new();
+    let mut built = Vec::with_capacity(file.capabilities.len());
+    let common = Common {
+        integration: &integration,
+        answers: &file.answers,
+        headers: &file.headers,
+        retry: &file.retry,
+    };
     for described in file.capabilities {
         let id = described.id.clone();
         if !ids.insert(id.clone()) {
             report.add(&id, "stands twice in the file");
         }
-        let built = capability::build(&integration, &file.answers, described);
-        if let Some(capability) = report.take(&id, built) {
-            integration.capabilities.push(Arc::new(capability));
-        }
+        let capability = capability::build(&common, described);
+        built.extend(report.take(&id, capability).map(Arc::new));
     }
+    integration.capabilities = built;
     Some(integration)
 }
 
-fn verify(file: VerifyFile, answers: &super::AnswerRules, paths: &Paths) -> Result<Verify, String> {
+fn verify(
+    file: VerifyFile,
+    integration: &Integration,
+    answers: &AnswerRules,
+    headers: &Map<String, Value>,
+) -> Result<Verify, String> {
+    let paths = Paths {
+        input: &Value::Null,
+        account: &integration.account,
+        roots: &["account"],
+        steps: &[],
+        headers,
+        base_url: &integration.base_url,
+    };
     Ok(Verify {
         request: paths.request(&file.request)?,
         account_name: file.account_name,
         account_id: file.account_id,
         ok_status: file.ok_status,
         answer: Arc::new(AnswerSpec {
-            rules: answers.clone(),
-            write: false,
-            output: None,
+            quota: integration.limits.learn.clone().map(Arc::new),
+            ..AnswerSpec::of(answers.clone())
         }),
     })
 }

@@ -1,5 +1,12 @@
 //! An integration file as it is written, after the published schema has accepted it.
 
+mod capability;
+mod request;
+
+pub(super) use capability::{CapabilityFile, LookupFile, MatchFile, ProbeFile, StepFile};
+pub use capability::{Idempotency, Pagination, RetryRule, Risk};
+pub(super) use request::{BytesFile, GivenUrlFile, MultipartFile, PartFile, RequestFile};
+
 use super::auth::AuthWay;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -18,6 +25,13 @@ pub(super) struct IntegrationFile {
     pub quota: QuotaFile,
     #[serde(default)]
     pub answers: AnswerRules,
+    /// Sent with every request, for example the version of the API.
+    #[serde(default)]
+    pub headers: Map<String, Value>,
+    #[serde(default)]
+    pub retry: RetryRule,
+    /// Where people find the provider's own words.
+    pub docs: Option<String>,
     #[serde(default)]
     pub capabilities: Vec<CapabilityFile>,
 }
@@ -171,129 +185,4 @@ pub struct AnswerRules {
     pub rate_limited: Vec<String>,
     /// Codes after which a write may have happened all the same.
     pub uncertain: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Risk {
-    Low,
-    Medium,
-    High,
-}
-
-/// What makes a second sending of the same write harmless.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Idempotency {
-    /// Nothing: a person has to look.
-    #[default]
-    None,
-    /// A read can tell whether it happened.
-    ByProbe,
-    /// The provider knows the key, in the header of this name.
-    Native(String),
-}
-
-/// How to get the next page: which output field to give as which argument.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Pagination {
-    /// The output field with the next page's cursor.
-    pub cursor: Option<String>,
-    /// Or the argument that counts from 1, and the argument with the page's size.
-    pub offset: Option<String>,
-    pub page: Option<String>,
-    pub argument: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CapabilityFile {
-    pub id: String,
-    pub title: String,
-    pub description: String,
-    pub permission: String,
-    #[serde(default)]
-    pub permission_aliases: Vec<String>,
-    pub risk: Risk,
-    pub write: bool,
-    #[serde(default = "one")]
-    pub cost: u32,
-    pub input: Value,
-    pub output: Value,
-    pub request: RequestFile,
-    pub response: Option<Value>,
-    #[serde(default)]
-    pub idempotency: Idempotency,
-    pub probe: Option<ProbeFile>,
-    pub pagination: Option<Pagination>,
-}
-
-fn one() -> u32 {
-    1
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RequestFile {
-    pub method: String,
-    pub path: String,
-    #[serde(default)]
-    pub query: Map<String, Value>,
-    #[serde(default)]
-    pub headers: Map<String, Value>,
-    pub json: Option<Value>,
-    pub form: Option<Value>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct MatchFile {
-    pub at: String,
-    #[serde(default)]
-    pub prefix: String,
-    pub equals: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ProbeFile {
-    #[serde(default)]
-    pub settle_seconds: u64,
-    #[serde(default)]
-    pub margin_seconds: u64,
-    pub lookup: Option<LookupFile>,
-    pub request: RequestFile,
-    pub instead: Option<InsteadFile>,
-    pub items: String,
-    #[serde(rename = "match")]
-    pub matches: Option<MatchFile>,
-    pub take: Value,
-    pub cursor: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct InsteadFile {
-    pub given: String,
-    pub request: RequestFile,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct LookupFile {
-    pub when: WhenFile,
-    pub otherwise: Value,
-    pub request: RequestFile,
-    pub items: String,
-    #[serde(rename = "match")]
-    pub matches: MatchFile,
-    pub take: Value,
-    pub cursor: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WhenFile {
-    pub value: String,
-    pub starts_with: String,
 }

@@ -10,11 +10,15 @@ mod verify;
 pub use auth::{AuthWay, PlacedSecret, Placement};
 pub use file::{
     AccountField, AnswerRules, Idempotency, Limits, Pagination, Quota, QuotaHeaders, QuotaPer,
-    ResetUnit, Risk,
+    ResetUnit, RetryRule, Risk,
 };
 pub use verify::Verify;
 
-use crate::connect::{answer::AnswerSpec, request::RequestTemplate, resolve::Probe};
+use crate::connect::{
+    answer::AnswerSpec,
+    request::{RequestTemplate, Step},
+    resolve::Probe,
+};
 use jsonschema::Validator;
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -42,6 +46,8 @@ pub struct CatalogError {
 pub struct Integration {
     pub id: String,
     pub name: String,
+    /// Where people find the provider's own words.
+    pub docs: Option<String>,
     /// Where it is, unless an account says otherwise; may name fields of the account, see [`Integration::base_url_for`].
     /// No slash at the end.
     pub base_url: String,
@@ -78,11 +84,18 @@ pub struct Capability {
     pub output: Value,
     pub idempotency: Idempotency,
     pub pagination: Option<Pagination>,
+    /// How a call that surely had no effect is tried again.
+    pub retry: RetryRule,
+    /// A limit of its own, besides the integration's.
+    pub quota: Option<Quota>,
+    /// What a consent must have granted for it; empty: nothing in particular.
+    pub scopes: Vec<String>,
     pub(crate) account_fields: Arc<[AccountField]>,
     /// Where a token that was given as such travels.
     pub(crate) send: Placement,
     pub(crate) input_validator: Validator,
-    pub(crate) request: RequestTemplate,
+    pub(crate) steps: Arc<[Step]>,
+    pub(crate) request: Arc<RequestTemplate>,
     pub(crate) answer: Arc<AnswerSpec>,
     pub(crate) probe: Option<Arc<Probe>>,
 }

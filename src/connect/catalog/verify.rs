@@ -3,7 +3,7 @@
 use super::Integration;
 use crate::connect::{
     answer::AnswerSpec,
-    request::{Account, BadParams, RequestTemplate, ShapedRequest, fill_call},
+    request::{Account, BadParams, Filling, RequestTemplate, ShapedRequest, Target},
     template::Scope,
 };
 use serde_json::Value;
@@ -52,13 +52,14 @@ impl Integration {
         let verify = self.verify.as_ref()?;
         let data = self.account_data(account).into();
         let scope = Scope::new().with("account", &data);
-        Some(fill_call(
-            &verify.request,
-            &format!("{}.verify", self.id),
-            self.pasted_placement(),
-            account,
-            &scope,
-            verify.answer.clone(),
-        ))
+        Some(verify.request.fill(Filling {
+            target: &Target {
+                name: format!("{}.verify", self.id).into(),
+                base_url: account.base_url.clone(),
+                send: self.pasted_placement(),
+            },
+            scope: &scope,
+            answer: verify.answer.clone(),
+        }))
     }
 }

@@ -45,7 +45,7 @@ impl HttpCaller {
         let asked = async {
             let response = builder.send().await.map_err(not_answered)?;
             let status = response.status().as_u16();
-            let retry_after = rate_hints(response.headers(), Utc::now()).retry_after;
+            let retry_after = rate_hints(response.headers(), None, Utc::now()).retry_after;
             let body = bounded(response)
                 .await
                 .map_err(|reason| lost(reason, true))?;

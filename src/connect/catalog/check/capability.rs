@@ -1,58 +1,76 @@
 //! One capability of a file.
 
-use super::paths::Paths;
+use super::{pages, paths::Paths, probe};
 use crate::connect::{
     answer::AnswerSpec,
     catalog::{
-        AnswerRules, Capability, Idempotency, Integration,
-        file::{CapabilityFile, LookupFile, MatchFile, ProbeFile},
+        AnswerRules, Capability, Idempotency, Integration, RetryRule,
+        file::{CapabilityFile, StepFile},
     },
-    resolve::{Listing, Lookup, Match, Probe},
-    template::Template,
+    request::{RequestTemplate, Step},
 };
-use std::{sync::Arc, time::Duration};
+use serde_json::{Map, Value};
+use std::sync::Arc;
 
-pub(super) fn build(
-    owner: &Integration,
-    answers: &AnswerRules,
-    file: CapabilityFile,
-) -> Result<Capability, String> {
-    if !file
-        .id
-        .strip_prefix(&owner.id)
-        .is_some_and(|rest| rest.starts_with('.'))
-    {
-        return Err(format!("the id does not start with `{}.`", owner.id));
+/// What the file says for all of its capabilities.
+pub(super) struct Common<'a> {
+    pub integration: &'a Integration,
+    pub answers: &'a AnswerRules,
+    pub headers: &'a Map<String, Value>,
+    pub retry: &'a RetryRule,
+}
+
+pub(super) fn build(common: &Common, file: CapabilityFile) -> Result<Capability, String> {
+    let owner = common.integration;
+    check_frame(owner, &file)?;
+    let input_validator =
+        jsonschema::validator_for(&file.input).map_err(|error| format!("input: {error}"))?;
+    jsonschema::validator_for(&file.output).map_err(|error| format!("output: {error}"))?;
+    check_examples(&file.input, &input_validator)?;
+    if let Some(pagination) = &file.pagination {
+        pages::check(pagination, &file.input, &file.output)?;
     }
-    if (file.idempotency == Idempotency::ByProbe) != file.probe.is_some() {
-        return Err("`idempotency: by_probe` and `probe` go together".into());
-    }
-    if file.cost > owner.quota.burst {
-        return Err(format!(
-            "costs {} and the quota lets only {} through at once",
-            file.cost, owner.quota.burst
-        ));
-    }
-    let response = file.response.as_ref().map(Template::parse).transpose()?;
+    let retry = file.retry.unwrap_or_else(|| common.retry.clone());
+    let spec = |write| AnswerSpec {
+        write,
+        busy: retry.codes.clone(),
+        quota: owner.limits.learn.clone().map(Arc::new),
+        ..AnswerSpec::of(common.answers.clone())
+    };
+    let names: Vec<String> = file.steps.iter().map(|step| step.name.clone()).collect();
     let paths = Paths {
         input: &file.input,
         account: &owner.account,
+        roots: roots(file.write),
+        steps: &names,
+        headers: common.headers,
+        base_url: &owner.base_url,
     };
+    let request = paths.request(&file.request)?;
+    if let Idempotency::NativeField(name) = &file.idempotency
+        && !names_key(&request)
+    {
+        return Err(format!(
+            "the request nowhere has `{{effect_key}}`, which the provider is to know as `{name}`"
+        ));
+    }
+    let response = file.response.as_ref();
+    let response = response.map(|source| paths.with_roots(&["body"]).template(source));
     Ok(Capability {
         integration: owner.id.clone(),
-        input_validator: jsonschema::validator_for(&file.input)
-            .map_err(|error| format!("input: {error}"))?,
-        request: paths.request(&file.request)?,
+        input_validator,
+        steps: steps(&file.steps, &paths, || spec(false))?.into(),
+        request: Arc::new(request),
         probe: file
             .probe
             .as_ref()
-            .map(|described| probe(described, &paths))
+            .map(|described| probe::build(described, &paths))
             .transpose()?
             .map(Arc::new),
         answer: Arc::new(AnswerSpec {
-            rules: answers.clone(),
-            write: file.write,
-            output: response,
+            output: response.transpose()?,
+            already: file.already,
+            ..spec(file.write)
         }),
         send: owner.pasted_placement(),
         account_fields: owner.account.as_slice().into(),
@@ -67,62 +85,90 @@ pub(super) fn build(
         output: file.output,
         idempotency: file.idempotency,
         pagination: file.pagination,
+        retry,
+        quota: file.quota,
+        scopes: file.scopes,
         input: file.input,
     })
 }
 
-fn matching(file: &MatchFile, paths: &Paths) -> Result<Match, String> {
-    Ok(Match {
-        at: file.at.clone(),
-        prefix: file.prefix.clone(),
-        equals: paths.text(&file.equals)?,
-    })
+fn check_frame(owner: &Integration, file: &CapabilityFile) -> Result<(), String> {
+    if !file
+        .id
+        .strip_prefix(&owner.id)
+        .is_some_and(|rest| rest.starts_with('.'))
+    {
+        return Err(format!("the id does not start with `{}.`", owner.id));
+    }
+    if (file.idempotency == Idempotency::ByProbe) != file.probe.is_some() {
+        return Err("`idempotency: by_probe` and `probe` go together".into());
+    }
+    if !file.write && file.idempotency != Idempotency::None {
+        return Err("a read needs no `idempotency`".into());
+    }
+    if file.write && file.request.method == "GET" {
+        return Err("a write does not go by GET".into());
+    }
+    if file.cost > owner.quota.burst {
+        return Err(format!(
+            "costs {} and the quota lets only {} through at once",
+            file.cost, owner.quota.burst
+        ));
+    }
+    Ok(())
 }
 
-fn probe(file: &ProbeFile, paths: &Paths) -> Result<Probe, String> {
-    Ok(Probe {
-        settle: Duration::from_secs(file.settle_seconds),
-        margin: Duration::from_secs(file.margin_seconds),
-        lookup: file
-            .lookup
-            .as_ref()
-            .map(|described| lookup(described, paths))
-            .transpose()?,
-        instead: file
-            .instead
-            .as_ref()
-            .map(|instead| {
-                Ok::<_, String>((
-                    paths.text(&instead.given)?,
-                    paths.request(&instead.request)?,
-                ))
-            })
-            .transpose()?,
-        listing: Listing {
-            request: paths.request(&file.request)?,
-            items: file.items.clone(),
-            matches: file
-                .matches
-                .as_ref()
-                .map(|described| matching(described, paths))
-                .transpose()?,
-            take: paths.template(&file.take)?,
-            cursor: file.cursor.clone(),
-        },
-    })
+fn check_examples(input: &Value, validator: &jsonschema::Validator) -> Result<(), String> {
+    let examples = input["examples"].as_array().into_iter().flatten();
+    for (place, example) in examples.enumerate() {
+        validator
+            .validate(example)
+            .map_err(|error| format!("input: example {place} does not fit: {error}"))?;
+    }
+    Ok(())
 }
 
-fn lookup(file: &LookupFile, paths: &Paths) -> Result<Lookup, String> {
-    Ok(Lookup {
-        value: paths.text(&file.when.value)?,
-        starts_with: file.when.starts_with.clone(),
-        otherwise: paths.template(&file.otherwise)?,
-        listing: Listing {
-            request: paths.request(&file.request)?,
-            items: file.items.clone(),
-            matches: Some(matching(&file.matches, paths)?),
-            take: paths.template(&file.take)?,
-            cursor: file.cursor.clone(),
-        },
-    })
+/// Reads have no effect key.
+fn roots(write: bool) -> &'static [&'static str] {
+    if write {
+        &["input", "account", "step", "effect_key"]
+    } else {
+        &["input", "account", "step"]
+    }
+}
+
+fn names_key(request: &RequestTemplate) -> bool {
+    request
+        .templates()
+        .into_iter()
+        .flat_map(|template| template.references())
+        .any(|reference| reference.root == "effect_key")
+}
+
+/// Each step may name those before it.
+fn steps(
+    files: &[StepFile],
+    paths: &Paths,
+    spec: impl Fn() -> AnswerSpec,
+) -> Result<Vec<Step>, String> {
+    let mut built = Vec::with_capacity(files.len());
+    for (place, file) in files.iter().enumerate() {
+        let before = Paths {
+            steps: &paths.steps[..place],
+            ..*paths
+        };
+        let take = file.take.as_ref();
+        let take = take.map(|source| paths.with_roots(&["body"]).template(source));
+        built.push(Step {
+            name: file.name.clone(),
+            request: before
+                .request(&file.request)
+                .map_err(|message| format!("step {}: {message}", file.name))?,
+            answer: Arc::new(AnswerSpec {
+                output: take.transpose()?,
+                ..spec()
+            }),
+        });
+    }
+    Ok(built)
 }
