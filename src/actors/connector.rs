@@ -17,7 +17,7 @@ use super::{
     vitals::{Vitals, Waiting},
 };
 use crate::{
-    connect::{CallOutcome, HttpCaller, ShapedRequest},
+    connect::{CallOutcome, HttpCaller, Live, ShapedRequest, catalog::PlacedSecret},
     domain::{ConnectionId, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
     persistence::{
         EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec, snapshot_kind,
@@ -26,7 +26,6 @@ use crate::{
 use connections::Connection;
 use queue::{LimiterState, Next, Queue, Retry};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
-use secrecy::SecretString;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -326,7 +325,7 @@ async fn exchange(
     connection: &Connection,
     call: &CallRequest,
 ) -> Answer {
-    let token = token(core, connection).await?;
+    let credential = credential(core, connection).await?;
     if let Some(ticket) = call.effect {
         let mut update = EffectUpdate::new(ticket.effect, EffectStatus::Sent);
         update.attempts = Some(ticket.attempts);
@@ -344,22 +343,38 @@ async fn exchange(
         return Err(ConnectorError::Stopped);
     }
     let left = call.deadline.saturating_duration_since(Instant::now());
-    Ok(http
-        .call(
-            &call.request,
-            &token,
-            left.min(core.settings.request_timeout),
-        )
-        .await)
+    let time = left.min(core.settings.request_timeout);
+    Ok(http.call_with(&call.request, &credential, time).await)
 }
 
-async fn token(core: &Core, connection: &Connection) -> Result<SecretString, ConnectorError> {
-    let (id, version) = (connection.id, connection.credential_version);
-    let credential = open_credential(&core.vault, connection.org, id, version, &connection.sealed)
+/// What the call carries. The kept credential does as long as it is fresh; else the hub renews it, once for everybody.
+async fn credential(
+    core: &Core,
+    connection: &Connection,
+) -> Result<Vec<PlacedSecret>, ConnectorError> {
+    let (org, id, version) = (connection.org, connection.id, connection.credential_version);
+    let token = |error: &dyn std::fmt::Display| ConnectorError::Token(error.to_string());
+    let kept = open_credential(&core.vault, org, id, version, &connection.sealed)
         .await
-        .map_err(|error| ConnectorError::Token(error.to_string()))?;
-    let token = credential.access_token.map(|token| token.text().clone());
-    token.ok_or_else(|| ConnectorError::Token("it has none".into()))
+        .map_err(|error| token(&error))?;
+    let kept = Live {
+        credential: kept,
+        version,
+    };
+    let live = match kept.is_fresh(core.clock.now()) {
+        true => Arc::new(kept),
+        false => core
+            .hub
+            .live(org, id)
+            .await
+            .map_err(|error| token(&error))?,
+    };
+    let integration = core.catalog.integration(&connection.integration);
+    let integration =
+        integration.ok_or_else(|| token(&"the catalog has its integration no more"))?;
+    live.credential
+        .placed(integration, &connection.account)
+        .map_err(|error| token(&error))
 }
 
 async fn restore(core: &Core, id: ConnectionId) -> Option<LimiterState> {

@@ -1,27 +1,34 @@
-//! `/v1/connections`: the org's accounts at integrations. A token goes in and never comes out.
+//! `/v1/connections`: the accounts of the org and its people at integrations. Secrets go in and never come out.
 
 use super::{
     ApiState,
     auth::Caller,
     body::Json as JsonBody,
     error::{ApiError, ApiResult},
+    owner::{self, OwnerKind, Wanted},
     query::{NoQuery, Query, page},
     text::{self, Path},
 };
 use crate::{
-    actors::{connector::connections::CONNECTION_ACTIVE, hub::credentials::seal_credential},
-    connect::{Account, Integration, Quota, catalog::nearest, oauth::Credential},
+    actors::{
+        connector::connections::CONNECTION_ACTIVE,
+        hub::{credentials::seal_credential, typed::Typed},
+    },
+    connect::{
+        Account, Integration, Quota,
+        oauth::{Credential, Secret},
+    },
     domain::{ConnectionId, Timestamp},
     persistence::{
-        ConnectionRow, Owners, Page, connection_delete, connection_find, connection_get,
-        connection_list, connection_put,
+        ConnectionRow, Page, connection_delete, connection_list, connection_put, connection_status,
     },
 };
 use axum::{Json, extract::State, http::StatusCode};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 const TOKEN_MAX: usize = 16 * 1024;
 
@@ -35,10 +42,38 @@ pub struct ConnectionView {
     status: String,
     created_at: Timestamp,
     updated_at: Timestamp,
+    /// The one user to whom it belongs; null: to the org.
+    owner: Option<String>,
+    way: String,
+    /// The provider's name for the account.
+    account_name: Option<String>,
+    scopes: Value,
+    /// When the token ends; null: never, or nobody knows.
+    expires_at: Option<Timestamp>,
+    /// When the token is renewed.
+    refresh_due_at: Option<Timestamp>,
+    /// When the credential was got or renewed last.
+    refreshed_at: Option<Timestamp>,
+    /// When the provider said last that it is good.
+    verified_at: Option<Timestamp>,
+    /// Why a person is needed, and how that person gets a link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reauth: Option<Value>,
 }
 
 impl From<ConnectionRow> for ConnectionView {
     fn from(row: ConnectionRow) -> Self {
+        let reauth = (row.status == connection_status::NEEDS_REAUTH).then(|| {
+            json!({
+                "since": row.reauth_since,
+                "reason": row.status_reason,
+                "link_from": {
+                    "method": "POST",
+                    "path": "/v1/connect-links",
+                    "body": {"integration": row.integration, "connection_id": row.id},
+                },
+            })
+        });
         Self {
             id: row.id,
             integration: row.integration,
@@ -48,6 +83,15 @@ impl From<ConnectionRow> for ConnectionView {
             status: row.status,
             created_at: row.created,
             updated_at: row.updated,
+            owner: row.owner_user,
+            way: row.way,
+            account_name: row.account_name,
+            scopes: text::json(Some(&row.scopes)),
+            expires_at: row.expires,
+            refresh_due_at: row.refresh_due,
+            refreshed_at: row.refreshed,
+            verified_at: row.verified,
+            reauth,
         }
     }
 }
@@ -66,9 +110,9 @@ pub async fn list(
     Query(query): Query<ListQuery>,
 ) -> ApiResult<Json<Page<ConnectionView>>> {
     let request = page(query.limit, query.after.as_deref())?;
+    let (integration, owners) = (query.integration.as_deref(), owner::owners(&caller));
     let mut tx = api.db().begin_read(caller.org).await?;
-    let found =
-        connection_list(&mut tx, query.integration.as_deref(), Owners::All, &request).await?;
+    let found = connection_list(&mut tx, integration, owners, &request).await?;
     Ok(Json(found.map(ConnectionView::from)))
 }
 
@@ -79,9 +123,7 @@ pub async fn show(
     Query(NoQuery {}): Query<NoQuery>,
 ) -> ApiResult<Json<ConnectionView>> {
     let mut tx = api.db().begin_read(caller.org).await?;
-    let id = text::id("connection", &connection)?;
-    let row = connection_get(&mut tx, id).await?;
-    let row = row.ok_or_else(|| ApiError::not_found("connection", &connection))?;
+    let row = owner::connection(&mut tx, &caller, &connection).await?;
     Ok(Json(row.into()))
 }
 
@@ -90,18 +132,30 @@ pub async fn show(
 pub struct ConnectionBody {
     /// Id in the catalog, for example `slack`.
     integration: String,
-    /// Unique for the integration; absent: `default`. An existing one is replaced.
+    /// Unique for the integration and the owner; absent: `default`. An existing one is replaced.
     name: Option<String>,
-    #[schemars(with = "String")]
-    token: SecretString,
+    /// A token that is used as it is. Either this, or `fields`.
+    #[schemars(with = "Option<String>")]
+    token: Option<SecretString>,
+    /// Which of the integration's ways; absent: the first that asks for something to type.
+    way: Option<String>,
+    /// What that way asks for, for example `api_key`, or `username` and `password`.
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    fields: Option<BTreeMap<String, Secret>>,
+    /// `org` or `user`; absent: the person's whose key this is, else the org's.
+    owner: Option<OwnerKind>,
+    /// The user to whom it is to belong, where the key is bound to no person.
+    user: Option<String>,
     /// Where the provider is, if not where the catalog says.
     base_url: Option<String>,
     account: Option<AccountBody>,
+    /// Whether the provider is asked if the credential is right; absent: for `fields` yes, for `token` no.
+    verify: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct AccountBody {
+pub struct AccountBody {
     /// The same as `base_url` beside it.
     base_url: Option<String>,
     /// What the integration must know beside the token, for example `realm_id`.
@@ -116,99 +170,108 @@ struct AccountBody {
 pub async fn create(
     State(api): State<ApiState>,
     caller: Caller,
-    JsonBody(body): JsonBody<ConnectionBody>,
+    JsonBody(mut body): JsonBody<ConnectionBody>,
 ) -> ApiResult<(StatusCode, Json<ConnectionView>)> {
-    let integration = integration(&api, &body.integration)?;
-    let name = body.name.as_deref().unwrap_or("default");
-    text::short("name", name, 100)?;
-    let token = body.token.expose_secret();
-    if token.is_empty() || token.len() > TOKEN_MAX || token.chars().any(char::is_control) {
-        let detail = format!("`token` must have 1 to {TOKEN_MAX} bytes and no control characters");
-        return Err(ApiError::field("token", detail));
-    }
-    let (base_url, account) = account(integration, body.base_url, body.account)?;
-
-    let now = api.engine().now();
-    let mut tx = api.db().begin_read(caller.org).await?;
-    let known = connection_find(&mut tx, &integration.id, name, None).await?;
-    drop(tx);
-    let before = known.clone().unwrap_or_else(|| {
-        let id = ConnectionId::from_uuid(api.core().clock.uuid());
-        ConnectionRow::pending(caller.org, id, &integration.id, name, now)
-    });
-    let version = before.credential_version + 1;
-    let credential = Credential::token(body.token.clone(), now);
-    let sealed = seal_credential(
-        &api.core().vault,
-        caller.org,
-        before.id,
-        version,
-        &credential,
-    )
-    .await?;
-    let row = ConnectionRow {
-        sealed_credential: sealed,
-        credential_version: version,
-        base_url,
-        account: serde_json::to_string(&account).map_err(ApiError::internal)?,
-        status: CONNECTION_ACTIVE.into(),
-        created: before.created,
-        ..ConnectionRow::pending(caller.org, before.id, &integration.id, name, now)
+    let integration = owner::integration(&api, &body.integration)?;
+    let account = body.account.take().unwrap_or_default();
+    let base_url = base_url(body.base_url.take().or(account.base_url))?;
+    check_quota(account.quota)?;
+    let wanted = Wanted {
+        integration,
+        connection: None,
+        name: body.name.as_deref(),
+        kind: body.owner,
+        user: body.user.as_deref(),
     };
-    let mut tx = api.db().begin(caller.org).await?;
-    connection_put(&mut tx, &row).await?;
-    tx.commit().await?;
-    changed(&api, caller, &row).await;
-    let status = match known {
-        Some(_) => StatusCode::OK,
-        None => StatusCode::CREATED,
+    let (row, is_new) = owner::wanted(&api, &caller, wanted).await?;
+    let row = match (body.token, body.fields) {
+        (Some(token), None) => {
+            check_token(&token)?;
+            let known = known_account(integration, base_url, account.data, account.quota)?;
+            put_token(&api, row, token, known).await?
+        }
+        (None, Some(fields)) => {
+            let typed = Typed {
+                row,
+                is_new,
+                way: body.way.as_deref(),
+                fields,
+                account: account.data,
+                base_url,
+                quota: account.quota,
+                link: None,
+                verify: body.verify.unwrap_or(true),
+            };
+            let connected = api.core().hub.connect_typed(typed);
+            api.bounded(connected).await??
+        }
+        (None, None) => {
+            let detail = "missing field `token`, or `fields` for what the integration asks for";
+            return Err(ApiError::field("token", detail));
+        }
+        (Some(_), Some(_)) => {
+            return Err(ApiError::field(
+                "fields",
+                "give `token` or `fields`, not both",
+            ));
+        }
+    };
+    changed(&api, &row).await;
+    let status = match is_new {
+        false => StatusCode::OK,
+        true => StatusCode::CREATED,
     };
     Ok((status, Json(row.into())))
 }
 
-fn integration<'a>(api: &'a ApiState, id: &str) -> ApiResult<&'a Integration> {
-    let catalog = &api.core().catalog;
-    catalog.integration(id).ok_or_else(|| {
-        let ids: Vec<&str> = catalog
-            .integrations()
-            .iter()
-            .map(|one| one.id.as_str())
-            .collect();
-        let hint = nearest(id, ids.iter().copied()).map(|near| format!("; do you mean `{near}`"));
-        let detail = format!(
-            "there is no integration `{id}`{}; the catalog has {}",
-            hint.unwrap_or_default(),
-            ids.join(", ")
-        );
-        ApiError::field("integration", detail)
-    })
+fn check_token(token: &SecretString) -> ApiResult<()> {
+    let token = token.expose_secret();
+    if token.is_empty() || token.len() > TOKEN_MAX || token.chars().any(char::is_control) {
+        let detail = format!("`token` must have 1 to {TOKEN_MAX} bytes and no control characters");
+        return Err(ApiError::field("token", detail));
+    }
+    Ok(())
+}
+
+fn base_url(given: Option<String>) -> ApiResult<Option<String>> {
+    let Some(url) = given.map(|url| url.trim_end_matches('/').to_owned()) else {
+        return Ok(None);
+    };
+    let parsed: Option<axum::http::Uri> = url.parse().ok();
+    let scheme = parsed.as_ref().filter(|uri| uri.host().is_some());
+    match scheme.and_then(|uri| uri.scheme_str()) {
+        Some("http" | "https") => Ok(Some(url)),
+        _ => Err(ApiError::field(
+            "base_url",
+            "`base_url` must be an http or https URL",
+        )),
+    }
+}
+
+fn check_quota(quota: Option<Quota>) -> ApiResult<()> {
+    if quota.is_some_and(|quota| quota.requests == 0 || quota.per_seconds == 0 || quota.burst == 0)
+    {
+        return Err(ApiError::field(
+            "account.quota",
+            "each number of the quota must be at least 1",
+        ));
+    }
+    Ok(())
 }
 
 /// The base URL if it is not the catalog's, and the account.
-fn account(
+fn known_account(
     integration: &Integration,
     base_url: Option<String>,
-    body: Option<AccountBody>,
+    data: Map<String, Value>,
+    quota: Option<Quota>,
 ) -> ApiResult<(Option<String>, Account)> {
-    let body = body.unwrap_or_default();
-    let base_url = base_url
-        .or(body.base_url)
-        .map(|url| url.trim_end_matches('/').to_owned());
-    if let Some(url) = &base_url {
-        let parsed: Option<axum::http::Uri> = url.parse().ok();
-        let scheme = parsed.as_ref().filter(|uri| uri.host().is_some());
-        if !matches!(
-            scheme.and_then(|uri| uri.scheme_str()),
-            Some("http" | "https")
-        ) {
-            return Err(ApiError::field(
-                "base_url",
-                "`base_url` must be an http or https URL",
-            ));
-        }
-    }
-    for field in &integration.account {
-        if field.is_required() && !body.data.contains_key(&field.name) {
+    for field in integration
+        .account
+        .iter()
+        .filter(|field| field.is_required())
+    {
+        if !data.contains_key(&field.name) {
             return Err(ApiError::field(
                 format!("account.data.{}", field.name),
                 format!(
@@ -218,46 +281,70 @@ fn account(
             ));
         }
     }
-    if body
-        .quota
-        .is_some_and(|quota| quota.requests == 0 || quota.per_seconds == 0 || quota.burst == 0)
-    {
-        return Err(ApiError::field(
-            "account.quota",
-            "each number of the quota must be at least 1",
-        ));
-    }
+    let at = match &base_url {
+        Some(url) => url.clone(),
+        None => integration
+            .base_url_for(&data)
+            .map_err(|error| ApiError::field(error.field.clone(), error.to_string()))?,
+    };
     let account = Account {
-        base_url: base_url
-            .clone()
-            .unwrap_or_else(|| integration.base_url.clone()),
-        data: body.data,
-        quota: body.quota,
+        base_url: at,
+        data,
+        quota,
     };
     Ok((base_url, account))
 }
 
+/// A token that is taken as it is, whatever ways the integration has.
+async fn put_token(
+    api: &ApiState,
+    before: ConnectionRow,
+    token: SecretString,
+    (base_url, account): (Option<String>, Account),
+) -> ApiResult<ConnectionRow> {
+    let (now, version) = (api.engine().now(), before.credential_version + 1);
+    let (org, id, vault) = (before.org_id, before.id, &api.core().vault);
+    let credential = Credential::token(token, now);
+    let sealed = seal_credential(vault, org, id, version, &credential).await?;
+    let row = ConnectionRow {
+        sealed_credential: sealed,
+        credential_version: version,
+        base_url,
+        account: serde_json::to_string(&account).map_err(ApiError::internal)?,
+        status: CONNECTION_ACTIVE.into(),
+        created: before.created,
+        refreshed: Some(now),
+        owner_user: before.owner_user,
+        ..ConnectionRow::pending(org, id, &before.integration, &before.name, now)
+    };
+    let mut tx = api.db().begin(org).await?;
+    connection_put(&mut tx, &row).await?;
+    tx.commit().await?;
+    Ok(row)
+}
+
+/// Removes a connection; the provider is told that its token is not needed any more.
 pub async fn delete(
     State(api): State<ApiState>,
     caller: Caller,
     Path(connection): Path<String>,
 ) -> ApiResult<StatusCode> {
-    let id: ConnectionId = text::id("connection", &connection)?;
     let mut tx = api.db().begin(caller.org).await?;
-    let row = connection_get(&mut tx, id)
-        .await?
-        .ok_or_else(|| ApiError::not_found("connection", &connection))?;
-    connection_delete(&mut tx, id).await?;
+    let row = owner::connection(&mut tx, &caller, &connection).await?;
+    owner::must_change(&caller, row.owner_user.as_deref())?;
+    connection_delete(&mut tx, row.id).await?;
     tx.commit().await?;
-    changed(&api, caller, &row).await;
+    changed(&api, &row).await;
+    let core = api.core().clone();
+    tokio::spawn(async move { core.hub.give_back(&row).await });
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Tells the connectors; the change itself is durable, so that a failure here is only a delay.
-async fn changed(api: &ApiState, caller: Caller, row: &ConnectionRow) {
+pub async fn changed(api: &ApiState, row: &ConnectionRow) {
     let told = api
         .engine()
-        .connection_changed(caller.org, &row.integration, row.id);
+        .connection_changed(row.org_id, &row.integration, row.id);
     match told.await {
         Ok(0) => {}
         Ok(resumed) => tracing::info!(connection = %row.id, resumed, "runs go on"),

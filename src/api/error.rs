@@ -5,7 +5,7 @@ use crate::{
     actors::{
         JournalError,
         employee::EmployeeError,
-        hub::{credentials::CredentialError, keys::KeysError},
+        hub::{HubError, credentials::CredentialError, keys::KeysError},
         inspect::InspectError,
         staff::StaffError,
     },
@@ -45,6 +45,7 @@ problems! {
     MalformedJson        400 "malformed_json"        "The body is not JSON",
     MalformedYaml        400 "malformed_yaml"        "The body is not YAML",
     InvalidParameter     400 "invalid_parameter"     "A query parameter is wrong",
+    InvalidState         400 "invalid_state"         "The consent cannot be ended",
     BadWebhook           400 "bad_webhook"           "The webhook's headers are missing or wrong",
     Unauthorized         401 "unauthorized"          "A valid API key is needed",
     InvalidSignature     401 "invalid_signature"     "The webhook's signature does not fit",
@@ -62,6 +63,8 @@ problems! {
     ArgumentsChanged     409 "arguments_changed"     "The decision is about other arguments",
     ApprovalNotPending   409 "approval_not_pending"  "The approval has been decided or withdrawn",
     ApprovalExpired      409 "approval_expired"      "The approval has expired",
+    NotConfigured        409 "not_configured"        "Something has to be set up first",
+    OtherAccount         409 "other_account"         "It is another account than before",
     EffectNotAmbiguous   409 "effect_not_ambiguous"  "The effect needs no reconciliation",
     PayloadTooLarge      413 "payload_too_large"     "The body is too large",
     UnsupportedMediaType 415 "unsupported_media_type" "The body's type is not understood",
@@ -70,6 +73,7 @@ problems! {
     InvalidSchedule      422 "invalid_schedule"      "A schedule is wrong",
     InvalidSubscription  422 "invalid_subscription"  "A subscription is wrong",
     NothingUnderstood    422 "nothing_understood"    "Nothing in the job description was understood",
+    ProviderRefused      422 "provider_refused"      "The provider does not accept it",
     UnknownSkill         422 "unknown_skill"         "The employee has no such skill",
     QueueFull            429 "queue_full"            "Too many runs wait for this employee",
     Internal             500 "internal"              "Something went wrong here",
@@ -149,6 +153,43 @@ impl ApiError {
 
     pub fn problem(&self) -> Problem {
         self.0.problem
+    }
+
+    pub fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// The same error twice: as an answer, and as a page.
+    pub fn from_hub(error: &HubError) -> Self {
+        let text = error.to_string();
+        match error {
+            HubError::Db(error) if error.is_transient() => Self::unavailable(error),
+            HubError::Db(DbError::Stale(what)) => Self::from(DbError::Stale(what)),
+            HubError::Vault(error) if error.is_transient() => Self::unavailable(error),
+            HubError::Credential(error) if error.is_transient() => Self::unavailable(error),
+            HubError::Db(_)
+            | HubError::Vault(_)
+            | HubError::Credential(_)
+            | HubError::NoRandomness(_) => Self::internal(text),
+            HubError::NoIntegration(_) => Self::field("integration", text),
+            HubError::NoWay { .. } => Self::field("way", text),
+            HubError::BadParams(bad) => Self::field(bad.field.clone(), text),
+            HubError::Misconfigured(_) => Self::new(Problem::NotConfigured, text),
+            HubError::RedirectUri(_) => Self::field("redirect_uri", text),
+            HubError::Refused(_) => Self::new(Problem::ProviderRefused, text),
+            HubError::OtherAccount { .. } => Self::new(Problem::OtherAccount, text),
+            HubError::Unavailable(_) => Self::new(Problem::Unavailable, text).retry_after(5),
+            HubError::Gone(_) => Self::new(Problem::NotFound, text),
+        }
+    }
+
+    fn unavailable(error: &dyn std::fmt::Display) -> Self {
+        tracing::warn!(%error, "unavailable");
+        Self::new(
+            Problem::Unavailable,
+            "the service cannot do this at the moment",
+        )
+        .retry_after(1)
     }
 
     fn body(&self) -> Value {
@@ -257,6 +298,12 @@ impl From<CredentialError> for ApiError {
             CredentialError::Vault { source, .. } => source.into(),
             other => Self::internal(other),
         }
+    }
+}
+
+impl From<HubError> for ApiError {
+    fn from(error: HubError) -> Self {
+        Self::from_hub(&error)
     }
 }
 

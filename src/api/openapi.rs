@@ -69,6 +69,9 @@ fn operation(route: &Route) -> Value {
             "text/event-stream": {"schema": {"type": "string"}},
             "application/json": {"schema": {"type": "object"}},
         }),
+        "/connect/{token}" | "/oauth/callback/{integration}" => {
+            json!({"text/html": {"schema": {"type": "string"}}})
+        }
         _ => json!({"application/json": {"schema": {"type": "object"}}}),
     };
     let mut success = json!({"description": route.summary});
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn only_health_and_webhooks_are_public() {
+    fn only_health_webhooks_and_consent_are_public() {
         let public: Vec<_> = routes()
             .iter()
             .filter(|route| route.access == Access::Public)
@@ -181,7 +184,14 @@ mod tests {
             .collect();
         assert_eq!(
             public,
-            ["/hooks/{source}/{endpoint}", "/healthz", "/readyz"]
+            [
+                "/oauth/callback/{integration}",
+                "/connect/{token}",
+                "/connect/{token}",
+                "/hooks/{source}/{endpoint}",
+                "/healthz",
+                "/readyz"
+            ]
         );
     }
 }

@@ -1,8 +1,8 @@
 //! Every route of the service, in one list: the router, the guard and the OpenAPI document are made from it.
 
 use super::{
-    actors, approvals, catalog, connections, effects, employees, events, graphs, health, hooks,
-    keys, memory, openapi, org, org_keys,
+    actors, approvals, catalog, connect_links, connect_page, connections, effects, employees,
+    events, graphs, health, hooks, keys, memory, oauth, oauth_clients, openapi, org, org_keys,
     query::{NoQuery, PageQuery},
     route::{Access, Route, delete, get, patch, post, put},
     runs, schedules, triggers, webhook,
@@ -69,10 +69,24 @@ pub fn routes() -> Vec<Route> {
         get("/v1/actors/{*path}", VIEWER, "Show a live actor and its children", actors::show),
 
         get("/v1/connections", VIEWER, "List the connections", connections::list).query::<connections::ListQuery>(),
-        post("/v1/connections", ADMIN, "Connect an account, or replace a connection", connections::create)
+        post("/v1/connections", OPERATOR, "Connect an account by what one types: one's own, or as an admin the org's", connections::create)
             .body::<connections::ConnectionBody>().answers(StatusCode::CREATED),
         get("/v1/connections/{id}", VIEWER, "Show a connection", connections::show),
-        delete("/v1/connections/{id}", ADMIN, "Remove a connection", connections::delete).answers(StatusCode::NO_CONTENT),
+        delete("/v1/connections/{id}", OPERATOR, "Remove a connection: one's own, or as an admin the org's", connections::delete)
+            .answers(StatusCode::NO_CONTENT),
+        post("/v1/connect-links", OPERATOR, "Make a link by which a person connects an account, once; shown once", connect_links::create)
+            .body::<connect_links::LinkBody>().answers(StatusCode::CREATED),
+        get("/v1/connect-links/{id}", VIEWER, "Show what became of a connect link", connect_links::show).query::<NoQuery>(),
+        get("/v1/oauth-clients", ADMIN, "List the org's apps at providers, without their secrets", oauth_clients::list).query::<NoQuery>(),
+        put("/v1/oauth-clients/{integration}", ADMIN, "Register the org's app at a provider, or change it", oauth_clients::put)
+            .body::<oauth_clients::ClientBody>(),
+        delete("/v1/oauth-clients/{integration}", ADMIN, "Forget the org's app at a provider", oauth_clients::delete)
+            .answers(StatusCode::NO_CONTENT),
+        post("/oauth/start", OPERATOR, "Begin a consent: where to send the browser", oauth::start).body::<oauth::StartBody>(),
+        post("/oauth/complete", OPERATOR, "End a consent with the code that came back", oauth::complete).body::<oauth::CompleteBody>(),
+        get("/oauth/callback/{integration}", Access::Public, "Where providers send browsers back to (HTML)", oauth::callback),
+        get("/connect/{token}", Access::Public, "The page behind a connect link (HTML); uses nothing up", connect_page::show),
+        post("/connect/{token}", Access::Public, "What a person decided or typed there (a form)", connect_page::submit),
         get("/v1/hooks", VIEWER, "List the webhook endpoints", hooks::list).query::<PageQuery>(),
         post("/v1/hooks", ADMIN, "Make a webhook endpoint; its secret is shown once", hooks::create)
             .body::<hooks::HookBody>().answers(StatusCode::CREATED),

@@ -1,13 +1,15 @@
 //! Credentials that are good now. A connector keeps what it is given for as long as it is fresh, and asks again then.
 
-use super::{Hub, HubError};
+use super::{Hub, HubError, store::stored};
 use crate::{
     connect::{
+        Account,
+        catalog::AuthWay,
         oauth::WAY_AUTH0,
         token::{Held, Live, TokenError, TokenSource},
     },
     domain::{ConnectionId, OrgId},
-    persistence::connection_status,
+    persistence::{ConnectionRow, connection_status},
 };
 use std::sync::Arc;
 
@@ -66,6 +68,40 @@ impl Hub {
                 first: false,
             }),
             _ => Err(TokenError::Missing(connection)),
+        }
+    }
+}
+
+impl Hub {
+    /// Tells the provider that a connection's token is not needed any more, where it has an ear for that. Nothing depends on it.
+    pub async fn give_back(&self, row: &ConnectionRow) {
+        let Ok(integration) = self.integration(&row.integration) else {
+            return;
+        };
+        let url = match integration.way(Some(&row.way)) {
+            Some(AuthWay::Oauth2Code(way)) => way.revoke_url.as_ref(),
+            Some(AuthWay::Oauth2ClientCredentials(way)) => way.revoke_url.as_ref(),
+            _ => None,
+        };
+        let Ok(Some(app)) = self.app(row.org_id, &row.integration).await else {
+            return;
+        };
+        let account: Account = serde_json::from_str(&row.account).unwrap_or_default();
+        let declared = url.and_then(|url| integration.fill_url(url, &account.data).ok());
+        let url = app
+            .overrides
+            .revoke_url
+            .clone()
+            .or(declared.map(String::from));
+        let (Some(url), Ok(stored)) = (url, stored(&self.parts.vault, row).await) else {
+            return;
+        };
+        let credential = stored.credential;
+        let token = credential.refresh_token.or(credential.access_token);
+        let client = (app.client_id.as_str(), app.client_secret.as_ref());
+        if let Some(token) = token {
+            let heard = self.parts.http.revoke(&url, &token, client).await;
+            tracing::info!(connection = %row.id, heard, "the grant was given back");
         }
     }
 }
