@@ -175,7 +175,7 @@ impl Config {
             },
             http: Http {
                 listen: keys.listen,
-                public_url: keys.public_url.map(public_url).transpose()?,
+                public_url: keys.public_url.as_deref().map(public_url).transpose()?,
             },
             secrets: Secrets {
                 master_key: keys.master_key,
@@ -200,7 +200,7 @@ impl Config {
 ///
 /// # Errors
 /// `PublicUrl`.
-pub fn public_url(text: String) -> Result<String, ConfigError> {
+pub fn public_url(text: &str) -> Result<String, ConfigError> {
     let rest = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"));
@@ -208,7 +208,7 @@ pub fn public_url(text: String) -> Result<String, ConfigError> {
         Some(rest) if !rest.is_empty() && !rest.contains(['?', '#', ' ', '@']) => {
             Ok(text.trim_end_matches('/').to_owned())
         }
-        _ => Err(ConfigError::PublicUrl(text)),
+        _ => Err(ConfigError::PublicUrl(text.to_owned())),
     }
 }
 

@@ -169,6 +169,13 @@ impl Client {
         self.json(response).await
     }
 
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
+        self.send(self.request(Method::DELETE, path, &[])?).await?;
+        Ok(())
+    }
+
     /// An answer that is text, not JSON.
     ///
     /// # Errors

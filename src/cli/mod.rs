@@ -9,6 +9,8 @@ mod bench;
 mod bootstrap;
 mod cancel;
 mod client;
+mod connect;
+mod connections;
 mod database;
 mod dev;
 mod doctor;
@@ -92,6 +94,10 @@ enum Command {
     Approve(approve::ApproveArgs),
     /// Stop a run
     Cancel(cancel::CancelArgs),
+    /// Connect an account at an outside system: makes a link, opens it, waits
+    Connect(connect::ConnectArgs),
+    /// List, show and remove the connected accounts
+    Connections(connections::ConnectionsArgs),
     /// Watch the live actors
     Top(top::TopArgs),
     /// Find out what is wrong with a service
@@ -156,6 +162,8 @@ async fn run(command: Command, out: Output) -> anyhow::Result<()> {
         Command::Show(args) => show::run(args, out).await,
         Command::Approve(args) => approve::run(args, out).await,
         Command::Cancel(args) => cancel::run(args, out).await,
+        Command::Connect(args) => connect::run(args, out).await,
+        Command::Connections(args) => connections::run(args, out).await,
         Command::Top(args) => top::run(args, out).await,
         Command::Doctor(args) => doctor::run(args, out).await,
         Command::Bench(args) => bench::run(args, out).await,

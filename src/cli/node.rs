@@ -21,7 +21,10 @@ pub struct NodeParts {
     pub node_id: Uuid,
     pub clock: Clock,
     pub sealer: Arc<Sealer>,
+    /// The public address in it is this node's own, unless `public_url` says another.
     pub settings: Settings,
+    /// Where browsers reach the service.
+    pub public_url: Option<String>,
     pub listener: TcpListener,
     /// Shown to the org's people; only `dev` has one.
     pub sandbox_url: Option<String>,
@@ -48,6 +51,10 @@ impl Node {
             .install_recorder()
             .context("the metrics recorder")?;
         telemetry::started(parts.clock.now());
+        let settings = Settings {
+            public_url: parts.public_url.unwrap_or_else(|| url_of(address)),
+            ..parts.settings
+        };
         let catalog = Arc::new(Catalog::embedded().context("the integration catalog")?);
         let planner = Arc::new(TemplatePlanner::new().context("the skill templates")?);
         let engine = Engine::start(EngineConfig {
@@ -57,7 +64,7 @@ impl Node {
             catalog,
             sealer: parts.sealer,
             clock: parts.clock,
-            settings: parts.settings,
+            settings,
             faults: Faults::default(),
         })
         .await
@@ -81,7 +88,7 @@ impl Node {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", reachable(self.address))
+        url_of(self.address)
     }
 
     /// Serves until the process is told to end, then lets requests under way finish and stops the actors.
@@ -137,6 +144,11 @@ pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address} (another process may; --listen takes another address)")
     })
+}
+
+/// The address of a service that listens here.
+pub fn url_of(address: SocketAddr) -> String {
+    format!("http://{}", reachable(address))
 }
 
 /// An address that a client on this machine can connect to: nobody can connect to "all interfaces".

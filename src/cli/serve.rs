@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     actors::{Clock, Settings},
-    config::{Config, LogFormat},
+    config::{Config, LogFormat, public_url},
+    connect::oauth::OperatorApps,
     persistence::Db,
     telemetry,
 };
@@ -45,6 +46,9 @@ pub struct ServeArgs {
     /// Where to listen; goes before file and environment
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// Where browsers reach this service; goes before file and environment
+    #[arg(long, value_name = "URL", value_parser = public_url)]
+    public_url: Option<String>,
 }
 
 /// # Errors
@@ -64,7 +68,8 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
         node_id: node_id(&config.engine.node_name),
         clock: Clock::system(),
         sealer,
-        settings: settings(&config),
+        settings: settings(&config)?,
+        public_url: args.public_url.or(config.http.public_url),
         listener,
         sandbox_url: None,
     };
@@ -77,13 +82,19 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
     node.run_until_told().await
 }
 
-fn settings(config: &Config) -> Settings {
-    Settings {
+fn settings(config: &Config) -> anyhow::Result<Settings> {
+    let apps = match &config.secrets.oauth_clients_file {
+        Some(path) => OperatorApps::from_file(path)
+            .with_context(|| format!("oauth_clients_file {}", path.display()))?,
+        None => OperatorApps::default(),
+    };
+    Ok(Settings {
+        oauth_apps: Arc::new(apps),
         idle_after: config.engine.idle_after,
         action_deadline: config.engine.action_deadline,
         request_timeout: config.engine.request_timeout,
         ..Settings::default()
-    }
+    })
 }
 
 /// The same name is the same node, on whatever machine it starts.

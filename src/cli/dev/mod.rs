@@ -1,5 +1,6 @@
 //! `tenure dev`: everything in one process, for a first hour and for development.
 
+mod apps;
 mod data_dir;
 mod demo;
 mod welcome;
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     actors::{Clock, Settings, hub},
-    config::parse_duration,
+    config::{parse_duration, public_url},
     connect::Vault,
     domain::OrgId,
     persistence::{self, Db, DbConfig},
@@ -53,6 +54,9 @@ pub struct DevArgs {
     /// Let an employee sleep when it had nothing to do for this long (seconds, or 500ms, 5m)
     #[arg(long, value_name = "SECONDS", value_parser = parse_duration)]
     idle_after: Option<Duration>,
+    /// Where browsers reach this service, if not at the address that it listens on
+    #[arg(long, value_name = "URL", value_parser = public_url)]
+    public_url: Option<String>,
     /// Hire no employee
     #[arg(long)]
     no_demo: bool,
@@ -70,12 +74,20 @@ pub async fn run(args: DevArgs, out: Output) -> anyhow::Result<()> {
     let sealer = Arc::new(data.sealer()?);
     let vault = hub::keys::vault(&db, &clock, &sealer);
     let (org, key) = furnish(&data, &db, &clock, &vault, &sandbox).await?;
+    let public_url = match &args.public_url {
+        Some(url) => url.clone(),
+        None => node::url_of(listener.local_addr()?),
+    };
     let node = Node::start(NodeParts {
         db,
         node_id: data.node_id(clock.uuid())?,
         clock,
         sealer,
-        settings: settings(&args),
+        settings: Settings {
+            oauth_apps: Arc::new(apps::register(&sandbox, &public_url).await?),
+            ..settings(&args)
+        },
+        public_url: Some(public_url),
         listener,
         sandbox_url: Some(sandbox.url()),
     })
