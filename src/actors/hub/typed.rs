@@ -7,7 +7,7 @@ use crate::{
     connect::{
         Account, BadParams, CallOutcome, Integration, Quota,
         catalog::AuthWay,
-        oauth::{Credential, Grant, Provider, Secret, TokenOutcome, WAY_AUTH0},
+        oauth::{Credential, Grant, OauthApp, Provider, Secret, TokenOutcome, WAY_AUTH0},
     },
     domain::{LinkId, Timestamp},
     persistence::{
@@ -75,9 +75,9 @@ impl Hub {
         }
         let way = typed_way(integration, typed.way)?;
         check_fields(way, &typed.fields)?;
-        let account = account(integration, &typed)?;
-        let credential = Credential::fields(way.id(), typed.fields, self.now());
         let app = self.app(typed.row.org_id, &integration.id).await?;
+        let account = account(integration, &typed, app.as_ref())?;
+        let credential = Credential::fields(way.id(), typed.fields, self.now());
         let provider = Provider {
             integration,
             way,
@@ -94,7 +94,9 @@ impl Hub {
             row: typed.row,
             is_new: typed.is_new,
             credential,
-            base_url: typed.base_url,
+            base_url: typed
+                .base_url
+                .or(app.and_then(|app| app.overrides.base_url)),
             account,
             link: typed.link,
             verify: typed.verify,
@@ -132,7 +134,7 @@ impl Hub {
         {
             return Err(unknown_field(name, &known));
         }
-        let account = account(integration, &typed)?;
+        let account = account(integration, &typed, None)?;
         let mut fields = typed.fields;
         let token = fields
             .remove("refresh_token")
@@ -286,14 +288,17 @@ impl Hub {
     }
 }
 
-fn account(integration: &Integration, typed: &Typed<'_>) -> Result<Account, HubError> {
+fn account(
+    integration: &Integration,
+    typed: &Typed<'_>,
+    app: Option<&OauthApp>,
+) -> Result<Account, HubError> {
     let before: Account = serde_json::from_str(&typed.row.account).unwrap_or_default();
     let mut data = before.data;
     data.extend(typed.account.clone());
-    let base_url = typed
-        .base_url
-        .clone()
-        .or_else(|| typed.row.base_url.clone());
+    let instead = app.and_then(|app| app.overrides.base_url.clone());
+    let base_url = typed.base_url.clone().or(instead);
+    let base_url = base_url.or_else(|| typed.row.base_url.clone());
     let base_url = match base_url {
         Some(url) => url,
         None => integration.base_url_for(&data)?,

@@ -56,6 +56,8 @@ pub struct Reading {
     pub learn: BTreeMap<String, LearnFrom>,
     /// What is exchanged was typed by a person, so that a refusal of it is for that person to mend.
     pub typed_by_person: bool,
+    /// What is exchanged is good once, so that a refusal is final whatever its code.
+    pub good_once: bool,
     /// What was sent and must not come back in a text.
     pub secrets: Vec<Secret>,
 }
@@ -131,6 +133,9 @@ impl Reading {
             };
         }
         let is_success = (200..300).contains(&answer.status);
+        if self.good_once && is_success && !code.is_empty() {
+            return TokenOutcome::DeadGrant { reason };
+        }
         if APP_CODES.contains(&code.as_str()) || !is_success {
             return TokenOutcome::Misconfigured { detail: reason };
         }
@@ -252,6 +257,7 @@ mod tests {
                 .map(Duration::from_secs),
             learn: serde_json::from_value(part("learn")).unwrap(),
             typed_by_person: section["typed"].as_bool().unwrap_or(false),
+            good_once: section["once"].as_bool().unwrap_or(false),
             secrets: vec!["s3nt-secret".into()],
         }
     }
@@ -340,6 +346,7 @@ mod tests {
         let plain = json!({});
         let slack = json!({"error": {"ok_flag": "/ok", "dead_grant": ["token_revoked"]}});
         let typed = json!({"typed": true});
+        let once = json!({"once": true, "error": {"ok_flag": "/ok"}});
         for (rules, status, body, expected) in [
             (&plain, 400, r#"{"error":"invalid_grant"}"#, "dead"),
             (&plain, 401, r#"{"error":"invalid_grant"}"#, "dead"),
@@ -380,6 +387,7 @@ mod tests {
                 r#"{"ok":false,"error":"bad_client_secret"}"#,
                 "misconfigured",
             ),
+            (&once, 200, r#"{"ok":false,"error":"invalid_code"}"#, "dead"),
             (&typed, 401, r#"{"error":"invalid_client"}"#, "dead"),
             (&typed, 403, "", "dead"),
             (&typed, 400, r#"{"error":"invalid_scope"}"#, "misconfigured"),

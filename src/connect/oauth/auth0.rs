@@ -184,6 +184,7 @@ fn exchange(app: &OauthApp, credential: &Credential) -> Result<Exchange, Misconf
             expires_default: None,
             learn: Default::default(),
             typed_by_person: false,
+            good_once: false,
             secrets: vec![secret, subject],
         },
     })

@@ -7,6 +7,7 @@ mod effects;
 mod employees;
 mod events;
 mod memory;
+mod oauth;
 mod triggers;
 mod webhooks;
 mod world;

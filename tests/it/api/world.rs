@@ -48,6 +48,8 @@ pub async fn world() -> World {
     let db = Db::connect(&DbConfig::new(address))
         .await
         .expect("connects");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
     let engine = Engine::start(EngineConfig {
         db: db.clone(),
         node_id: Uuid::new_v4(),
@@ -55,7 +57,10 @@ pub async fn world() -> World {
         catalog: Arc::new(Catalog::embedded().expect("the catalog is right")),
         sealer: Arc::new(Sealer::new(&SecretBox::new(Box::new([7; 32])))),
         clock: Clock::system(),
-        settings: Settings::default(),
+        settings: Settings {
+            public_url: url.clone(),
+            ..Settings::default()
+        },
         faults: Faults::default(),
     })
     .await
@@ -66,8 +71,6 @@ pub async fn world() -> World {
         metrics: Some(PrometheusBuilder::new().build_recorder().handle()),
         sandbox_url: None,
     });
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
     tokio::spawn(api::serve(listener, state, std::future::pending()));
 
     let (org, other) = (new_org(&db, "mine").await, new_org(&db, "other").await);
@@ -120,6 +123,23 @@ async fn new_key(db: &Db, org: OrgId, role: Role) -> String {
     key_insert(&mut tx, &row).await.expect("inserts");
     tx.commit().await.expect("commits");
     key.expose_secret().to_owned()
+}
+
+impl World {
+    /// Somebody of the org, with a key of their own.
+    pub async fn user(&self, name: &str, role: Role) -> Client {
+        let body = json!({"name": name, "role": role.name(), "user": name});
+        let made = self.admin.post("/v1/keys", body).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        self.anonymous.with_key(&made.text("key"))
+    }
+    pub fn url(&self) -> &str {
+        &self.anonymous.url
+    }
+    /// Where files of the test may lie.
+    pub fn dir(&self) -> &std::path::Path {
+        self._dir.path()
+    }
 }
 
 /// Calls the service with one key, or with none.

@@ -53,6 +53,7 @@ impl Provider<'_> {
             expires_default: way.expires_default_seconds.map(Duration::from_secs),
             learn: way.learn.clone(),
             typed_by_person: false,
+            good_once: matches!(grant, Grant::Code { .. }),
             secrets: Vec::new(),
         };
         let url = self.url(url, app.overrides.token_url.as_ref())?;
@@ -96,6 +97,7 @@ impl Provider<'_> {
             expires_default: way.expires_default_seconds.map(Duration::from_secs),
             learn: way.learn.clone(),
             typed_by_person: typed("client_id").is_some(),
+            good_once: false,
             secrets: Vec::new(),
         };
         let instead = self.app.and_then(|app| app.overrides.token_url.as_ref());

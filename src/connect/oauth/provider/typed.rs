@@ -56,6 +56,7 @@ impl Provider<'_> {
             expires_default: way.expires_default_seconds.map(Duration::from_secs),
             learn: Default::default(),
             typed_by_person: true,
+            good_once: false,
             secrets: Vec::new(),
         };
         let instead = self.app.and_then(|app| app.overrides.token_url.as_ref());
@@ -117,6 +118,7 @@ impl Provider<'_> {
                 expires_default: way.expires_default_seconds.map(Duration::from_secs),
                 learn: Default::default(),
                 typed_by_person: true,
+                good_once: false,
                 secrets: credential.fields.values().cloned().collect(),
             },
         })
