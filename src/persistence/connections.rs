@@ -396,10 +396,23 @@ pub async fn connection_set_status(
     one_row(changed, "connection")
 }
 
+/// Deletes a connection, and what would bring it back: consents under way and links.
+///
 /// # Errors
 /// `NotFound`.
 pub async fn connection_delete(tx: &mut Tx, connection: ConnectionId) -> Result<()> {
     let org = tx.org();
+    for statement in [
+        "DELETE FROM oauth_state WHERE org_id = $1 AND connection_id = $2",
+        "DELETE FROM connect_link WHERE org_id = $1 AND connection_id = $2",
+    ] {
+        on_tx!(tx, |conn| sqlx::query(statement)
+            .bind(org)
+            .bind(connection)
+            .execute(conn)
+            .await
+            .map(drop))?;
+    }
     let gone = on_tx!(tx, |conn| sqlx::query(
         "DELETE FROM connection WHERE org_id = $1 AND id = $2"
     )

@@ -135,6 +135,16 @@ async fn links_that_are_none_lead_nowhere() {
         let answer = admin.post("/v1/connect-links", body).await;
         assert_eq!(answer.problem(422, "invalid_field")["field"], field);
     }
+    let id = bench.connect(admin, json!({"integration": "slack"})).await;
+    let again = json!({"integration": "slack", "connection_id": id});
+    let (url, _) = link(&bench, again).await;
+    admin.delete(&format!("/v1/connections/{id}")).await;
+    let page = bench.open(&url).await;
+    assert_eq!(
+        page.status, 404,
+        "a deleted connection takes its links along"
+    );
+
     let (_, path) = link(&bench, json!({"integration": "slack"})).await;
     bench
         .world

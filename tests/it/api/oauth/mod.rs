@@ -1,5 +1,6 @@
 //! Consent, connect links and typed credentials, against the sandbox's authorisation servers.
 
+mod auth0;
 mod links;
 mod owners;
 mod tokens;

@@ -1,0 +1,184 @@
+use super::*;
+use serde_json::json;
+
+fn reading(section: Value) -> Reading {
+    let part = |name: &str| section.get(name).cloned().unwrap_or(json!({}));
+    Reading {
+        token_at: serde_json::from_value(part("token_at")).unwrap(),
+        errors: serde_json::from_value(part("error")).unwrap(),
+        expires_default: section["expires_default_seconds"]
+            .as_u64()
+            .map(Duration::from_secs),
+        learn: serde_json::from_value(part("learn")).unwrap(),
+        typed_by_person: section["typed"].as_bool().unwrap_or(false),
+        good_once: section["once"].as_bool().unwrap_or(false),
+        secrets: vec!["s3nt-secret".into()],
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(1_000_000_000_000)
+}
+
+fn read(reading: &Reading, status: u16, body: &str) -> TokenOutcome {
+    let answer = Answer {
+        status,
+        body: body.as_bytes(),
+        retry_after: Some(Duration::from_secs(7)),
+    };
+    reading.read(answer, now())
+}
+
+fn granted(reading: &Reading, body: Value) -> Granted {
+    match read(reading, 200, &body.to_string()) {
+        TokenOutcome::Granted(granted) => *granted,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_plain_answer() {
+    let body =
+        json!({"access_token": "a", "refresh_token": "r", "expires_in": 3600, "scope": "x y"});
+    let got = granted(&reading(json!({})), body);
+    assert_eq!(got.access_token, "a".into());
+    assert_eq!(got.refresh_token, Some("r".into()));
+    assert_eq!(
+        got.expires_at,
+        Some(now().after(Duration::from_secs(3_600)))
+    );
+    assert_eq!(got.scopes, Some(vec!["x".into(), "y".into()]));
+}
+
+#[test]
+fn tokens_stand_at_other_places_too() {
+    let slack = reading(json!({
+        "token_at": {"access_token": ["/access_token", "/authed_user/access_token"], "scope": ["/authed_user/scope"]},
+        "learn": {"team_id": {"token": "/team/id"}, "realm": {"query": "realmId"}},
+    }));
+    let body = json!({"ok": true, "authed_user": {"access_token": "u", "scope": "a,b"}, "team": {"id": "T1"}});
+    let got = granted(&slack, body);
+    assert_eq!(got.access_token, "u".into());
+    assert_eq!(got.scopes, Some(vec!["a".into(), "b".into()]));
+    assert_eq!(Value::Object(got.learned), json!({"team_id": "T1"}));
+    assert_eq!(got.expires_at, None);
+    let form = read(
+        &reading(json!({})),
+        200,
+        "access_token=gho_1&scope=repo%2Cgist&token_type=bearer",
+    );
+    assert!(matches!(form, TokenOutcome::Granted(got) if got.access_token == "gho_1".into()));
+}
+
+#[test]
+fn expiry_is_told_in_many_ways() {
+    let at = |seconds| Some(now().after(Duration::from_secs(seconds)));
+    for (unit, value, expected) in [
+        ("s", json!(60), at(60)),
+        ("s", json!("60"), at(60)),
+        ("ms", json!(60_000), at(60)),
+        ("at_unix_s", json!(1_000_000_060), at(60)),
+        ("at_unix_ms", json!(1_000_000_060_000_i64), at(60)),
+        ("at_rfc3339", json!("2001-09-09T01:47:40Z"), at(60)),
+        ("s", json!(null), at(999)),
+        ("s", json!(0), at(999)),
+        ("s", json!(-5), at(999)),
+        ("s", json!(1e300), at(999)),
+        ("at_rfc3339", json!("soon"), at(999)),
+    ] {
+        let rules = json!({"token_at": {"expires_in": "/expires_in", "expires_unit": unit}, "expires_default_seconds": 999});
+        let got = granted(
+            &reading(rules),
+            json!({"access_token": "a", "expires_in": value}),
+        );
+        assert_eq!(got.expires_at, expected, "{unit} {value}");
+    }
+}
+
+#[test]
+fn a_failure_kills_the_grant_only_if_it_says_so() {
+    let plain = json!({});
+    let slack = json!({"error": {"ok_flag": "/ok", "dead_grant": ["token_revoked"]}});
+    let typed = json!({"typed": true});
+    let once = json!({"once": true, "error": {"ok_flag": "/ok"}});
+    for (rules, status, body, expected) in [
+        (&plain, 400, r#"{"error":"invalid_grant"}"#, "dead"),
+        (&plain, 401, r#"{"error":"invalid_grant"}"#, "dead"),
+        (
+            &plain,
+            400,
+            r#"{"error":"temporarily_unavailable"}"#,
+            "transient",
+        ),
+        (
+            &plain,
+            401,
+            r#"{"error":"invalid_client"}"#,
+            "misconfigured",
+        ),
+        (&plain, 404, "<html>", "misconfigured"),
+        (&plain, 500, r#"{"error":"internal"}"#, "transient unsure"),
+        (&plain, 503, "", "transient unsure"),
+        (&plain, 408, "", "transient unsure"),
+        (&plain, 429, r#"{"error":"slow_down"}"#, "transient"),
+        (&plain, 200, "<html>", "transient unsure"),
+        (&plain, 200, r#"{"access_token":""}"#, "transient unsure"),
+        (
+            &slack,
+            200,
+            r#"{"ok":false,"error":"token_revoked","access_token":"x"}"#,
+            "dead",
+        ),
+        (
+            &slack,
+            200,
+            r#"{"ok":false,"error":"internal_error"}"#,
+            "transient",
+        ),
+        (
+            &slack,
+            200,
+            r#"{"ok":false,"error":"bad_client_secret"}"#,
+            "misconfigured",
+        ),
+        (&once, 200, r#"{"ok":false,"error":"invalid_code"}"#, "dead"),
+        (&typed, 401, r#"{"error":"invalid_client"}"#, "dead"),
+        (&typed, 403, "", "dead"),
+        (&typed, 400, r#"{"error":"invalid_scope"}"#, "misconfigured"),
+        (&typed, 502, "", "transient unsure"),
+    ] {
+        let found = match read(&reading(rules.clone()), status, body) {
+            TokenOutcome::Granted(_) => "granted",
+            TokenOutcome::DeadGrant { .. } => "dead",
+            TokenOutcome::Transient {
+                unsure: true,
+                retry_after,
+                ..
+            } => {
+                assert_eq!(retry_after, Some(Duration::from_secs(7)));
+                "transient unsure"
+            }
+            TokenOutcome::Transient { .. } => "transient",
+            TokenOutcome::Misconfigured { .. } => "misconfigured",
+        };
+        assert_eq!(found, expected, "{status} {body}");
+    }
+}
+
+#[test]
+fn what_was_sent_does_not_come_back_in_a_text() {
+    let body = json!({"error": "invalid_grant", "error_description": "no such token s3nt-secret"});
+    let outcome = read(&reading(json!({})), 400, &body.to_string());
+    assert!(
+        !format!("{outcome:?}").contains("s3nt-secret"),
+        "{outcome:?}"
+    );
+    let told = json!({"error": "invalid_grant", "error_description": "it was revoked\u{7}"});
+    let outcome = read(&reading(json!({})), 400, &told.to_string());
+    assert_eq!(
+        outcome,
+        TokenOutcome::DeadGrant {
+            reason: "the token endpoint answered 400: invalid_grant: it was revoked".into()
+        }
+    );
+}
