@@ -54,11 +54,18 @@ pub async fn submit(
     Path(token): Path<String>,
     Raw(body): Raw,
 ) -> Html {
-    let opened = match open(&api, &token).await {
+    let service = api.clone();
+    // A link that was used must be completed or given back, also when the browser was closed.
+    let work = async move { submitted(service, &token, &body).await };
+    api.to_the_end(work).await.unwrap_or_else(html::of_error)
+}
+
+async fn submitted(api: ApiState, token: &str, body: &[u8]) -> Html {
+    let opened = match open(&api, token).await {
         Ok(opened) => opened,
         Err(page) => return page,
     };
-    let given = pairs(&String::from_utf8_lossy(&body));
+    let given = pairs(&String::from_utf8_lossy(body));
     match take(&api, &opened.link).await {
         Ok(true) => {}
         Ok(false) => return over(),

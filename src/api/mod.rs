@@ -105,6 +105,17 @@ impl ApiState {
         })
     }
 
+    /// Does the work to its end, even if the client leaves meanwhile: for what must not stop half-way.
+    ///
+    /// # Errors
+    /// `internal` if it panics.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> ApiResult<T> {
+        tokio::spawn(work).await.map_err(ApiError::internal)
+    }
+
     fn engine(&self) -> &Engine {
         &self.0.parts.engine
     }

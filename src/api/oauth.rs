@@ -182,13 +182,18 @@ pub async fn complete(
         let detail = "no consent of this connection is open: it was used, is older than ten minutes, or was never begun";
         ApiError::new(Problem::InvalidState, detail)
     })?;
-    let arrival = Arrival {
-        state: &state,
-        code: &body.auth_code,
-        query: &body.params,
+    let service = api.clone();
+    let work = async move {
+        let arrival = Arrival {
+            state: &state,
+            code: &body.auth_code,
+            query: &body.params,
+        };
+        let connected = service.core().hub.arrive(arrival).await?;
+        changed(&service, &connected).await;
+        ApiResult::Ok(connected)
     };
-    let connected = api.bounded(api.core().hub.arrive(arrival)).await??;
-    changed(&api, &connected).await;
+    let connected = api.to_the_end(work).await??;
     Ok(Json(connected.into()))
 }
 
@@ -207,10 +212,26 @@ pub async fn callback(
     headers: HeaderMap,
 ) -> Html {
     let mut query = pairs(query.as_deref().unwrap_or_default());
-    match come_back(&api, &integration, &mut query, &headers).await {
-        Ok(row) => connected(&api, &row),
-        Err(page) => page,
+    let (service, cookies) = (api.clone(), cookies_of(&headers));
+    // A code is good once: what was begun with it must not stop because a browser was closed.
+    let work = async move { come_back(&service, &integration, &mut query, &cookies).await };
+    match api.to_the_end(work).await {
+        Ok(Ok(row)) => connected(&api, &row),
+        Ok(Err(page)) => page,
+        Err(error) => html::of_error(error),
     }
+}
+
+/// Values of our cookie that a browser brought.
+fn cookies_of(headers: &HeaderMap) -> Vec<String> {
+    let cookies = headers.get_all(header::COOKIE).iter();
+    cookies
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(name, _)| *name == COOKIE)
+        .map(|(_, value)| value.to_owned())
+        .collect()
 }
 
 /// What a person sees when it worked.
@@ -234,7 +255,7 @@ async fn come_back(
     api: &ApiState,
     integration: &str,
     query: &mut BTreeMap<String, String>,
-    headers: &HeaderMap,
+    cookies: &[String],
 ) -> Result<ConnectionRow, Html> {
     let over = || {
         Html::said(
@@ -248,7 +269,7 @@ async fn come_back(
     let state = taken.map_err(html::of_error)?.ok_or_else(over)?;
     let is_ours = state.integration == integration
         && state.redirect_uri == callback_of(api, integration)
-        && fits_browser(&state, headers);
+        && fits_browser(&state, cookies);
     if !is_ours {
         give_back(api, &state).await;
         return Err(Html::said(
@@ -274,8 +295,7 @@ async fn come_back(
         code: &code.into(),
         query,
     };
-    let arrived = api.bounded(api.core().hub.arrive(arrival)).await;
-    match arrived.map_err(html::of_error)? {
+    match api.core().hub.arrive(arrival).await {
         Ok(row) => {
             changed(api, &row).await;
             Ok(row)
@@ -288,16 +308,11 @@ async fn come_back(
 }
 
 /// Whoever departed from a page of ours comes back with its cookie: a consent that somebody else began cannot be slipped to this person.
-fn fits_browser(state: &OauthStateRow, headers: &HeaderMap) -> bool {
+fn fits_browser(state: &OauthStateRow, cookies: &[String]) -> bool {
     let Some(hash) = &state.browser_hash else {
         return true;
     };
-    let cookies = headers.get_all(header::COOKIE).iter();
-    cookies
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .any(|(name, value)| name == COOKIE && hash_of(value) == *hash)
+    cookies.iter().any(|value| hash_of(value) == *hash)
 }
 
 /// The link through which it was begun can be used again: nothing came of it.

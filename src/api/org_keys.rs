@@ -3,7 +3,7 @@
 use super::{
     ApiState,
     auth::Caller,
-    error::{ApiError, ApiResult},
+    error::ApiResult,
     query::{NoQuery, Query},
 };
 use crate::{
@@ -51,8 +51,6 @@ pub async fn list(
 /// Makes a new data key and seals everything anew.
 pub async fn rotate(State(api): State<ApiState>, caller: Caller) -> ApiResult<Json<Rotated>> {
     let (core, org, now) = (api.core().clone(), caller.org, api.engine().now());
-    // In a task of its own: it goes on when the client has left.
-    let work = tokio::spawn(async move { rotate_org(&core.db, &core.vault, org, now).await });
-    let rotated = api.bounded(work).await?.map_err(ApiError::internal)?;
-    Ok(Json(rotated?))
+    let work = async move { rotate_org(&core.db, &core.vault, org, now).await };
+    Ok(Json(api.to_the_end(work).await??))
 }
