@@ -12,7 +12,7 @@ pub async fn list(
     State(api): State<ApiState>,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> Json<Page<Value>> {
-    let integrations = api.core().catalog.integrations().iter();
+    let integrations = api.core().catalog.integrations();
     let items = integrations
         .map(|one| {
             let capabilities = one.capabilities.iter().map(|capability| view(capability));

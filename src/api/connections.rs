@@ -284,7 +284,7 @@ fn known_account(
     let at = match &base_url {
         Some(url) => url.clone(),
         None => integration
-            .base_url_for(&data)
+            .base_url_for(None, &data)
             .map_err(|error| ApiError::field(error.field.clone(), error.to_string()))?,
     };
     let account = Account {

@@ -151,11 +151,7 @@ pub async fn wanted(
 pub fn integration<'a>(api: &'a ApiState, id: &str) -> ApiResult<&'a Integration> {
     let catalog = &api.core().catalog;
     catalog.integration(id).ok_or_else(|| {
-        let ids: Vec<&str> = catalog
-            .integrations()
-            .iter()
-            .map(|one| one.id.as_str())
-            .collect();
+        let ids: Vec<&str> = catalog.integrations().map(|one| one.id.as_str()).collect();
         let hint = nearest(id, ids.iter().copied()).map(|near| format!("; do you mean `{near}`"));
         let detail = format!(
             "there is no integration `{id}`{}; the catalog has {}",

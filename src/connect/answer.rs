@@ -83,6 +83,8 @@ pub(crate) struct AnswerSpec {
     pub rules: AnswerRules,
     pub write: bool,
     pub output: Option<Template>,
+    /// Whether a body that is no JSON is a result as well, as a text.
+    pub text: bool,
     /// Codes that say that what the write wants is so already.
     pub already: Vec<String>,
     /// Codes after which nothing has happened and another try may go well.
@@ -98,6 +100,7 @@ impl AnswerSpec {
             rules,
             write: false,
             output: None,
+            text: false,
             already: Vec::new(),
             busy: Vec::new(),
             quota: None,
@@ -166,6 +169,7 @@ impl AnswerSpec {
     fn read_success(&self, status: u16, body: AnswerBody, rate: RateHints) -> CallOutcome {
         let body = match body {
             AnswerBody::Json(body) => body,
+            AnswerBody::Text(text) if self.text => text.into(),
             AnswerBody::Text(text) if text.trim().is_empty() => Value::Null,
             AnswerBody::Text(_) => {
                 let reason = format!("answered {status} with a body that is not JSON");

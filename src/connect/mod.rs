@@ -14,6 +14,7 @@ pub mod limiter;
 pub mod oauth;
 pub mod pages;
 pub mod quickbooks;
+mod rate;
 pub mod request;
 pub mod resolve;
 pub mod rfc822;

@@ -3,7 +3,7 @@
 use super::{
     catalog::Capability,
     request::{Account, BadParams, Filling, RequestTemplate, ShapedRequest, Target, account_data},
-    template::{Scope, Template},
+    template::{Scope, Template, as_text},
 };
 use crate::domain::Timestamp;
 use serde_json::Value;
@@ -227,6 +227,8 @@ impl ShapedProbe {
         let items = match body.pointer(&listing.items) {
             None | Some(Value::Null) => &[],
             Some(Value::Array(items)) => items.as_slice(),
+            // The answer is the thing itself.
+            Some(one @ Value::Object(_)) if listing.items.is_empty() => std::slice::from_ref(one),
             Some(_) => {
                 return Ok(ProbeReading::Unclear(format!(
                     "no list at {} in the answer",
@@ -283,14 +285,17 @@ impl Listing {
         let Some(wanted) = &self.matches else {
             return Ok(true);
         };
-        let found = item.pointer(&wanted.at).and_then(Value::as_str);
+        let found = match item.pointer(&wanted.at) {
+            None | Some(Value::Null | Value::Array(_) | Value::Object(_)) => None,
+            Some(value) => Some(as_text(value)),
+        };
         let text = wanted.text.render_text(scope)?;
         let (Some(found), Some(text)) = (found, text) else {
             return Ok(false);
         };
         Ok(match wanted.part {
             true => found.contains(&text),
-            false => text.strip_prefix(&wanted.prefix) == Some(found),
+            false => text.strip_prefix(&wanted.prefix) == Some(found.as_str()),
         })
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! - `"{input.channel}"` alone is the value itself, with its type; where it does not exist the field is left out.
 //! - `"/customer/{input.id}"` is text with the value in it; where it does not exist the whole text is left out.
+//! - `"{input.calendar|primary}"` is the value, or the text after the bar where there is none.
 //! - `{{` and `}}` stand for braces.
 //! - `{ $get: input.limit, default: 100 }` is the value, or the default; with `at: /a.b/0` what a JSON pointer below it finds.
 //! - `{ $each: input.to, as: TEMPLATE }` is a list, with `{item}` in the template standing for each element; a value that is no
 //!   list counts as a list of one.
+//! - `{ $if: input.note, then: TEMPLATE }` is the template where the value exists, and else nothing.
 //! - `{ $build: NAME, with: TEMPLATE }` hands a value to one of the [`Builder`]s, for what JSON alone cannot say.
 //!
 //! There are paths and no expressions: what a request contains can be read off the file, every path is checked when the
@@ -42,7 +44,7 @@ pub struct Reference {
 #[derive(Clone, Debug)]
 enum Piece {
     Text(String),
-    Value(Reference),
+    Value(Reference, Option<String>),
 }
 
 /// A parsed template.
@@ -61,6 +63,10 @@ enum Node {
     Each {
         reference: Reference,
         element: Box<Node>,
+    },
+    If {
+        reference: Reference,
+        then: Box<Node>,
     },
     Text(Vec<Piece>),
     Object(Vec<(String, Node)>),
@@ -147,6 +153,10 @@ impl Node {
                 Some(Value::Array(items)) => Some(render_each(items, element, scope)?),
                 Some(one) => Some(render_each(std::slice::from_ref(one), element, scope)?),
             },
+            Node::If { reference, then } => match scope.get(reference) {
+                None => None,
+                Some(_) => then.render(scope)?,
+            },
             Node::Text(pieces) => render_pieces(pieces, scope).map(Value::String),
             Node::Array(items) => {
                 let items: Result<Vec<_>, _> =
@@ -174,12 +184,16 @@ impl Node {
             Node::Literal(_) => {}
             Node::Value { reference, .. } => found.push(reference),
             Node::Text(pieces) => found.extend(pieces.iter().filter_map(|piece| match piece {
-                Piece::Value(reference) => Some(reference),
+                Piece::Value(reference, _) => Some(reference),
                 Piece::Text(_) => None,
             })),
             Node::Object(fields) => fields.iter().for_each(|(_, field)| field.collect(found)),
             Node::Array(items) => items.iter().for_each(|item| item.collect(found)),
             Node::Build { with, .. } => with.collect(found),
+            Node::If { reference, then } => {
+                found.push(reference);
+                then.collect(found);
+            }
             Node::Each { reference, element } => {
                 found.push(reference);
                 let mut inside = Vec::new();
@@ -204,7 +218,10 @@ fn render_pieces(pieces: &[Piece], scope: &Scope) -> Option<String> {
     for piece in pieces {
         match piece {
             Piece::Text(fixed) => text.push_str(fixed),
-            Piece::Value(reference) => text.push_str(&as_text(scope.get(reference)?)),
+            Piece::Value(reference, default) => match scope.get(reference) {
+                Some(value) => text.push_str(&as_text(value)),
+                None => text.push_str(default.as_deref()?),
+            },
         }
     }
     Some(text)
@@ -237,6 +254,8 @@ mod tests {
             (json!("{input.n}"), json!({"n": null}), None),
             (json!("n={input.n}!"), json!({"n": 7}), Some(json!("n=7!"))),
             (json!("n={input.n}!"), json!({}), None),
+            (json!("n={input.n|0}!"), json!({}), Some(json!("n=0!"))),
+            (json!("{input.n|0}"), json!({}), Some(json!("0"))),
             (
                 json!({"a": "{input.a}", "b": "{input.b}"}),
                 json!({"a": [1]}),
@@ -272,6 +291,16 @@ mod tests {
                 json!({"$each": "input.to", "as": "{item}"}),
                 json!({}),
                 None,
+            ),
+            (
+                json!({"$if": "input.to", "then": {"a": 1}}),
+                json!({}),
+                None,
+            ),
+            (
+                json!({"$if": "input.to", "then": {"a": "{input.to}"}}),
+                json!({"to": false}),
+                Some(json!({"a": false})),
             ),
             (
                 json!("{{input.n}}"),

@@ -94,7 +94,7 @@ impl Connections {
         let mut account: Account = serde_json::from_str(&row.account).ok()?;
         account.base_url = match row.base_url {
             Some(own) => own,
-            None => integration.base_url_for(&account.data).ok()?,
+            None => integration.base_url_for(None, &account.data).ok()?,
         };
         Some(Arc::new(Connection {
             id: row.id,

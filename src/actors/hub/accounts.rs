@@ -25,7 +25,7 @@ pub fn account_of(integration: &Integration, row: &ConnectionRow) -> Result<Acco
     let mut account: Account = serde_json::from_str(&row.account).unwrap_or_default();
     account.base_url = match &row.base_url {
         Some(url) => url.clone(),
-        None => integration.base_url_for(&account.data)?,
+        None => integration.base_url_for(integration.way(Some(&row.way)), &account.data)?,
     };
     Ok(account)
 }

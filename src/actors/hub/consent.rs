@@ -8,7 +8,7 @@ use crate::{
         Account, Integration, SecretPlace,
         catalog::{
             AuthWay,
-            auth::{LearnFrom, OauthCode, fill_text},
+            auth::{LearnFrom, fill_text},
         },
         oauth::{
             Credential, Grant, Granted, OauthApp, Provider, Secret, TokenOutcome, hash_of,
@@ -76,7 +76,7 @@ impl Hub {
         let integration = self.integration(&row.integration)?;
         let way = code_way(integration, departure.way)?;
         let app = self.app(row.org_id, &integration.id).await?;
-        let account = account_before(integration, row, app.as_ref(), &departure.account)?;
+        let account = account_before(integration, way, row, app.as_ref(), &departure.account)?;
         let redirect_uri = redirect_uri(&departure, app.as_ref())?;
         let scopes = departure.scopes.clone().unwrap_or_else(|| match way {
             AuthWay::Oauth2Code(way) => way.scopes.clone(),
@@ -152,7 +152,7 @@ impl Hub {
         let row = row.ok_or(HubError::Gone(state.connection_id))?;
         let app = self.app(state.org_id, &integration.id).await?;
         let said = object(&state.account);
-        let mut account = account_before(integration, &row, app.as_ref(), &said)?;
+        let mut account = account_before(integration, way, &row, app.as_ref(), &said)?;
         let provider = Provider {
             integration,
             way,
@@ -208,14 +208,14 @@ impl Hub {
     }
 
     /// Asks the provider for account fields that only a call tells.
-    async fn learn_by_calls(
+    pub(super) async fn learn_by_calls(
         &self,
         integration: &Integration,
         way: &AuthWay,
         credential: &Credential,
         account: &mut Account,
     ) -> Result<(), HubError> {
-        for (field, from) in &learning(way).learn {
+        for (field, from) in learning(way) {
             let LearnFrom::Call { get, at } = from else {
                 continue;
             };
@@ -254,16 +254,21 @@ fn code_way<'a>(integration: &'a Integration, id: Option<&str>) -> Result<&'a Au
     })
 }
 
-fn learning(way: &AuthWay) -> &OauthCode {
+/// Account fields that this way's grant tells, and where.
+fn learning(way: &AuthWay) -> &BTreeMap<String, LearnFrom> {
+    static NOTHING: BTreeMap<String, LearnFrom> = BTreeMap::new();
     match way {
-        AuthWay::Oauth2Code(way) => way,
-        _ => unreachable!("only ways that people consent to in a browser come here"),
+        AuthWay::Oauth2Code(way) => &way.learn,
+        AuthWay::Oauth2ClientCredentials(way) => &way.learn,
+        AuthWay::TwoStep(way) => &way.learn,
+        _ => &NOTHING,
     }
 }
 
 /// The account as it is known before the consent.
 fn account_before(
     integration: &Integration,
+    way: &AuthWay,
     row: &ConnectionRow,
     app: Option<&OauthApp>,
     said: &Map<String, Value>,
@@ -274,7 +279,9 @@ fn account_before(
     account.base_url = match instead.or_else(|| row.base_url.clone()) {
         Some(url) => url,
         // It may need what only the consent tells.
-        None => integration.base_url_for(&account.data).unwrap_or_default(),
+        None => integration
+            .base_url_for(Some(way), &account.data)
+            .unwrap_or_default(),
     };
     Ok(account)
 }
@@ -320,15 +327,12 @@ fn credential_of(
 }
 
 fn learned_from_query(way: &AuthWay, query: &BTreeMap<String, String>) -> Map<String, Value> {
-    let fields = learning(way)
-        .learn
-        .iter()
-        .filter_map(|(field, from)| match from {
-            LearnFrom::Query { query: name } => {
-                Some((field.clone(), Value::String(query.get(name)?.clone())))
-            }
-            _ => None,
-        });
+    let fields = learning(way).iter().filter_map(|(field, from)| match from {
+        LearnFrom::Query { query: name } => {
+            Some((field.clone(), Value::String(query.get(name)?.clone())))
+        }
+        _ => None,
+    });
     fields.collect()
 }
 

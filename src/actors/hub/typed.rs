@@ -5,8 +5,8 @@ use super::{
 };
 use crate::{
     connect::{
-        Account, BadParams, CallOutcome, Integration, Quota,
-        catalog::AuthWay,
+        Account, BadParams, Integration, Quota,
+        catalog::{AuthWay, verify::Verdict},
         oauth::{Credential, Grant, OauthApp, Provider, Secret, TokenOutcome, WAY_AUTH0},
     },
     domain::{LinkId, Timestamp},
@@ -76,7 +76,7 @@ impl Hub {
         let way = typed_way(integration, typed.way)?;
         check_fields(way, &typed.fields)?;
         let app = self.app(typed.row.org_id, &integration.id).await?;
-        let account = account(integration, &typed, app.as_ref())?;
+        let mut account = account(integration, Some(way), &typed, app.as_ref());
         let credential = Credential::fields(way.id(), typed.fields, self.now());
         let provider = Provider {
             integration,
@@ -86,7 +86,14 @@ impl Hub {
         };
         let credential = match way.is_static() {
             true => credential,
-            false => self.first_token(&provider, credential).await?,
+            false => {
+                let (credential, learned) = self.first_token(&provider, credential).await?;
+                account.data.extend(learned);
+                let known = &mut account;
+                self.learn_by_calls(integration, way, &credential, known)
+                    .await?;
+                credential
+            }
         };
         self.settle(NewCredential {
             integration,
@@ -104,16 +111,19 @@ impl Hub {
         .await
     }
 
-    /// The token that the typed credentials are exchanged for; it also shows that they are right.
+    /// The token that the typed credentials are exchanged for, which also shows that they are right, and what its answer told of the account.
     async fn first_token(
         &self,
         provider: &Provider<'_>,
         credential: Credential,
-    ) -> Result<Credential, HubError> {
+    ) -> Result<(Credential, Map<String, Value>), HubError> {
         let now = self.now();
         let prepared = provider.prepare(Grant::Stored(&credential), now)?;
         match self.parts.http.obtain(prepared, now).await {
-            TokenOutcome::Granted(granted) => Ok(credential.renewed(*granted, now)),
+            TokenOutcome::Granted(granted) => {
+                let learned = granted.learned.clone();
+                Ok((credential.renewed(*granted, now), learned))
+            }
             TokenOutcome::DeadGrant { reason } => Err(HubError::Refused(reason)),
             TokenOutcome::Misconfigured { detail } => Err(HubError::Refused(detail)),
             TokenOutcome::Transient { reason, .. } => Err(HubError::Unavailable(reason)),
@@ -134,7 +144,7 @@ impl Hub {
         {
             return Err(unknown_field(name, &known));
         }
-        let account = account(integration, &typed, None)?;
+        let account = account(integration, None, &typed, None);
         let mut fields = typed.fields;
         let token = fields
             .remove("refresh_token")
@@ -168,7 +178,7 @@ impl Hub {
             account.base_url.clone_from(url);
         }
         if account.base_url.is_empty() {
-            account.base_url = new.integration.base_url_for(&account.data)?;
+            account.base_url = new.integration.base_url_for(new.way, &account.data)?;
         }
         complete(new.integration, &account)?;
         let verified = match new.verify {
@@ -199,37 +209,28 @@ impl Hub {
         account: &Account,
         credential: &Credential,
     ) -> Result<Verified, HubError> {
-        let Some(request) = integration.verification(account) else {
+        let (Some(verify), Some(request)) =
+            (&integration.verify, integration.verification(account))
+        else {
             return Ok(Verified::default());
         };
         let (request, placed) = (request?, credential.placed(integration, account)?);
-        let outcome = self
-            .parts
-            .http
-            .call_with(&request, &placed, VERIFY_TIME)
-            .await;
-        match outcome {
-            CallOutcome::Ok { output, .. } => {
-                let told = integration
-                    .verify
-                    .as_ref()
-                    .map(|verify| verify.account(&output));
-                let told = told.unwrap_or_default();
-                Ok(Verified {
-                    at: Some(self.now()),
-                    name: told.name,
-                    reference: told.id,
-                })
-            }
-            CallOutcome::Auth { message, .. } | CallOutcome::Rejected { message, .. } => {
+        let outcome = self.parts.http.call_with(&request, &placed, VERIFY_TIME);
+        match verify.judge(&outcome.await) {
+            Verdict::Works(account) => Ok(Verified {
+                at: Some(self.now()),
+                name: account.name,
+                reference: account.id,
+            }),
+            Verdict::Refused(why) => {
                 let name = &integration.name;
                 Err(HubError::Refused(format!(
-                    "{name} does not accept it: {message}"
+                    "{name} does not accept it: {why}"
                 )))
             }
             // That a provider is busy says nothing about the credential.
-            other => {
-                tracing::info!(integration = %integration.id, ?other, "not verified yet");
+            Verdict::Unknown(why) => {
+                tracing::info!(integration = %integration.id, %why, "not verified yet");
                 Ok(Verified::default())
             }
         }
@@ -290,9 +291,10 @@ impl Hub {
 
 fn account(
     integration: &Integration,
+    way: Option<&AuthWay>,
     typed: &Typed<'_>,
     app: Option<&OauthApp>,
-) -> Result<Account, HubError> {
+) -> Account {
     let before: Account = serde_json::from_str(&typed.row.account).unwrap_or_default();
     let mut data = before.data;
     data.extend(typed.account.clone());
@@ -301,13 +303,14 @@ fn account(
     let base_url = base_url.or_else(|| typed.row.base_url.clone());
     let base_url = match base_url {
         Some(url) => url,
-        None => integration.base_url_for(&data)?,
+        // It may need what only the first token tells.
+        None => integration.base_url_for(way, &data).unwrap_or_default(),
     };
-    Ok(Account {
+    Account {
         base_url,
         data,
         quota: typed.quota.or(before.quota),
-    })
+    }
 }
 
 /// Whether everything is known that calls need.

@@ -66,6 +66,19 @@ impl AuthWay {
         own.as_deref().unwrap_or(self.kind())
     }
 
+    /// Where calls go that are authorised this way, if not to the integration's base URL.
+    pub fn base_url(&self) -> Option<&str> {
+        match self {
+            Self::Oauth2Code(way) => way.base_url.as_deref(),
+            Self::Oauth2ClientCredentials(way) => way.base_url.as_deref(),
+            Self::ApiKey(way) => way.base_url.as_deref(),
+            Self::Basic(way) => way.base_url.as_deref(),
+            Self::Bearer(way) => way.base_url.as_deref(),
+            Self::JwtBearer(way) => way.base_url.as_deref(),
+            Self::TwoStep(way) => way.base_url.as_deref(),
+        }
+    }
+
     /// What a person is asked for; nothing where a provider's consent page does the asking.
     pub fn fields(&self) -> &[Field] {
         match self {

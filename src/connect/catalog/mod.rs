@@ -3,7 +3,9 @@
 
 pub mod auth;
 mod check;
+mod example;
 mod file;
+mod shelf;
 mod urls;
 mod verify;
 
@@ -12,7 +14,8 @@ pub use file::{
     AccountField, AnswerRules, Idempotency, Limits, Pagination, Quota, QuotaHeaders, QuotaPer,
     ResetUnit, RetryRule, Risk,
 };
-pub use verify::Verify;
+pub use shelf::Catalog;
+pub use verify::{VerifiedAccount, Verify};
 
 use crate::connect::{
     answer::AnswerSpec,
@@ -20,19 +23,16 @@ use crate::connect::{
     resolve::Probe,
 };
 use jsonschema::Validator;
+use serde::Serialize;
 use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-
-#[derive(rust_embed::RustEmbed)]
-#[folder = "catalog/integrations"]
-struct Files;
+use std::{sync::Arc, time::Duration};
 
 /// The published JSON Schema of an integration file.
 pub const INTEGRATION_SCHEMA: &str =
     include_str!("../../../catalog/schema/integration.schema.json");
 
 /// A mistake in a catalog file.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("integration file {file}: {place}: {message}")]
 pub struct CatalogError {
     pub file: String,
@@ -86,7 +86,7 @@ pub struct Capability {
     pub pagination: Option<Pagination>,
     /// How a call that surely had no effect is tried again.
     pub retry: RetryRule,
-    /// A limit of its own, besides the integration's.
+    /// A limit of its own, which then counts instead of the integration's.
     pub quota: Option<Quota>,
     /// What a consent must have granted for it; empty: nothing in particular.
     pub scopes: Vec<String>,
@@ -173,105 +173,6 @@ pub struct CapabilityFacts<'a> {
     pub permission_aliases: &'a [String],
     pub write: bool,
     pub risk: Risk,
-}
-
-/// All integrations.
-#[derive(Debug)]
-pub struct Catalog {
-    integrations: Vec<Integration>,
-    by_id: BTreeMap<String, Arc<Capability>>,
-}
-
-impl Catalog {
-    /// The catalog that the binary was built with.
-    ///
-    /// # Errors
-    /// The first mistake in one of its files; a test makes sure that there is none.
-    pub fn embedded() -> Result<Self, CatalogError> {
-        let mut names: Vec<_> = Files::iter()
-            .filter(|name| name.ends_with(".yaml"))
-            .collect();
-        names.sort();
-        let files: Vec<_> = names
-            .iter()
-            .filter_map(|name| Some((name.to_string(), Files::get(name)?)))
-            .collect();
-        let texts = files
-            .iter()
-            .map(|(name, file)| (name.as_str(), String::from_utf8_lossy(&file.data)));
-        Self::from_yaml(texts)
-    }
-
-    /// A catalog from (file name, YAML) pairs.
-    ///
-    /// # Errors
-    /// The first mistake: wrong YAML, against the published schema, an id that is taken, a template that cannot work.
-    pub fn from_yaml<'a, Text: AsRef<str>>(
-        files: impl IntoIterator<Item = (&'a str, Text)>,
-    ) -> Result<Self, CatalogError> {
-        let mut catalog = Self {
-            integrations: Vec::new(),
-            by_id: BTreeMap::new(),
-        };
-        for (name, text) in files {
-            let integration = check::read(name, text.as_ref()).map_err(first)?;
-            catalog.add(name, integration)?;
-        }
-        Ok(catalog)
-    }
-
-    fn add(&mut self, file: &str, integration: Integration) -> Result<(), CatalogError> {
-        let taken = |place: &str| CatalogError {
-            file: file.into(),
-            place: place.into(),
-            message: "the id is taken".into(),
-        };
-        if self.integration(&integration.id).is_some() {
-            return Err(taken(&integration.id));
-        }
-        for capability in &integration.capabilities {
-            if self
-                .by_id
-                .insert(capability.id.clone(), capability.clone())
-                .is_some()
-            {
-                return Err(taken(&capability.id));
-            }
-        }
-        self.integrations.push(integration);
-        Ok(())
-    }
-
-    pub fn integrations(&self) -> &[Integration] {
-        &self.integrations
-    }
-    pub fn integration(&self, id: &str) -> Option<&Integration> {
-        self.integrations
-            .iter()
-            .find(|integration| integration.id == id)
-    }
-    pub fn capability(&self, id: &str) -> Option<&Arc<Capability>> {
-        self.by_id.get(id)
-    }
-    /// In the order of their ids.
-    pub fn capabilities(&self) -> impl Iterator<Item = &Arc<Capability>> {
-        self.by_id.values()
-    }
-    pub fn facts(&self, id: &str) -> Option<CapabilityFacts<'_>> {
-        self.by_id.get(id).map(|capability| capability.facts())
-    }
-
-    /// The known capability whose id is nearest to `id`, if one is near enough to be meant.
-    pub fn nearest(&self, id: &str) -> Option<&str> {
-        nearest(id, self.by_id.keys().map(String::as_str))
-    }
-}
-
-fn first(mistakes: Vec<CatalogError>) -> CatalogError {
-    let mut mistakes = mistakes.into_iter();
-    mistakes
-        .next()
-        .expect("a file is refused for at least one mistake")
 }
 
 /// Reads one integration file without putting it into a catalog.

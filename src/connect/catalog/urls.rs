@@ -3,7 +3,7 @@
 //! Such a value decides where a token is sent, so it is held to its field's pattern, or to what a single word of a host name may
 //! be. Whoever can write an account's data can therefore choose among the provider's own hosts and no others.
 
-use super::{AccountField, Integration};
+use super::{AccountField, AuthWay, Integration};
 use crate::connect::{
     request::{Account, BadParams, account_data},
     template::{Scope, Template},
@@ -43,16 +43,23 @@ impl Integration {
             .ok_or_else(|| BadParams::new("account", format!("does not give a URL for `{text}`")))
     }
 
-    /// The base URL for an account that names none of its own; no slash at the end.
+    /// The base URL for an account that names none of its own and is authorised by `way` (absent: a token that was given as such);
+    /// no slash at the end.
     ///
     /// # Errors
     /// As [`Integration::fill_url`].
-    pub fn base_url_for(&self, data: &Map<String, Value>) -> Result<String, BadParams> {
-        if !self.base_url.contains('{') {
-            return Ok(self.base_url.clone());
+    pub fn base_url_for(
+        &self,
+        way: Option<&AuthWay>,
+        data: &Map<String, Value>,
+    ) -> Result<String, BadParams> {
+        let way = way.or_else(|| self.pasted_way());
+        let text = way.and_then(AuthWay::base_url).unwrap_or(&self.base_url);
+        if !text.contains('{') {
+            return Ok(text.to_owned());
         }
-        self.fill_url(&self.base_url, data)?;
-        let filled = self.fill_url_text(&self.base_url, data)?;
+        self.fill_url(text, data)?;
+        let filled = self.fill_url_text(text, data)?;
         Ok(filled.trim_end_matches('/').to_owned())
     }
 

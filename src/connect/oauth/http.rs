@@ -10,7 +10,8 @@ use crate::{
     connect::{
         CallOutcome, HttpCaller,
         catalog::{PlacedSecret, auth::Place},
-        client::{no_answer, rate_hints},
+        client::no_answer,
+        rate::rate_hints,
     },
     domain::Timestamp,
 };

@@ -13,6 +13,7 @@ pub(super) fn node(source: &Value) -> Result<Node, String> {
             .map(Node::Array),
         Value::Object(object) if object.contains_key("$get") => get(object),
         Value::Object(object) if object.contains_key("$each") => each(object),
+        Value::Object(object) if object.contains_key("$if") => when(object),
         Value::Object(object) if object.contains_key("$build") => build(object),
         Value::Object(object) => object
             .iter()
@@ -45,6 +46,16 @@ fn each(object: &Map<String, Value>) -> Result<Node, String> {
     Ok(Node::Each {
         reference: reference(path)?,
         element: Box::new(node(element)?),
+    })
+}
+
+fn when(object: &Map<String, Value>) -> Result<Node, String> {
+    let path = object["$if"].as_str().ok_or("`$if` takes a path")?;
+    only(object, "$if", &["then"])?;
+    let then = object.get("then").ok_or("`$if` wants `then`")?;
+    Ok(Node::If {
+        reference: reference(path)?,
+        then: Box::new(node(then)?),
     })
 }
 
@@ -102,7 +113,11 @@ fn text(source: &str) -> Result<Node, String> {
         if !fixed.is_empty() {
             pieces.push(Piece::Text(std::mem::take(&mut fixed)));
         }
-        pieces.push(Piece::Value(reference(brace[1..end].trim())?));
+        let (path, default) = match brace[1..end].split_once('|') {
+            Some((path, default)) => (path, Some(default.to_owned())),
+            None => (&brace[1..end], None),
+        };
+        pieces.push(Piece::Value(reference(path.trim())?, default));
         rest = &brace[end + 1..];
     }
     fixed.push_str(rest);
@@ -113,10 +128,10 @@ fn text(source: &str) -> Result<Node, String> {
         pieces.push(Piece::Text(fixed));
     }
     match <[Piece; 1]>::try_from(pieces) {
-        Ok([Piece::Value(reference)]) => Ok(Node::Value {
+        Ok([Piece::Value(reference, default)]) => Ok(Node::Value {
             reference,
             at: String::new(),
-            default: None,
+            default: default.map(Value::String),
         }),
         Ok(one) => Ok(Node::Text(one.into())),
         Err(several) => Ok(Node::Text(several)),

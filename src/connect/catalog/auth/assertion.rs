@@ -1,11 +1,12 @@
 //! Ways that make or fetch a token without a person: a signed JWT, and credentials that are exchanged.
 
 use super::{
-    oauth::margin,
+    oauth::{LearnFrom, margin},
     parts::{Field, OneOrMore, Placement, Text, Texts, TokenAt, TokenErrors},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// `jwt_bearer`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -13,6 +14,9 @@ use serde_json::{Map, Value};
 pub struct JwtBearer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// Where calls go that are authorised this way, if not to the integration's base URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<Text>,
     pub fields: Vec<Field>,
     pub alg: Algorithm,
     /// The key, for example `{credential.private_key}`.
@@ -76,6 +80,9 @@ pub enum KeyEncoding {
 pub struct TwoStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// Where calls go that are authorised this way, if not to the integration's base URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<Text>,
     pub fields: Vec<Field>,
     pub request: TokenRequest,
     #[serde(default)]
@@ -86,6 +93,9 @@ pub struct TwoStep {
     pub refresh_margin_seconds: u64,
     #[serde(default)]
     pub error: TokenErrors,
+    /// Account fields that the token answer tells; `query` has nothing to read here.
+    #[serde(default)]
+    pub learn: BTreeMap<String, LearnFrom>,
     #[serde(default = "Placement::bearer")]
     pub send: OneOrMore<Placement>,
 }

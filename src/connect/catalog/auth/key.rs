@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct ApiKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// Where calls go that are authorised this way, if not to the integration's base URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<Text>,
     pub send: OneOrMore<Placement>,
     #[serde(default = "key_field")]
     pub fields: Vec<Field>,
@@ -20,6 +23,9 @@ pub struct ApiKey {
 pub struct Basic {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// Where calls go that are authorised this way, if not to the integration's base URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<Text>,
     #[serde(default = "basic_fields")]
     pub fields: Vec<Field>,
     #[serde(default = "username")]
@@ -34,6 +40,9 @@ pub struct Basic {
 pub struct Bearer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// Where calls go that are authorised this way, if not to the integration's base URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<Text>,
     #[serde(default = "token_field")]
     pub field: Field,
     #[serde(default = "Placement::bearer")]

@@ -13,6 +13,9 @@ pub(super) const REFRESH_MARGIN_SECONDS: u64 = 300;
 pub struct OauthCode {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// Where calls go that are authorised this way, if not to the integration's base URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<Text>,
     pub authorize_url: Text,
     pub token_url: Text,
     /// Absent: the token URL.
@@ -77,6 +80,9 @@ impl OauthCode {
 pub struct OauthClient {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// Where calls go that are authorised this way, if not to the integration's base URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<Text>,
     /// Absent: `client_id` and `client_secret`. Those two are the client's; others are for templates.
     #[serde(default = "client_fields")]
     pub fields: Vec<Field>,

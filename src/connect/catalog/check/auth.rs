@@ -96,6 +96,14 @@ impl Section<'_, '_, '_> {
             }
         }
         self.send(way);
+        if let Some(text) = way.base_url() {
+            url(
+                self.report,
+                &format!("{}/base_url", self.place),
+                text,
+                self.account,
+            );
+        }
         match way {
             AuthWay::Oauth2Code(code) => {
                 self.url("authorize_url", Some(&code.authorize_url));
@@ -171,6 +179,7 @@ impl Section<'_, '_, '_> {
             request.basic.iter().flat_map(|(name, word)| [name, word]),
         );
         self.token_at(&two.token_at);
+        self.learn(&two.learn);
     }
 
     fn learn(&mut self, learn: &BTreeMap<String, LearnFrom>) {

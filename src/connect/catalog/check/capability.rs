@@ -69,6 +69,7 @@ pub(super) fn build(common: &Common, file: CapabilityFile) -> Result<Capability,
             .map(Arc::new),
         answer: Arc::new(AnswerSpec {
             output: response.transpose()?,
+            text: file.text_answer,
             already: file.already,
             ..spec(file.write)
         }),
@@ -165,6 +166,8 @@ fn steps(
                 .request(&file.request)
                 .map_err(|message| format!("step {}: {message}", file.name))?,
             answer: Arc::new(AnswerSpec {
+                // Nobody looks at it then.
+                text: file.take.is_none(),
                 output: take.transpose()?,
                 ..spec()
             }),

@@ -151,6 +151,9 @@ pub(in crate::connect::catalog) struct CapabilityFile {
     pub steps: Vec<StepFile>,
     pub request: RequestFile,
     pub response: Option<Value>,
+    /// Whether an answer that is no JSON is a result, as a text.
+    #[serde(default)]
+    pub text_answer: bool,
     #[serde(default)]
     pub already: Vec<String>,
     #[serde(default)]

@@ -116,7 +116,7 @@ impl Provider<'_> {
                 token_at: way.token_at.clone(),
                 errors: way.error.clone(),
                 expires_default: way.expires_default_seconds.map(Duration::from_secs),
-                learn: Default::default(),
+                learn: way.learn.clone(),
                 typed_by_person: true,
                 good_once: false,
                 secrets: credential.fields.values().cloned().collect(),
