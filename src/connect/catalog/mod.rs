@@ -15,7 +15,7 @@ pub use file::{
     ResetUnit, RetryRule, Risk,
 };
 pub use shelf::Catalog;
-pub use verify::{VerifiedAccount, Verify};
+pub use verify::{Verdict, VerifiedAccount, Verify};
 
 use crate::connect::{
     answer::AnswerSpec,

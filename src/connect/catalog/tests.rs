@@ -40,6 +40,29 @@ fn the_embedded_catalog_has_no_mistake() {
     for capability in catalog.capabilities() {
         assert!(catalog.integration(&capability.integration).is_some());
     }
+    assert!(catalog.integrations().count() >= 40);
+    for integration in catalog.integrations() {
+        let id = &integration.id;
+        assert!(integration.verify.is_some(), "{id} cannot be verified");
+        assert!(integration.docs.is_some(), "{id} names no documentation");
+    }
+    for rich in [
+        "slack",
+        "gmail",
+        "calendar",
+        "drive",
+        "quickbooks",
+        "microsoft",
+        "hubspot",
+        "salesforce",
+        "github",
+        "jira",
+        "notion",
+        "stripe",
+    ] {
+        let count = catalog.integration(rich).unwrap().capabilities.len();
+        assert!(count >= 5, "{rich} has {count} capabilities");
+    }
 }
 
 #[test]
@@ -113,6 +136,69 @@ fn mistakes_in_a_file_are_named() {
         ("type: string", "type: strong", "input"),
         ("method: GET", "method: FETCH", "\"FETCH\" is not one of"),
         ("auth: [{ type: bearer }]", "auth: [", "did not find"),
+        (
+            "{ type: bearer }",
+            "{ type: bearrer }",
+            "\"bearrer\" is not one of",
+        ),
+        (
+            "{ type: bearer }",
+            "{ type: oauth2_code, authorize_url: https://a.example }",
+            "\"token_url\" is a required property",
+        ),
+        (
+            "{ type: bearer }",
+            "{ type: oauth2_code, authorize_url: https://a.example, token_url: https://t.example, pkse: true }",
+            "'pkse' was unexpected",
+        ),
+        (
+            "{ type: bearer }",
+            "{ type: oauth2_code, authorize_url: \"https://{account.tenant}.example\", token_url: ftp://t.example }",
+            "`{account.tenant}` is no field of the account",
+        ),
+        (
+            "{ type: bearer }",
+            "{ type: bearer }, { type: bearer }",
+            "another way is called `bearer`",
+        ),
+        (
+            "{ type: bearer }",
+            "{ type: basic, username: \"{credential.user}\" }",
+            "`{credential.user}` names no field",
+        ),
+        (
+            "{ type: bearer }",
+            "{ type: two_step, fields: [], request: { json: {} } }",
+            "needs `url` or `path`",
+        ),
+        (
+            "base_url: https://small.example",
+            "base_url: \"{account.url}\"\naccount: [{ name: url, description: where it is }]",
+            "needs a `pattern`",
+        ),
+        (
+            "risk: low",
+            "risk: low\n    idempotency: natural",
+            "a read needs no",
+        ),
+        ("write: false", "write: true", "a write does not go by GET"),
+        (
+            "type: string } } }",
+            "type: string } }, examples: [{ id: 7 }] }",
+            "example 0 does not fit",
+        ),
+        (
+            "risk: low",
+            "risk: low\n    pagination: { by: cursor, items: things, argument: cursor, cursor: next }",
+            "`things` is no field of the output",
+        ),
+        ("{input.id}", "{effect_key}", "means nothing here"),
+        ("{input.id}", "{item.id}", "means nothing here"),
+        (
+            "path: \"/things/{input.id}\"",
+            "path: /things, json: {}, form: {}",
+            "at most one body",
+        ),
     ];
     Catalog::from_yaml([("small.yaml", SMALL)]).unwrap();
     for (from, to, expected) in cases {
@@ -146,4 +232,36 @@ fn every_request_can_be_shaped_from_its_schemas_examples() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_told_at_once() {
+    let text = SMALL
+        .replace(
+            "{ type: bearer }",
+            "{ type: basic, password: \"{credential.word}\" }",
+        )
+        .replace("{input.id}", "{input.ident}");
+    let mistakes = read_integration("small.yaml", &text).unwrap_err();
+    let places: Vec<_> = mistakes.iter().map(|one| one.place.as_str()).collect();
+    assert_eq!(places, ["/auth/0/username", "small.thing.get"]);
+}
+
+#[test]
+fn an_orgs_own_integrations_lie_on_top_and_never_instead() {
+    let catalog = Catalog::embedded().unwrap();
+    let own = || read_integration("small.yaml", SMALL).unwrap();
+    let with = catalog.with_own([own()]).unwrap();
+    assert!(with.capability("small.thing.get").is_some());
+    assert!(with.capability("gmail.send").is_some());
+    assert!(catalog.capability("small.thing.get").is_none());
+    assert_eq!(with.nearest("small.thing.gte"), Some("small.thing.get"));
+    assert!(with.is_built_in("gmail") && !with.is_built_in("small"));
+    let gmail = SMALL.replace("id: small", "id: gmail");
+    let clash = read_integration("gmail.yaml", &gmail).unwrap();
+    assert_eq!(
+        catalog.with_own([clash]).unwrap_err().message,
+        "the id `gmail` is taken"
+    );
+    assert!(catalog.with_own([own(), own()]).is_err());
 }

@@ -2,7 +2,7 @@
 
 use super::Integration;
 use crate::connect::{
-    answer::AnswerSpec,
+    answer::{AnswerSpec, CallOutcome},
     request::{Account, BadParams, Filling, RequestTemplate, ShapedRequest, Target},
     template::Scope,
 };
@@ -28,7 +28,40 @@ pub struct VerifiedAccount {
     pub id: Option<String>,
 }
 
+/// What a verification says of the credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Works(VerifiedAccount),
+    /// The provider does not accept it; the text says why.
+    Refused(String),
+    /// It cannot be told now; the text says why.
+    Unknown(String),
+}
+
 impl Verify {
+    /// Reads how the verification call ended.
+    pub fn judge(&self, outcome: &CallOutcome) -> Verdict {
+        match outcome {
+            CallOutcome::Ok { status, output, .. } if self.ok_status.contains(status) => {
+                Verdict::Works(self.account(output))
+            }
+            // Some let a token that is good see nothing.
+            CallOutcome::Rejected { status, .. } if self.ok_status.contains(status) => {
+                Verdict::Works(VerifiedAccount::default())
+            }
+            CallOutcome::Ok { status, .. } => Verdict::Refused(format!("answered {status}")),
+            CallOutcome::Auth { message, .. } | CallOutcome::Rejected { message, .. } => {
+                Verdict::Refused(message.clone())
+            }
+            CallOutcome::RateLimited { .. } => {
+                Verdict::Unknown("the provider asks to come back later".into())
+            }
+            CallOutcome::Unsent { reason } | CallOutcome::Unknown { reason, .. } => {
+                Verdict::Unknown(reason.clone())
+            }
+        }
+    }
+
     /// Reads the output of a verification that went well.
     pub fn account(&self, output: &Value) -> VerifiedAccount {
         let read = |pointer: &Option<String>| match output.pointer(pointer.as_deref()?)? {

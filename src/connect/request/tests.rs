@@ -3,6 +3,8 @@ use crate::connect::Catalog;
 use base64::{Engine, engine::general_purpose::URL_SAFE};
 use serde_json::json;
 
+mod shapes;
+
 fn account() -> Account {
     let data = json!({"realm_id": "934/145"}).as_object().unwrap().clone();
     Account {
