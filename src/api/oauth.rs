@@ -431,14 +431,11 @@ mod tests {
         let with = |cookie: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::COOKIE, cookie.parse().expect("a header"));
-            headers
+            cookies_of(&headers)
         };
-        assert!(
-            fits_browser(&state, &HeaderMap::new()),
-            "begun by a program"
-        );
+        assert!(fits_browser(&state, &[]), "begun by a program");
         state.browser_hash = Some(hash_of("mine"));
-        assert!(!fits_browser(&state, &HeaderMap::new()));
+        assert!(!fits_browser(&state, &[]));
         assert!(!fits_browser(&state, &with("tenure_consent=theirs")));
         assert!(fits_browser(&state, &with("a=b; tenure_consent=mine")));
     }

@@ -6,7 +6,7 @@ use super::{
 use crate::{
     connect::{
         Account, BadParams, Integration, Quota,
-        catalog::{AuthWay, verify::Verdict},
+        catalog::{AuthWay, Verdict},
         oauth::{Credential, Grant, OauthApp, Provider, Secret, TokenOutcome, WAY_AUTH0},
     },
     domain::{LinkId, Timestamp},
