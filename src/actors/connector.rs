@@ -20,7 +20,7 @@ use super::{
     vitals::{Vitals, Waiting},
 };
 use crate::{
-    connect::{CallOutcome, HttpCaller, ShapedRequest},
+    connect::{CallOutcome, HttpCaller, Live, ShapedRequest, catalog::PlacedSecret},
     domain::{ConnectionId, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
     persistence::{
         EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec, snapshot_kind,

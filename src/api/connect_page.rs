@@ -10,8 +10,9 @@ use super::{
     body::Raw,
     connections::changed,
     error::ApiResult,
+    form::pairs,
     html::{self, Html},
-    oauth::{COOKIE, callback_of, connected, pairs},
+    oauth::{COOKIE, callback_of, connected},
     text::Path,
 };
 use crate::{

@@ -15,6 +15,7 @@ mod effects;
 mod employees;
 pub mod error;
 mod events;
+mod form;
 mod graphs;
 mod health;
 mod hooks;

@@ -307,3 +307,20 @@ async fn a_value_that_cannot_be_opened_does_not_stop_a_rotation() {
         .unwrap();
     assert_eq!(house.key_versions().await, [2, 1], "its key is kept");
 }
+
+#[tokio::test]
+async fn a_copy_of_a_deleted_orgs_rows_cannot_be_read() {
+    let house = house().await;
+    let vault = house.vault(Sealer::new(&master(1)));
+    let id = house.connect(&vault, "mine").await;
+    // As it is in a dump that somebody made before.
+    let copy = house.get(id).await;
+    org_shred(&house.db, house.org, house.clock.now())
+        .await
+        .unwrap();
+    let fresh = house.vault(Sealer::new(&master(1)));
+    let (version, sealed) = (copy.credential_version, &copy.sealed_credential.0);
+    let opened = open_credential(&fresh, house.org, id, version, sealed).await;
+    let error = opened.unwrap_err().to_string();
+    assert!(error.contains("no data key 1"), "{error}");
+}
