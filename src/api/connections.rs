@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     actors::connector::connections::CONNECTION_ACTIVE,
-    connect::{Account, Integration, Quota, SecretName, catalog::nearest},
+    connect::{Account, Catalog, Integration, Quota, SecretName, catalog::nearest},
     domain::{ConnectionId, Timestamp},
     persistence::{
         ConnectionRow, Page, Sealed, connection_delete, connection_get, connection_list,
@@ -119,7 +119,8 @@ pub async fn create(
     caller: Caller,
     JsonBody(body): JsonBody<ConnectionBody>,
 ) -> ApiResult<(StatusCode, Json<ConnectionView>)> {
-    let integration = integration(&api, &body.integration)?;
+    let catalog = api.core().catalogs.of(caller.org).await?;
+    let integration = integration(&catalog, &body.integration)?;
     let name = body.name.as_deref().unwrap_or("default");
     text::short("name", name, 100)?;
     let token = body.token.expose_secret();
@@ -167,8 +168,7 @@ pub async fn create(
     Ok((status, Json(row.into())))
 }
 
-fn integration<'a>(api: &'a ApiState, id: &str) -> ApiResult<&'a Integration> {
-    let catalog = &api.core().catalog;
+fn integration<'a>(catalog: &'a Catalog, id: &str) -> ApiResult<&'a Integration> {
     catalog.integration(id).ok_or_else(|| {
         let ids: Vec<&str> = catalog.integrations().map(|one| one.id.as_str()).collect();
         let hint = nearest(id, ids.iter().copied()).map(|near| format!("; do you mean `{near}`"));

@@ -56,6 +56,7 @@ problems! {
     ArgumentsChanged     409 "arguments_changed"     "The decision is about other arguments",
     ApprovalNotPending   409 "approval_not_pending"  "The approval has been decided or withdrawn",
     ApprovalExpired      409 "approval_expired"      "The approval has expired",
+    InUse                409 "in_use"                "Something else still needs it",
     EffectNotAmbiguous   409 "effect_not_ambiguous"  "The effect needs no reconciliation",
     PayloadTooLarge      413 "payload_too_large"     "The body is too large",
     UnsupportedMediaType 415 "unsupported_media_type" "The body's type is not understood",

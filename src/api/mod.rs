@@ -16,6 +16,7 @@ mod events;
 mod graphs;
 mod health;
 mod hooks;
+mod integrations;
 mod json_path;
 pub mod keys;
 mod memory;

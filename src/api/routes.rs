@@ -2,7 +2,7 @@
 
 use super::{
     actors, approvals, catalog, connections, effects, employees, events, graphs, health, hooks,
-    keys, memory, openapi, org,
+    integrations, keys, memory, openapi, org,
     query::{NoQuery, PageQuery},
     route::{Access, Route, delete, get, patch, post, put},
     runs, schedules, triggers, webhook,
@@ -87,7 +87,16 @@ pub fn routes() -> Vec<Route> {
         delete("/v1/keys/{id}", ADMIN, "Revoke an API key", keys::revoke).answers(StatusCode::NO_CONTENT),
         get("/v1/org", VIEWER, "Show the org and who asks", org::show).query::<NoQuery>(),
         patch("/v1/org", ADMIN, "Change what the org chose", org::change).body::<org::OrgBody>(),
-        get("/v1/catalog", VIEWER, "List the integrations and what they can do", catalog::list),
+        get("/v1/catalog", VIEWER, "List the integrations and what they can do", catalog::list).query::<catalog::CatalogQuery>(),
+        get("/v1/catalog/{id}", VIEWER, "Show an integration, or one of its capabilities", catalog::show),
+        get("/catalog", VIEWER, "List the integrations and what they can do (the same as /v1/catalog)", catalog::list)
+            .query::<catalog::CatalogQuery>(),
+        get("/v1/integrations", VIEWER, "List the integrations that the org has added", integrations::list),
+        post("/v1/integrations", ADMIN, "Add an integration to the org's catalog, or replace one (JSON, or YAML)", integrations::put)
+            .body::<serde_json::Value>().answers(StatusCode::CREATED),
+        get("/v1/integrations/{id}", VIEWER, "Show an integration that the org has added, as it was written", integrations::show),
+        delete("/v1/integrations/{id}", ADMIN, "Remove an integration from the org's catalog", integrations::delete)
+            .answers(StatusCode::NO_CONTENT),
 
         get("/healthz", Access::Public, "Whether the process lives", health::alive),
         get("/readyz", Access::Public, "Whether it can take work", health::ready),

@@ -48,6 +48,10 @@ fn lines_that_are_right() {
         "top --once",
         "top --every 500ms",
         "doctor --json",
+        "catalog",
+        "catalog --integration slack --risk high --write true",
+        "catalog --search 'send mail' --auth oauth2_code -q",
+        "catalog lint a.yaml b.yaml",
     ] {
         assert!(read(line).is_ok(), "{line}: {:?}", read(line).err());
     }
@@ -72,6 +76,8 @@ fn lines_that_are_wrong() {
         ("cancel clerk", ValueValidation),
         ("key create --org a --role boss", ValueValidation),
         ("key revoke clerk --org a", ValueValidation),
+        ("catalog lint", MissingRequiredArgument),
+        ("catalog --risk none", InvalidValue),
     ] {
         assert_eq!(read(line).err(), Some(kind), "{line}");
     }

@@ -17,6 +17,7 @@ mod effects;
 mod employees;
 mod error;
 mod events;
+mod integrations;
 mod memory;
 mod memory_write;
 mod migrate;
@@ -49,6 +50,7 @@ pub use effects::*;
 pub use employees::*;
 pub use error::{CommitError, DbError, Result};
 pub use events::{OrgEventRow, org_event_insert};
+pub use integrations::*;
 pub use memory::{
     MemoryChange, MemoryOwner, MemoryRow, memory_history, memory_list, memory_put, memory_undo_run,
     memory_view,

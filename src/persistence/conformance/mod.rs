@@ -11,6 +11,7 @@ mod activation;
 mod commit;
 mod connections;
 mod employees;
+mod integrations;
 mod ledger;
 mod memory;
 mod nodes;
