@@ -20,7 +20,7 @@ use super::{
     vitals::{Vitals, Waiting},
 };
 use crate::{
-    connect::{CallOutcome, HttpCaller, Live, ShapedRequest, catalog::PlacedSecret},
+    connect::{CallOutcome, HttpCaller, ShapedRequest},
     domain::{ConnectionId, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
     persistence::{
         EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec, snapshot_kind,
@@ -367,7 +367,7 @@ async fn exchange(
     call: &CallRequest,
 ) -> Answer {
     let live = kept.live(core, connection).await?;
-    let secrets = placed(&live, core, connection)?;
+    let secrets = placed(&live, core, connection).await?;
     if let Some(ticket) = call.effect {
         let mut update = EffectUpdate::new(ticket.effect, EffectStatus::Sent);
         update.attempts = Some(ticket.attempts);
@@ -398,7 +398,7 @@ async fn exchange(
     if another.version == live.version || left.is_zero() {
         return Ok(outcome);
     }
-    let secrets = placed(&another, core, connection)?;
+    let secrets = placed(&another, core, connection).await?;
     let time = left.min(core.settings.request_timeout);
     Ok(http.call_with(&call.request, &secrets, time).await)
 }

@@ -1,9 +1,9 @@
 //! What every actor of a node shares.
 
 use super::{
-    clock::Clock, connector::ConnectorPool, faults::Faults, host::HostHandle, hub::Hub,
-    ingest::IngestHandle, interest::Interest, journal::JournalHandle, timers::TimersHandle,
-    versions::Versions, vitals::VitalsRegistry,
+    catalogs::Catalogs, clock::Clock, connector::ConnectorPool, faults::Faults, host::HostHandle,
+    hub::Hub, ingest::IngestHandle, interest::Interest, journal::JournalHandle,
+    timers::TimersHandle, versions::Versions, vitals::VitalsRegistry,
 };
 use crate::{
     connect::{Catalog, Sealer, Vault, oauth::OperatorApps},
@@ -60,7 +60,10 @@ pub struct Core {
     pub clock: Clock,
     pub db: Db,
     pub vitals: VitalsRegistry,
+    /// The built-in catalog, which everybody has.
     pub catalog: Arc<Catalog>,
+    /// What each org has.
+    pub catalogs: Catalogs,
     pub versions: Versions,
     pub placement: Arc<dyn Placement>,
     pub journal: JournalHandle,

@@ -67,7 +67,8 @@ struct Prepared {
 }
 
 async fn prepare(core: &Core, job: &Behalf, call: Call) -> Result<Prepared, StepResult> {
-    let Some(capability) = core.catalog.capability(&call.capability).cloned() else {
+    let found = core.catalogs.capability(job.org, &call.capability).await;
+    let Some(capability) = found.map_err(|error| unavailable(&error))? else {
         return Err(StepResult::Failed(StepError::new(
             "unknown_capability",
             format!("{} is not in the catalog", call.capability),

@@ -1,6 +1,7 @@
 //! The engine as the rest of the program sees it: start it, tell it, stop it.
 
 use super::{
+    catalogs::Catalogs,
     clock::Clock,
     connector::ConnectorPool,
     core::{Core, Settings},
@@ -121,10 +122,11 @@ impl Engine {
         });
         let core = Arc::new(Core {
             clock,
+            versions: Versions::new(catalog.clone()),
+            catalogs: Catalogs::new(db.clone(), catalog.clone()),
+            catalog,
             db,
             vitals,
-            versions: Versions::new(catalog.clone()),
-            catalog,
             placement: placement.clone(),
             journal,
             settings,

@@ -1,6 +1,7 @@
 //! Actors: one a file. `engine` is the way in; every actor is below the node supervisor and can be seen in `vitals`.
 
 mod append;
+pub mod catalogs;
 pub mod clock;
 pub mod connector;
 pub mod core;

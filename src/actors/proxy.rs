@@ -72,7 +72,11 @@ pub enum ProxyError {
 /// # Errors
 /// What went wrong; see the variants for what is known of the call then.
 pub async fn call(core: &Core, request: ProxyRequest) -> Result<ProxyAnswer, ProxyError> {
-    if core.catalog.capability(&request.capability).is_none() {
+    let known = core
+        .catalogs
+        .capability(request.org, &request.capability)
+        .await?;
+    if known.is_none() {
         return Err(ProxyError::UnknownCapability(request.capability));
     }
     let ProxyRequest { org, by, .. } = &request;

@@ -106,20 +106,21 @@ pub async fn hire(
     let mut tx = core.db.begin_read(org).await?;
     let connected = connections::connected(&mut tx).await?;
     drop(tx);
+    let catalog = core.catalogs.of(org).await?;
     let mut hired = match request {
-        HireRequest::Description(job) => from_text(planner, &core.catalog, &connected, job).await?,
+        HireRequest::Description(job) => from_text(planner, &catalog, &connected, job).await?,
         HireRequest::Graphs { name, spec } => Hired {
             id: None,
             name,
             version: 1,
-            missing_connections: missing_connections(&core.catalog, &spec, &connected),
+            missing_connections: missing_connections(&catalog, &spec, &connected),
             spec,
             understood: Vec::new(),
             not_understood: Vec::new(),
         },
     };
     hired.name = check::name(&hired.name)?;
-    let prepared = prepare(engine, hired.spec.clone())?;
+    let prepared = prepare(engine, &catalog, hired.spec.clone())?;
     if dry_run {
         let mut tx = core.db.begin_read(org).await?;
         return match employee_find(&mut tx, &hired.name).await? {
@@ -181,7 +182,8 @@ pub async fn new_version(
     expected: Option<i32>,
 ) -> Result<i32, StaffError> {
     let core = engine.core();
-    let prepared = prepare(engine, spec)?;
+    let catalog = core.catalogs.of(org).await?;
+    let prepared = prepare(engine, &catalog, spec)?;
     let now = core.clock.now();
     let mut tx = core.db.begin(org).await?;
     let row = employed(&mut tx, employee).await?;
@@ -262,11 +264,11 @@ struct Prepared {
     text: Vec<u8>,
 }
 
-fn prepare(engine: &Engine, spec: EmployeeSpec) -> Result<Prepared, StaffError> {
+fn prepare(engine: &Engine, catalog: &Catalog, spec: EmployeeSpec) -> Result<Prepared, StaffError> {
     let (compiled, text) = engine
         .core()
         .versions
-        .compile(spec)
+        .compile(catalog, spec)
         .map_err(StaffError::Graph)?;
     check::concurrency(&compiled.spec.concurrency)?;
     check::schedules(&compiled.spec.schedules)?;

@@ -80,16 +80,20 @@ impl Versions {
         }
     }
 
-    /// Compiles a spec that somebody wants to hire with.
+    /// Compiles a spec that somebody wants to hire with, against what their org has.
     ///
     /// # Errors
     /// Everything that is wrong with it, by node and field.
-    pub fn compile(&self, spec: EmployeeSpec) -> Result<(Compiled, Vec<u8>), CompileErrors> {
-        let plan = graph::compile(
-            &spec.graph,
-            &spec.skill_graphs,
-            &CatalogLookup(&self.catalog),
-        )?;
+    pub fn compile(
+        &self,
+        catalog: &Catalog,
+        spec: EmployeeSpec,
+    ) -> Result<(Compiled, Vec<u8>), CompileErrors> {
+        let lookup = CatalogLookup {
+            catalog,
+            stored: false,
+        };
+        let plan = graph::compile(&spec.graph, &spec.skill_graphs, &lookup)?;
         let text = serde_json::to_vec(&spec).expect("a spec holds JSON values with string keys");
         let hash = ContentHash::of(&text);
         Ok((
@@ -102,7 +106,8 @@ impl Versions {
         ))
     }
 
-    /// The compiled form of a stored spec.
+    /// The compiled form of a stored spec. A plan does not depend on what the catalog says of a capability, so it is the same for all
+    /// orgs; which ones there are for an org was asked when the spec was stored, and is asked again when an action calls one.
     ///
     /// # Errors
     /// If what is stored cannot be read or compiled, which means that it was written by a newer or a broken program.
@@ -112,12 +117,12 @@ impl Versions {
         }
         let spec: EmployeeSpec = serde_json::from_slice(text)
             .map_err(|source| VersionError::Unreadable { hash, source })?;
-        let plan = graph::compile(
-            &spec.graph,
-            &spec.skill_graphs,
-            &CatalogLookup(&self.catalog),
-        )
-        .map_err(|errors| VersionError::NotCompiling { hash, errors })?;
+        let lookup = CatalogLookup {
+            catalog: &self.catalog,
+            stored: true,
+        };
+        let plan = graph::compile(&spec.graph, &spec.skill_graphs, &lookup)
+            .map_err(|errors| VersionError::NotCompiling { hash, errors })?;
         Ok(self.keep(Compiled {
             spec: Arc::new(spec),
             plan: Arc::new(plan),
@@ -141,7 +146,7 @@ impl Versions {
 /// The catalog as the compiler sees it.
 impl CapabilityLookup for CatalogLookup<'_> {
     fn capability(&self, id: &str) -> Option<CapabilityInfo> {
-        let facts = self.0.facts(id)?;
+        let facts = self.catalog.facts(id)?;
         Some(CapabilityInfo {
             id: facts.id.into(),
             permission: facts.permission.into(),
@@ -151,8 +156,20 @@ impl CapabilityLookup for CatalogLookup<'_> {
     }
 
     fn suggestions(&self, id: &str) -> Vec<String> {
-        self.0.nearest(id).map(str::to_string).into_iter().collect()
+        self.catalog
+            .nearest(id)
+            .map(str::to_string)
+            .into_iter()
+            .collect()
+    }
+
+    fn lets_unknown_pass(&self) -> bool {
+        self.stored
     }
 }
 
-struct CatalogLookup<'a>(&'a Catalog);
+struct CatalogLookup<'a> {
+    catalog: &'a Catalog,
+    /// Whether the spec passed its checks before.
+    stored: bool,
+}

@@ -1,48 +1,195 @@
-//! `/v1/catalog`: the integrations that there are and what each of them can do.
+//! `/catalog`: the integrations that the org has and what each of them can do.
 
 use super::{
     ApiState,
-    query::{NoQuery, Query},
+    auth::Caller,
+    error::{ApiError, ApiResult},
+    query::{NoQuery, Query, word},
+    text::Path,
 };
-use crate::{connect::Capability, persistence::Page};
+use crate::{
+    connect::{Capability, Catalog, Integration, Risk},
+    persistence::Page,
+};
 use axum::{Json, extract::State};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::{Value, json};
+
+const RISKS: [&str; 3] = ["low", "medium", "high"];
+const AUTH_TYPES: [&str; 7] = [
+    "oauth2_code",
+    "oauth2_client_credentials",
+    "api_key",
+    "basic",
+    "bearer",
+    "jwt_bearer",
+    "two_step",
+];
+
+/// What to show. A filter on capabilities leaves out the integrations that have none that fit.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogQuery {
+    /// Only this integration.
+    integration: Option<String>,
+    /// Only capabilities in whose id, title or description all of these words stand.
+    q: Option<String>,
+    /// Only capabilities of this risk: `low`, `medium` or `high`.
+    risk: Option<String>,
+    /// Only integrations that can be authorised this way, for example `oauth2_code`.
+    auth: Option<String>,
+    /// Only capabilities that change something outside, or only those that do not.
+    write: Option<bool>,
+    /// `false` leaves the JSON Schemas out, which are most of the answer.
+    schemas: Option<bool>,
+}
+
+/// The same, checked.
+struct Filter<'a> {
+    integration: Option<&'a str>,
+    words: Vec<String>,
+    risk: Option<Risk>,
+    auth: Option<&'a str>,
+    write: Option<bool>,
+    schemas: bool,
+}
+
+impl CatalogQuery {
+    fn filter(&self) -> ApiResult<Filter<'_>> {
+        let risk = |text: &str| match text {
+            "low" => Some(Risk::Low),
+            "medium" => Some(Risk::Medium),
+            "high" => Some(Risk::High),
+            _ => None,
+        };
+        let known = |text: &str| AUTH_TYPES.contains(&text).then_some(());
+        word("auth", self.auth.as_deref(), known, &AUTH_TYPES)?;
+        let q = self.q.as_deref().unwrap_or_default();
+        Ok(Filter {
+            integration: self.integration.as_deref(),
+            words: q.split_whitespace().map(str::to_lowercase).collect(),
+            risk: word("risk", self.risk.as_deref(), risk, &RISKS)?,
+            auth: self.auth.as_deref(),
+            write: self.write,
+            schemas: self.schemas.unwrap_or(true),
+        })
+    }
+}
+
+impl Filter<'_> {
+    fn asks_for_capabilities(&self) -> bool {
+        !self.words.is_empty() || self.risk.is_some() || self.write.is_some()
+    }
+
+    fn takes(&self, integration: &Integration) -> bool {
+        self.integration.is_none_or(|id| integration.id == id)
+            && self
+                .auth
+                .is_none_or(|kind| integration.auth.iter().any(|way| way.kind() == kind))
+    }
+
+    fn takes_capability(&self, capability: &Capability) -> bool {
+        let text = format!(
+            "{} {} {}",
+            capability.id, capability.title, capability.description
+        )
+        .to_lowercase();
+        self.words.iter().all(|word| text.contains(word))
+            && self.risk.is_none_or(|risk| capability.risk == risk)
+            && self.write.is_none_or(|write| capability.write == write)
+    }
+}
 
 pub async fn list(
     State(api): State<ApiState>,
-    Query(NoQuery {}): Query<NoQuery>,
-) -> Json<Page<Value>> {
-    let integrations = api.core().catalog.integrations();
-    let items = integrations
-        .map(|one| {
-            let capabilities = one.capabilities.iter().map(|capability| view(capability));
-            json!({
-                "id": one.id,
-                "name": one.name,
-                "base_url": one.base_url,
-                "auth": one.auth,
-                "account": one.account,
-                "quota": one.quota,
-                "capabilities": capabilities.collect::<Vec<_>>(),
-            })
+    caller: Caller,
+    Query(query): Query<CatalogQuery>,
+) -> ApiResult<Json<Page<Value>>> {
+    let filter = query.filter()?;
+    let catalog = api.core().catalogs.of(caller.org).await?;
+    let items = catalog
+        .integrations()
+        .filter(|one| filter.takes(one))
+        .filter_map(|one| {
+            let fitting = one
+                .capabilities
+                .iter()
+                .filter(|capability| filter.takes_capability(capability));
+            let views: Vec<_> = fitting
+                .map(|capability| capability_view(capability, filter.schemas))
+                .collect();
+            (!views.is_empty() || !filter.asks_for_capabilities())
+                .then(|| integration_view(&catalog, one, views))
         })
         .collect();
-    Json(Page { items, next: None })
+    Ok(Json(Page { items, next: None }))
 }
 
-fn view(capability: &Capability) -> Value {
+/// An integration or a capability, by its id.
+pub async fn show(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(NoQuery {}): Query<NoQuery>,
+) -> ApiResult<Json<Value>> {
+    let catalog = api.core().catalogs.of(caller.org).await?;
+    if let Some(integration) = catalog.integration(&id) {
+        let capabilities = integration.capabilities.iter();
+        let views = capabilities
+            .map(|capability| capability_view(capability, true))
+            .collect();
+        return Ok(Json(integration_view(&catalog, integration, views)));
+    }
+    match catalog.capability(&id) {
+        Some(capability) => Ok(Json(capability_view(capability, true))),
+        None => {
+            let error = ApiError::not_found("integration or capability", &id);
+            Err(match catalog.nearest(&id) {
+                Some(near) => error.with("nearest", near),
+                None => error,
+            })
+        }
+    }
+}
+
+fn integration_view(catalog: &Catalog, one: &Integration, capabilities: Vec<Value>) -> Value {
     json!({
+        "id": one.id,
+        "name": one.name,
+        "docs": one.docs,
+        "base_url": one.base_url,
+        "auth": one.auth,
+        "account": one.account,
+        "quota": one.quota,
+        "limits": one.limits,
+        "can_verify": one.verify.is_some(),
+        "built_in": catalog.is_built_in(&one.id),
+        "capabilities": capabilities,
+    })
+}
+
+fn capability_view(capability: &Capability, schemas: bool) -> Value {
+    let mut view = json!({
         "id": capability.id,
+        "integration": capability.integration,
         "title": capability.title,
         "description": capability.description,
         "permission": capability.permission,
         "permission_aliases": capability.permission_aliases,
+        "scopes": capability.scopes,
         "risk": capability.risk,
         "write": capability.write,
         "cost": capability.cost,
-        "input": capability.input,
-        "output": capability.output,
+        "quota": capability.quota,
         "idempotency": capability.idempotency,
-        "has_probe": !capability.settle().is_zero(),
-    })
+        "has_probe": capability.probe.is_some(),
+        "pagination": capability.pagination,
+        "retry": capability.retry,
+    });
+    if schemas {
+        view["input"] = capability.input.clone();
+        view["output"] = capability.output.clone();
+    }
+    view
 }

@@ -74,6 +74,7 @@ problems! {
     RateLimit            429 "RATE_LIMIT"            "The provider or the queue before it has no room now",
     ProviderError        502 "PROVIDER_ERROR"        "The provider failed or refused",
     Timeout              504 "TIMEOUT"               "The call was not over in time",
+    InUse                409 "in_use"                "Something else still needs it",
     EffectNotAmbiguous   409 "effect_not_ambiguous"  "The effect needs no reconciliation",
     PayloadTooLarge      413 "payload_too_large"     "The body is too large",
     UnsupportedMediaType 415 "unsupported_media_type" "The body's type is not understood",

@@ -21,6 +21,7 @@ mod health;
 mod hooks;
 mod html;
 mod inbox;
+mod integrations;
 mod json_path;
 pub mod keys;
 mod memory;

@@ -2,8 +2,8 @@
 
 use super::{
     actors, approvals, catalog, connect_links, connect_page, connections, effects, employees,
-    events, graphs, health, hooks, inbox, keys, memory, oauth, oauth_clients, openapi, org,
-    org_keys, people, proxy,
+    events, graphs, health, hooks, inbox, integrations, keys, memory, oauth, oauth_clients,
+    openapi, org, org_keys, people, proxy,
     query::{NoQuery, PageQuery},
     route::{Access, Route, delete, get, patch, post, put},
     runs, schedules, sources, triggers, webhook,
@@ -118,7 +118,16 @@ pub fn routes() -> Vec<Route> {
         get("/v1/org/people", VIEWER, "List who somebody is in Slack", people::show),
         put("/v1/org/people", ADMIN, "Say who somebody is in Slack", people::replace).body::<people::PeopleBody>(),
         post("/proxy/{capability}", OPERATOR, "Call an outside system through the org's connection", proxy::forward).body::<proxy::ProxyBody>(),
-        get("/v1/catalog", VIEWER, "List the integrations and what they can do", catalog::list),
+        get("/v1/catalog", VIEWER, "List the integrations and what they can do", catalog::list).query::<catalog::CatalogQuery>(),
+        get("/v1/catalog/{id}", VIEWER, "Show an integration, or one of its capabilities", catalog::show),
+        get("/catalog", VIEWER, "List the integrations and what they can do (the same as /v1/catalog)", catalog::list)
+            .query::<catalog::CatalogQuery>(),
+        get("/v1/integrations", VIEWER, "List the integrations that the org has added", integrations::list),
+        post("/v1/integrations", ADMIN, "Add an integration to the org's catalog, or replace one (JSON, or YAML)", integrations::put)
+            .body::<serde_json::Value>().answers(StatusCode::CREATED),
+        get("/v1/integrations/{id}", VIEWER, "Show an integration that the org has added, as it was written", integrations::show),
+        delete("/v1/integrations/{id}", ADMIN, "Remove an integration from the org's catalog", integrations::delete)
+            .answers(StatusCode::NO_CONTENT),
 
         get("/healthz", Access::Public, "Whether the process lives", health::alive),
         get("/readyz", Access::Public, "Whether it can take work", health::ready),

@@ -8,6 +8,7 @@ mod approve;
 mod bench;
 mod bootstrap;
 mod cancel;
+mod catalog;
 mod client;
 mod connect;
 mod connections;
@@ -82,6 +83,8 @@ enum Command {
     Key(key::KeyArgs),
     /// Start the sandbox providers alone: Slack, QuickBooks, Gmail, GitHub and Stripe over HTTP
     Sandbox(sandbox::SandboxArgs),
+    /// List what employees can use, or check an integration file
+    Catalog(catalog::CatalogArgs),
     /// Hire an employee from a job description or from graphs
     Hire(hire::HireArgs),
     /// Tell an employee to work, and see what happens
@@ -161,6 +164,7 @@ async fn run(command: Command, out: Output) -> anyhow::Result<()> {
         Command::Org(args) => org::run(args, out).await,
         Command::Key(args) => key::run(args, out).await,
         Command::Sandbox(args) => sandbox::run(args, out).await,
+        Command::Catalog(args) => catalog::run(args, out).await,
         Command::Hire(args) => hire::run(args, out).await,
         Command::Tell(args) => tell::run(args, out).await,
         Command::Employees(args) => employees::run(args, out).await,

@@ -60,6 +60,10 @@ fn lines_that_are_right() {
         "serve --public-url https://tenure.example",
         "top --every 500ms",
         "doctor --json",
+        "catalog",
+        "catalog --integration slack --risk high --write true",
+        "catalog --search 'send mail' --auth oauth2_code -q",
+        "catalog lint a.yaml b.yaml",
     ] {
         assert!(read(line).is_ok(), "{line}: {:?}", read(line).err());
     }
@@ -91,6 +95,8 @@ fn lines_that_are_wrong() {
         ("key create --org a --role boss", ValueValidation),
         ("key revoke clerk --org a", ValueValidation),
         ("org delete acme", MissingRequiredArgument),
+        ("catalog lint", MissingRequiredArgument),
+        ("catalog --risk none", InvalidValue),
     ] {
         assert_eq!(read(line).err(), Some(kind), "{line}");
     }

@@ -40,6 +40,12 @@ pub trait CapabilityLookup {
         let _ = id;
         Vec::new()
     }
+
+    /// Whether ids that it does not know are let through, as in a graph that was checked when it was stored: what it names may have
+    /// left the catalog since, and only the action that uses it shall fail then.
+    fn lets_unknown_pass(&self) -> bool {
+        false
+    }
 }
 
 /// Compiles an employee's graphs. Skill graphs that the employee graph does not name are read (so that what is wrong is told) and

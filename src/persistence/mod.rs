@@ -19,6 +19,7 @@ mod employees;
 mod error;
 mod events;
 mod inbox;
+mod integrations;
 mod memory;
 mod memory_write;
 mod migrate;
@@ -59,6 +60,7 @@ pub use employees::*;
 pub use error::{CommitError, DbError, Result};
 pub use events::{OrgEventRow, org_event_insert};
 pub use inbox::*;
+pub use integrations::*;
 pub use memory::{
     MemoryChange, MemoryOwner, MemoryRow, memory_history, memory_list, memory_put, memory_undo_run,
     memory_view,

@@ -1,6 +1,7 @@
 //! The connections of the orgs as the actors need them, read once and kept until they change.
 
 use crate::{
+    actors::catalogs::Catalogs,
     connect::{Account, Catalog, Quota},
     domain::{ConnectionId, OrgId},
     persistence::{ConnectionRow, Db, DbError, connection_status, connections_of},
@@ -33,15 +34,15 @@ type Known = DashMap<(OrgId, String), (Instant, Vec<Arc<Connection>>)>;
 
 pub struct Connections {
     db: Db,
-    catalog: Arc<Catalog>,
+    catalogs: Catalogs,
     known: Known,
 }
 
 impl Connections {
-    pub fn new(db: Db, catalog: Arc<Catalog>) -> Self {
+    pub fn new(db: Db, catalogs: Catalogs) -> Self {
         Self {
             db,
-            catalog,
+            catalogs,
             known: Known::new(),
         }
     }
@@ -83,33 +84,35 @@ impl Connections {
     async fn read(&self, org: OrgId, integration: &str) -> Result<Vec<Arc<Connection>>, DbError> {
         let mut tx = self.db.begin_read(org).await?;
         let rows = connections_of(&mut tx, integration).await?;
+        drop(tx);
+        let catalog = self.catalogs.of(org).await?;
         Ok(rows
             .into_iter()
             // What belongs to one user is not for everybody's employees.
             .filter(|row| row.status == CONNECTION_ACTIVE && row.owner_user.is_none())
-            .filter_map(|row| self.connection(row))
+            .filter_map(|row| connection(&catalog, row))
             .collect())
     }
+}
 
-    fn connection(&self, row: ConnectionRow) -> Option<Arc<Connection>> {
-        let integration = self.catalog.integration(&row.integration)?;
-        let mut account: Account = serde_json::from_str(&row.account).ok()?;
-        account.base_url = match row.base_url {
-            Some(own) => own,
-            None => integration
-                .base_url_for(integration.way(Some(&row.way)), &account.data)
-                .ok()?,
-        };
-        Some(Arc::new(Connection {
-            id: row.id,
-            org: row.org_id,
-            integration: row.integration,
-            name: row.name,
-            quota: account.quota.unwrap_or(integration.quota),
-            account,
-            concurrency: integration.limits.concurrency,
-            sealed: row.sealed_credential.0,
-            credential_version: row.credential_version,
-        }))
-    }
+fn connection(catalog: &Catalog, row: ConnectionRow) -> Option<Arc<Connection>> {
+    let integration = catalog.integration(&row.integration)?;
+    let mut account: Account = serde_json::from_str(&row.account).ok()?;
+    account.base_url = match row.base_url {
+        Some(own) => own,
+        None => integration
+            .base_url_for(integration.way(Some(&row.way)), &account.data)
+            .ok()?,
+    };
+    Some(Arc::new(Connection {
+        id: row.id,
+        org: row.org_id,
+        integration: row.integration,
+        name: row.name,
+        quota: account.quota.unwrap_or(integration.quota),
+        account,
+        concurrency: integration.limits.concurrency,
+        sealed: row.sealed_credential.0,
+        credential_version: row.credential_version,
+    }))
 }

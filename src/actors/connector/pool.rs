@@ -42,7 +42,7 @@ impl ConnectorPool {
         let vitals = core
             .vitals
             .register("node/connector_pool", "connector_pool", None, MAILBOX);
-        let connections = Arc::new(Connections::new(core.db.clone(), core.catalog.clone()));
+        let connections = Arc::new(Connections::new(core.db.clone(), core.catalogs.clone()));
         let directory = Arc::new(Directory::new());
         let pool = Pool {
             core,
@@ -79,6 +79,11 @@ impl ConnectorPool {
     ) -> Result<crate::connect::CallOutcome, ConnectorError> {
         let answer: Answer = self.connector(connection).await?.call(request).await;
         answer
+    }
+
+    /// What is known of the org's connections to an integration is read again when it is needed next.
+    pub fn forget(&self, org: OrgId, integration: &str) {
+        self.connections.forget(org, integration);
     }
 
     /// A connection was added, changed or removed: what is kept of it is wrong.

@@ -86,13 +86,17 @@ async fn opened(core: &Core, connection: &Connection) -> Result<Arc<Live>, Conne
 }
 
 /// Where the parts of a credential go in a request.
-pub fn placed(
+pub async fn placed(
     live: &Live,
     core: &Core,
     connection: &Connection,
 ) -> Result<Vec<PlacedSecret>, ConnectorError> {
-    let integration = core
-        .catalog
+    let catalog = core.catalogs.of(connection.org).await;
+    let catalog = catalog.map_err(|error| ConnectorError::TokenLater {
+        reason: error.to_string(),
+        retry_after: None,
+    })?;
+    let integration = catalog
         .integration(&connection.integration)
         .ok_or_else(|| unusable(&"the catalog has its integration no more"))?;
     live.credential

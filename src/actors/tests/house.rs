@@ -139,7 +139,7 @@ impl House {
         let core = self.engine.core();
         let (compiled, text) = core
             .versions
-            .compile(spec)
+            .compile(core.catalogs.built_in(), spec)
             .unwrap_or_else(|errors| panic!("{errors}"));
         let employee = EmployeeId::from_uuid(core.clock.uuid());
         let event = OrgEventRow {

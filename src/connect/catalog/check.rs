@@ -47,16 +47,28 @@ impl Report<'_> {
     }
 }
 
-/// Reads one file.
+/// Reads one file, YAML or JSON.
 ///
 /// # Errors
 /// All its mistakes, in the order of the file as far as there is one; never an empty list.
 pub(super) fn read(name: &str, text: &str) -> Result<Integration, Vec<CatalogError>> {
+    let parsed = serde_yaml_ng::from_str(text).map_err(|error| error.to_string());
+    read_parsed(name, parsed)
+}
+
+/// Reads what is parsed already, or says why it is not.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_parsed(
+    name: &str,
+    parsed: Result<Value, String>,
+) -> Result<Integration, Vec<CatalogError>> {
     let mut report = Report {
         file: name,
         mistakes: Vec::new(),
     };
-    let integration = written(&mut report, text).and_then(|file| build(&mut report, file));
+    let integration = written(&mut report, parsed).and_then(|file| build(&mut report, file));
     match integration {
         Some(integration) if report.mistakes.is_empty() => Ok(integration),
         _ => Err(report.mistakes),
@@ -64,9 +76,8 @@ pub(super) fn read(name: &str, text: &str) -> Result<Integration, Vec<CatalogErr
 }
 
 /// The file as the published schema allows it.
-fn written(report: &mut Report, text: &str) -> Option<IntegrationFile> {
-    let parsed = serde_yaml_ng::from_str(text).map_err(|error| error.to_string());
-    let value: Value = report.take("/", parsed)?;
+fn written(report: &mut Report, parsed: Result<Value, String>) -> Option<IntegrationFile> {
+    let value = report.take("/", parsed)?;
     let schema = report.take("schema", SCHEMA.as_ref().map_err(Clone::clone))?;
     for error in schema.iter_errors(&value) {
         report.add(error.instance_path().as_str(), explain(&error));

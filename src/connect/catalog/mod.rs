@@ -183,6 +183,39 @@ pub fn read_integration(file: &str, text: &str) -> Result<Integration, Vec<Catal
     check::read(file, text)
 }
 
+/// What is wrong with requests that are shaped from the input schemas' own examples. A schema with patterns has examples, because
+/// nobody can guess what fits.
+pub fn example_mistakes(file: &str, integration: &Integration) -> Vec<CatalogError> {
+    let account = example::account(&integration.account);
+    let mut mistakes = Vec::new();
+    for capability in &integration.capabilities {
+        let key = capability.write.then_some("tnr_0123456789");
+        for arguments in example::arguments(&capability.input) {
+            if let Err(error) = crate::connect::shape(capability, &arguments, &account, key) {
+                mistakes.push(CatalogError {
+                    file: file.into(),
+                    place: capability.id.clone(),
+                    message: format!(
+                        "no request can be shaped from {arguments}: {error}; give `examples` in `input`"
+                    ),
+                });
+            }
+        }
+    }
+    mistakes
+}
+
+/// As [`read_integration`], from JSON text.
+///
+/// # Errors
+/// As [`read_integration`].
+pub fn integration_from(file: &str, json: &str) -> Result<Integration, Vec<CatalogError>> {
+    check::read_parsed(
+        file,
+        serde_json::from_str(json).map_err(|error| error.to_string()),
+    )
+}
+
 /// The candidate with the smallest edit distance, if it is at most a third of the word, upper and lower case alike.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // The work is quadratic, and nothing that long is a misspelling.

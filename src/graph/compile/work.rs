@@ -208,6 +208,7 @@ impl Compiler<'_> {
             Some(info) => {
                 self.capabilities.insert(id.to_string(), info);
             }
+            None if self.lookup.lets_unknown_pass() => {}
             None => {
                 let close = self.lookup.suggestions(id);
                 let hint = if close.is_empty() {

@@ -12,6 +12,7 @@ mod commit;
 mod connections;
 mod employees;
 mod inbox;
+mod integrations;
 mod ledger;
 mod memory;
 mod nodes;

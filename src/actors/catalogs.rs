@@ -1,0 +1,113 @@
+//! What the catalog holds for each org: the built-in integrations, which all share, and those that the org has added.
+
+use crate::{
+    connect::{Capability, Catalog, catalog::integration_from},
+    domain::OrgId,
+    persistence::{Db, DbError, IntegrationRow, integration_list},
+};
+use dashmap::DashMap;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Another node may have changed an org's integrations: they are read again after this.
+const KEPT_FOR: Duration = Duration::from_secs(30);
+/// Orgs whose catalog is kept; a miss costs a query.
+const KEPT_MAX: usize = 10_000;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Catalogs {
+    db: Db,
+    built_in: Arc<Catalog>,
+    known: Arc<DashMap<OrgId, (Instant, Arc<Catalog>)>>,
+}
+
+impl Catalogs {
+    pub fn new(db: Db, built_in: Arc<Catalog>) -> Self {
+        Self {
+            db,
+            built_in,
+            known: Arc::default(),
+        }
+    }
+
+    /// What everybody has.
+    pub fn built_in(&self) -> &Arc<Catalog> {
+        &self.built_in
+    }
+
+    /// What the org has.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn of(&self, org: OrgId) -> Result<Arc<Catalog>, DbError> {
+        let known = self
+            .known
+            .get(&org)
+            .filter(|entry| entry.0.elapsed() < KEPT_FOR)
+            .map(|entry| entry.1.clone());
+        if let Some(catalog) = known {
+            return Ok(catalog);
+        }
+        let mut tx = self.db.begin_read(org).await?;
+        let rows = integration_list(&mut tx).await?;
+        drop(tx);
+        let catalog = self.with_own(rows);
+        if self.known.len() >= KEPT_MAX {
+            self.known.clear();
+        }
+        self.known.insert(org, (Instant::now(), catalog.clone()));
+        Ok(catalog)
+    }
+
+    /// A capability that the org may use. Built-in ones are found without a look at the org.
+    ///
+    /// # Errors
+    /// As [`Catalogs::of`].
+    pub async fn capability(
+        &self,
+        org: OrgId,
+        id: &str,
+    ) -> Result<Option<Arc<Capability>>, DbError> {
+        match self.built_in.capability(id) {
+            Some(capability) => Ok(Some(capability.clone())),
+            None => Ok(self.of(org).await?.capability(id).cloned()),
+        }
+    }
+
+    /// The org's integrations have changed.
+    pub fn forget(&self, org: OrgId) {
+        self.known.remove(&org);
+    }
+
+    /// One that a newer version of the built-in catalog has an integration of the same name as, or that does not pass its checks,
+    /// is left out and told to the log: the others go on working.
+    fn with_own(&self, rows: Vec<IntegrationRow>) -> Arc<Catalog> {
+        let mut own = Vec::new();
+        for row in rows {
+            if self.built_in.is_built_in(&row.id) {
+                tracing::warn!(org = %row.org_id, integration = row.id, "a built-in integration has this id now");
+                continue;
+            }
+            match integration_from(&row.id, &row.definition) {
+                Ok(integration) => own.push(integration),
+                Err(mistakes) => {
+                    let mistake = mistakes.first().map(ToString::to_string);
+                    tracing::warn!(org = %row.org_id, integration = row.id, mistake, "integration left out");
+                }
+            }
+        }
+        if own.is_empty() {
+            return self.built_in.clone();
+        }
+        match self.built_in.with_own(own) {
+            Ok(catalog) => Arc::new(catalog),
+            Err(error) => {
+                tracing::warn!(%error, "own integrations left out");
+                self.built_in.clone()
+            }
+        }
+    }
+}
