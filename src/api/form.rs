@@ -1,43 +1,15 @@
-//! Queries and forms as browsers write them.
+//! The parameters of a page's query or form, by name.
 
+use crate::connect::form;
 use std::collections::BTreeMap;
 
 /// The parameters of a query or a form; of several with one name the first counts.
 pub fn pairs(text: &str) -> BTreeMap<String, String> {
-    let decode = |part: &str| {
-        let plain = part.replace('+', " ");
-        percent_decode(&plain)
-    };
     let mut found = BTreeMap::new();
-    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        found.entry(decode(name)).or_insert_with(|| decode(value));
+    for (name, value) in form::pairs(text) {
+        found.entry(name).or_insert(value);
     }
     found
-}
-
-fn percent_decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut place = 0;
-    while place < bytes.len() {
-        let digits = bytes.get(place + 1..place + 3);
-        let hex = digits
-            .filter(|_| bytes[place] == b'%')
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match hex {
-            Some(byte) => {
-                decoded.push(byte);
-                place += 3;
-            }
-            None => {
-                decoded.push(bytes[place]);
-                place += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 #[cfg(test)]
