@@ -1,7 +1,12 @@
 //! The catalog with its filters, and what an org adds to it for itself.
 
 use super::world::{employee_of, send, world};
-use axum::{Json, Router, extract::State, http::HeaderMap, routing::post};
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    http::HeaderMap,
+    routing::{any, post},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -259,4 +264,66 @@ async fn a_wrong_integration_is_refused_with_every_mistake() {
         .await;
     assert_eq!(again.status, 200, "{again:?}");
     assert_eq!(again.body["created_at"], answer.body["created_at"]);
+}
+
+#[tokio::test]
+async fn a_call_in_steps_keeps_its_key_from_the_address_that_it_was_given() {
+    let world = world().await;
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let (base, notes) = (url.clone(), seen.clone());
+    let answer = move |request: Request| async move {
+        let key = request.headers().contains_key("x-erp-key");
+        let path = request.uri().path().to_owned();
+        let body = axum::body::to_bytes(request.into_body(), 1_000)
+            .await
+            .expect("a body");
+        let body = String::from_utf8_lossy(&body);
+        notes
+            .lock()
+            .expect("unpoisoned")
+            .push(format!("{path} {key} {body}"));
+        match path.as_str() {
+            "/ticket" => json!({"at": format!("{base}/blob/1"), "id": "f1"}).to_string(),
+            "/files" => json!({"id": "f1"}).to_string(),
+            _ => "thank you".to_owned(),
+        }
+    };
+    let router = Router::new().fallback(any(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let mut own = erp(&url);
+    own["capabilities"][0]["steps"] = json!([
+        {"name": "ticket", "request": {"method": "POST", "path": "/ticket"}, "take": {"at": "{body.at}", "id": "{body.id}"}},
+        {"name": "content", "request": {
+            "method": "PUT",
+            "url": {"from": "{step.ticket.at}", "hosts": ["files.acme.example"]},
+            "bytes": {"type": "text/plain", "text": "{input.what}"},
+        }},
+    ]);
+    own["capabilities"][0]["request"] =
+        json!({"method": "POST", "path": "/files", "json": {"file": "{step.ticket.id}"}});
+    assert_eq!(world.admin.post("/v1/integrations", own).await.status, 201);
+    let token = json!({"integration": "erp", "token": "secret-key"});
+    assert_eq!(world.admin.post("/v1/connections", token).await.status, 201);
+    let mut orderer = employee_of(
+        "filer",
+        json!([{"id": "order", "type": "action", "capability": "erp.order.create",
+            "arguments": {"what": "'paper'"}}]),
+    );
+    orderer["graph"]["nodes"][0]["permissions"] = json!(["erp.write"]);
+    let employee = world.manager.hire(orderer).await;
+    let done = world.operator.work(&employee, json!({})).await;
+    assert_eq!(done.body["status"], "completed", "{done:?}");
+    assert_eq!(
+        *seen.lock().expect("unpoisoned"),
+        [
+            "/ticket true ",
+            "/blob/1 false paper",
+            "/files true {\"file\":\"f1\"}"
+        ]
+    );
 }
