@@ -13,7 +13,7 @@ pub(crate) enum BodyTemplate {
     Json(Template),
     /// Objects and lists of objects in it are written with brackets: `metadata[key]`, `items[0][price]`.
     Form(Vec<(String, Template)>),
-    Bytes(BytesTemplate),
+    Bytes(Box<BytesTemplate>),
     Multipart(Multipart),
 }
 

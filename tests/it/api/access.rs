@@ -106,6 +106,12 @@ async fn furnish(world: &World) -> Vec<String> {
         .put("/v1/memory/org/currency", json!({"value": "CHF"}))
         .await;
     assert_eq!(put.status, 200, "{put:?}");
+    let own = json!({
+        "id": "own", "name": "Own", "base_url": "https://own.example", "auth": [{"type": "bearer"}],
+        "quota": {"requests": 1, "per_seconds": 1, "burst": 1},
+    });
+    let added = world.admin.post("/v1/integrations", own).await;
+    assert_eq!(added.status, 201, "{added:?}");
     let hook = world
         .admin
         .post("/v1/hooks", json!({"source": "github"}))
@@ -137,6 +143,7 @@ async fn furnish(world: &World) -> Vec<String> {
         format!("/v1/runs/{run}/events?format=json"),
         format!("/v1/approvals/{approval}"),
         format!("/v1/connections/{connection}"),
+        "/v1/integrations/own".into(),
         format!("/v1/actors/node/employee_host/employee:{employee}"),
         format!("/v1/sources/{source}"),
         format!("/v1/inbox/{event}"),
@@ -162,6 +169,7 @@ async fn another_org_sees_and_touches_nothing() {
         "memory",
         "effects",
         "connections",
+        "integrations",
         "hooks",
         "inbox",
         "sources",
@@ -224,6 +232,10 @@ async fn another_org_sees_and_touches_nothing() {
         .problem(404, "not_found");
     other.delete(&employee).await.problem(404, "not_found");
     other.delete(connection).await.problem(404, "not_found");
+    other
+        .delete("/v1/integrations/own")
+        .await
+        .problem(404, "not_found");
     other
         .delete(&format!("/v1/hooks/{hook}"))
         .await

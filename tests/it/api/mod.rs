@@ -3,6 +3,7 @@
 mod access;
 mod approvals;
 mod bad_input;
+mod catalog;
 mod effects;
 mod employees;
 mod events;

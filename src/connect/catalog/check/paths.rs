@@ -160,11 +160,11 @@ impl<'a> Paths<'a> {
                 .map(|source| self.template(source))
                 .transpose()
         };
-        Ok(BodyTemplate::Bytes(BytesTemplate {
+        Ok(BodyTemplate::Bytes(Box::new(BytesTemplate {
             content_type: self.template(&file.content_type)?,
             text: optional(&file.text)?,
             base64: optional(&file.base64)?,
-        }))
+        })))
     }
 
     fn multipart(&self, file: &MultipartFile) -> Result<BodyTemplate, String> {
