@@ -88,7 +88,7 @@ pub(super) async fn spawn(
 ) -> Result<IngestHandle, ractor::SpawnErr> {
     let dispatcher = Dispatcher::spawn(parent.clone(), core.clone(), http).await?;
     let handle = IngestHandle(Arc::new(Inner {
-        doors: Doors::new(core.db.clone(), core.sealer.clone()),
+        doors: Doors::new(core.clone()),
         core: core.clone(),
         dispatcher,
         refusals: Mutex::default(),

@@ -152,7 +152,7 @@ pub async fn create(
         endpoint: endpoint(body.name.as_deref())?,
         source: body.source,
         scheme: body.scheme.name().into(),
-        sealed_secrets: seal_secrets(&api.core().sealer, caller.org, id, &stored)?,
+        sealed_secrets: seal_secrets(api.core(), caller.org, id, &stored).await?,
         event_type: body.event_type,
         options: serde_json::to_string(&body.options).map_err(ApiError::internal)?,
         created: api.engine().now(),
@@ -233,7 +233,7 @@ pub async fn rotate(
         .map_err(|error| ApiError::field("secret", error.to_string()))?;
     let mut stored = match query.drop_old {
         true => Vec::new(),
-        false => open_secrets(&api.core().sealer, &row)?,
+        false => open_secrets(api.core(), &row).await?,
     };
     stored.retain(|secret| secret.until_us.is_none_or(|until| until > now.micros()));
     for old in &mut stored {
@@ -241,7 +241,7 @@ pub async fn rotate(
     }
     stored.insert(0, lasting(&secret));
     stored.truncate(SECRETS_MAX);
-    let sealed = seal_secrets(&api.core().sealer, caller.org, id, &stored)?;
+    let sealed = seal_secrets(api.core(), caller.org, id, &stored).await?;
     hook_set_secrets(&mut tx, id, &sealed).await?;
     tx.commit().await?;
     api.core().ingest().door_changed(&row.source, &row.endpoint);

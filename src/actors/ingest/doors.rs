@@ -1,12 +1,13 @@
 //! Endpoints that take webhooks, read once and kept for a few seconds with their secrets opened, since every event comes to one.
 
 use crate::{
+    actors::Core,
     connect::{
-        SealError, Sealer, SecretName,
+        SealError, SecretName,
         webhook::{Delivery, Options, Scheme, Verified, Verifier, WebhookError},
     },
     domain::{HookId, OrgId, Timestamp},
-    persistence::{Db, DbError, HookRow, Sealed, hook_find},
+    persistence::{DbError, HookRow, Sealed, hook_find},
 };
 use dashmap::DashMap;
 use secrecy::SecretString;
@@ -47,9 +48,10 @@ pub struct StoredSecret {
 
 /// # Errors
 /// If the master key is another, or something else was sealed.
-pub fn open_secrets(sealer: &Sealer, row: &HookRow) -> Result<Vec<StoredSecret>, DoorError> {
+pub async fn open_secrets(core: &Core, row: &HookRow) -> Result<Vec<StoredSecret>, DoorError> {
     let id = row.id.to_string();
-    let plain = sealer
+    let plain = core
+        .sealer
         .open(&row.sealed_secrets.0, name(row.org_id, &id))
         .map_err(|source| DoorError::Sealed {
             hook: row.id,
@@ -60,15 +62,16 @@ pub fn open_secrets(sealer: &Sealer, row: &HookRow) -> Result<Vec<StoredSecret>,
 
 /// # Errors
 /// If they cannot be sealed.
-pub fn seal_secrets(
-    sealer: &Sealer,
+pub async fn seal_secrets(
+    core: &Core,
     org: OrgId,
     hook: HookId,
     secrets: &[StoredSecret],
 ) -> Result<Sealed, DoorError> {
     let id = hook.to_string();
     let plain = serde_json::to_vec(secrets).map_err(|_| DoorError::Corrupt(hook))?;
-    let sealed = sealer
+    let sealed = core
+        .sealer
         .seal(&plain, name(org, &id))
         .map_err(|source| DoorError::Sealed { hook, source })?;
     Ok(Sealed(sealed))
@@ -97,11 +100,11 @@ pub struct Door {
 }
 
 impl Door {
-    fn open(sealer: &Sealer, row: HookRow) -> Result<Self, DoorError> {
+    async fn open(core: &Core, row: HookRow) -> Result<Self, DoorError> {
         let corrupt = || DoorError::Corrupt(row.id);
         let scheme = Scheme::parse(&row.scheme).ok_or_else(corrupt)?;
         let options: Options = serde_json::from_str(&row.options).map_err(|_| corrupt())?;
-        let secrets = open_secrets(sealer, &row)?;
+        let secrets = open_secrets(core, &row).await?;
         Ok(Self {
             org: row.org_id,
             source: format!("hook:{}/{}", row.source, row.endpoint),
@@ -147,16 +150,14 @@ pub fn aliases(source: &str) -> Vec<String> {
 type Known = DashMap<(String, String), (Instant, Option<Arc<Door>>)>;
 
 pub(super) struct Doors {
-    db: Db,
-    sealer: Arc<Sealer>,
+    core: Arc<Core>,
     known: Known,
 }
 
 impl Doors {
-    pub fn new(db: Db, sealer: Arc<Sealer>) -> Self {
+    pub fn new(core: Arc<Core>) -> Self {
         Self {
-            db,
-            sealer,
+            core,
             known: Known::new(),
         }
     }
@@ -172,13 +173,17 @@ impl Doors {
             return Ok(known);
         }
         let read = Instant::now();
-        let mut tx = self.db.begin_system_read("whose webhook is this").await?;
+        let mut tx = self
+            .core
+            .db
+            .begin_system_read("whose webhook is this")
+            .await?;
         let row = hook_find(&mut tx, source, endpoint).await?;
         drop(tx);
-        let door = row
-            .map(|row| Door::open(&self.sealer, row))
-            .transpose()?
-            .map(Arc::new);
+        let door = match row {
+            Some(row) => Some(Arc::new(Door::open(&self.core, row).await?)),
+            None => None,
+        };
         if self.known.len() >= KEPT_MAX {
             self.known.retain(|_, known| known.0.elapsed() < KEPT_FOR);
         }
