@@ -168,10 +168,10 @@ pub async fn show(
     Path(entry): Path<String>,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> ApiResult<Json<InboxView>> {
-    Ok(Json(view(read(&api, caller, &entry).await?, true)))
+    Ok(Json(view(read(&api, &caller, &entry).await?, true)))
 }
 
-async fn read(api: &ApiState, caller: Caller, entry: &str) -> ApiResult<InboxRow> {
+async fn read(api: &ApiState, caller: &Caller, entry: &str) -> ApiResult<InboxRow> {
     let id: InboxId = text::id("event", entry)?;
     let mut tx = api.db().begin_read(caller.org).await?;
     inbox_get(&mut tx, id)
@@ -190,7 +190,7 @@ pub async fn replay(
     let reopened = inbox_reopen(&mut tx, id).await?;
     tx.commit().await?;
     let Some(row) = reopened else {
-        let row = read(&api, caller, &entry).await?;
+        let row = read(&api, &caller, &entry).await?;
         return Err(not_now(&row));
     };
     let mut shown = row.clone();

@@ -209,12 +209,12 @@ pub async fn show(
     Query(NoQuery {}): Query<NoQuery>,
 ) -> ApiResult<Json<SourceView>> {
     let id: SourceId = text::id("source", &source)?;
-    read(&api, caller, id, &source).await
+    read(&api, &caller, id, &source).await
 }
 
 async fn read(
     api: &ApiState,
-    caller: Caller,
+    caller: &Caller,
     id: SourceId,
     text: &str,
 ) -> ApiResult<Json<SourceView>> {
@@ -251,7 +251,7 @@ async fn set_status(
     let mut tx = api.db().begin(caller.org).await?;
     poll_source_set_status(&mut tx, id, status, api.engine().now()).await?;
     tx.commit().await?;
-    read(&api, caller, id, &source).await
+    read(&api, &caller, id, &source).await
 }
 
 pub async fn delete(
