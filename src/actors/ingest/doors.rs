@@ -7,7 +7,7 @@ use crate::{
         webhook::{Delivery, Options, Scheme, Verified, Verifier, WebhookError},
     },
     domain::{HookId, OrgId, Timestamp},
-    persistence::{DbError, HookRow, Sealed, hook_find},
+    persistence::{Db, DbError, HookRow, Sealed, hook_find},
 };
 use dashmap::DashMap;
 use secrecy::{SecretString, zeroize::Zeroizing};
@@ -177,11 +177,7 @@ impl Doors {
             return Ok(known);
         }
         let read = Instant::now();
-        let mut tx = self
-            .core
-            .db
-            .begin_system_read("whose webhook is this")
-            .await?;
+        let mut tx = self.db.begin_system_read("whose webhook is this").await?;
         let row = hook_find(&mut tx, source, endpoint).await?;
         drop(tx);
         let door = match row {
