@@ -3,6 +3,10 @@
 mod api;
 mod cli;
 mod crash;
+mod desk;
 mod imports;
 mod process;
+mod refresh_crash;
 mod slack_crash;
+mod traces;
+mod vault_rotation;
