@@ -4,5 +4,7 @@ mod api;
 mod cli;
 mod crash;
 mod imports;
+mod needs;
+mod oidc;
 mod process;
 mod slack_crash;
