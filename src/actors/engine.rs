@@ -112,10 +112,11 @@ impl Engine {
         let journal = JournalHandle::spawn(root.get_cell(), db.clone(), fence, &vitals).await?;
         let vault = hub::keys::vault(&db, &clock, &sealer);
         let http = HttpCaller::new(&CallerConfig::default())?;
+        let catalogs = Catalogs::new(db.clone(), catalog.clone());
         let hub = Hub::new(HubParts {
             db: db.clone(),
             vault: vault.clone(),
-            catalog: catalog.clone(),
+            catalogs: catalogs.clone(),
             http: http.clone(),
             clock: clock.clone(),
             apps: settings.oauth_apps.clone(),
@@ -123,7 +124,7 @@ impl Engine {
         let core = Arc::new(Core {
             clock,
             versions: Versions::new(catalog.clone()),
-            catalogs: Catalogs::new(db.clone(), catalog.clone()),
+            catalogs,
             catalog,
             db,
             vitals,

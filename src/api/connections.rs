@@ -172,7 +172,8 @@ pub async fn create(
     caller: Caller,
     JsonBody(mut body): JsonBody<ConnectionBody>,
 ) -> ApiResult<(StatusCode, Json<ConnectionView>)> {
-    let integration = owner::integration(&api, &body.integration)?;
+    let integration = owner::integration(&api, caller.org, &body.integration).await?;
+    let integration = &*integration;
     let account = body.account.take().unwrap_or_default();
     let base_url = base_url(body.base_url.take().or(account.base_url))?;
     check_quota(account.quota)?;

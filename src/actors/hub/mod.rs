@@ -27,14 +27,14 @@ mod tests;
 
 pub use housekeeping::run as keep_house;
 
-use super::clock::Clock;
+use super::{catalogs::Catalogs, clock::Clock};
 use crate::{
     connect::{
-        BadParams, Catalog, HttpCaller, Integration, Vault, VaultError,
+        BadParams, HttpCaller, Integration, Vault, VaultError,
         catalog::AuthWay,
         oauth::{Auth0Tokens, Misconfigured, NoRandomness, OperatorApps, StoredTokens},
     },
-    domain::{ConnectionId, Timestamp},
+    domain::{ConnectionId, OrgId, Timestamp},
     persistence::{Db, DbError},
 };
 use credentials::CredentialError;
@@ -45,7 +45,8 @@ use std::sync::Arc;
 pub struct HubParts {
     pub db: Db,
     pub vault: Arc<Vault>,
-    pub catalog: Arc<Catalog>,
+    /// What each org has, its own integrations too.
+    pub catalogs: Catalogs,
     pub http: HttpCaller,
     pub clock: Clock,
     /// The operator's apps at providers.
@@ -119,10 +120,13 @@ impl Hub {
         self.parts.clock.now()
     }
 
+    /// One of the built-in integrations, or of those that the org has added.
+    ///
     /// # Errors
-    /// `NoIntegration`.
-    pub fn integration(&self, id: &str) -> Result<&Integration, HubError> {
-        let found = self.parts.catalog.integration(id);
+    /// `NoIntegration`, or the org's catalog cannot be read.
+    pub async fn integration(&self, org: OrgId, id: &str) -> Result<Arc<Integration>, HubError> {
+        let catalog = self.parts.catalogs.of(org).await?;
+        let found = catalog.shared(id).cloned();
         found.ok_or_else(|| HubError::NoIntegration(id.into()))
     }
 }

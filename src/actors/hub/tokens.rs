@@ -74,7 +74,7 @@ impl Hub {
 impl Hub {
     /// Tells the provider that a connection's token is not needed any more, where it has an ear for that. Nothing depends on it.
     pub async fn give_back(&self, row: &ConnectionRow) {
-        let Ok(integration) = self.integration(&row.integration) else {
+        let Ok(integration) = self.integration(row.org_id, &row.integration).await else {
             return;
         };
         let Some(way) = integration.way(Some(&row.way)) else {

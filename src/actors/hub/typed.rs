@@ -69,7 +69,9 @@ impl Hub {
     /// # Errors
     /// What is missing or is not accepted; nothing is stored then.
     pub async fn connect_typed(&self, typed: Typed<'_>) -> Result<ConnectionRow, HubError> {
-        let integration = self.integration(&typed.row.integration)?;
+        let (org, id) = (typed.row.org_id, &typed.row.integration);
+        let integration = self.integration(org, id).await?;
+        let integration = &*integration;
         if typed.way == Some(WAY_AUTH0) {
             return self.connect_auth0(integration, typed).await;
         }
