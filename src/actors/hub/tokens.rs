@@ -88,7 +88,7 @@ impl Hub {
         };
         let account: Account = serde_json::from_str(&row.account).unwrap_or_default();
         let provider = Provider {
-            integration,
+            integration: &integration,
             way,
             app: app.as_ref(),
             account: &account,
