@@ -11,6 +11,8 @@ import { pathToFileURL } from 'node:url';
 
 const [modules, redirectUri, accessSeconds] = process.argv.slice(2);
 const library = join(modules, 'node_modules/oidc-provider/lib/index.js');
+// It warns of what is fit for tests only, which this is.
+console.warn = () => {};
 const { default: Provider } = await import(pathToFileURL(library));
 
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -49,6 +51,7 @@ const provider = new Provider(issuer, {
     clientCredentials: { enabled: true },
     revocation: { enabled: true },
   },
+  findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   rotateRefreshToken: true,
   ttl: { AccessToken: Number(accessSeconds), ClientCredentials: Number(accessSeconds) },
   cookies: { keys: [randomBytes(24).toString('hex')] },

@@ -74,7 +74,7 @@ impl Bench {
         browser.fill("input[name=password]", "any").await;
         assert!(browser.url().await.starts_with(&self.issuer.url));
         browser.click("button.login-submit").await;
-        browser.reads("offline_access").await;
+        browser.reads("offline access").await;
     }
 
     /// A call through a connection; what the provider said about its token.
@@ -150,7 +150,7 @@ async fn a_person_who_declines_has_connected_nothing() {
     let (link, path) = bench.link("mayas").await;
     bench.depart(&browser, &link, "maya").await;
     browser.click("a[href$='/abort']").await;
-    let page = browser.reads("declined").await;
+    let page = browser.reads("Declined").await;
     assert!(browser.url().await.starts_with(bench.world.url()), "{page}");
     let link = bench.world.admin.get(&path).await;
     assert_ne!(link.text("connection_status"), "active", "{link:?}");
