@@ -64,6 +64,8 @@ pub struct Engine {
     pub action_deadline: Duration,
     /// For one request to a provider.
     pub request_timeout: Duration,
+    /// How often each connection is probed.
+    pub probe_every: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -113,6 +115,8 @@ struct Keys {
     action_deadline: Duration,
     #[serde(deserialize_with = "duration")]
     request_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    probe_every: Duration,
     log: String,
     log_format: LogFormat,
 }
@@ -127,6 +131,7 @@ struct Defaults {
     idle_after: &'static str,
     action_deadline: &'static str,
     request_timeout: &'static str,
+    probe_every: &'static str,
     log: &'static str,
     log_format: LogFormat,
 }
@@ -139,6 +144,7 @@ const DEFAULTS: Defaults = Defaults {
     idle_after: "30s",
     action_deadline: "5m",
     request_timeout: "30s",
+    probe_every: "15m",
     log: "info",
     log_format: LogFormat::Text,
 };
@@ -187,6 +193,7 @@ impl Config {
                 idle_after: keys.idle_after,
                 action_deadline: keys.action_deadline,
                 request_timeout: keys.request_timeout,
+                probe_every: keys.probe_every,
             },
             log: Log {
                 filter: keys.log,

@@ -20,7 +20,7 @@ use super::{
     vitals::{Vitals, Waiting},
 };
 use crate::{
-    connect::{CallOutcome, HttpCaller, ShapedRequest},
+    connect::{CallOutcome, HttpCaller, ShapedRequest, token::Live},
     domain::{ConnectionId, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
     persistence::{
         EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec, snapshot_kind,
@@ -132,6 +132,11 @@ impl ConnectorHandle {
 }
 
 impl ConnectorHandle {
+    /// One that has just stopped reads the newer credential when it is started again.
+    fn renewed(&self, live: Arc<Live>) {
+        let _ = self.0.offer(Message::Renewed(live));
+    }
+
     async fn look(&self) -> Option<ConnectorView> {
         let (reply, view) = oneshot::channel();
         self.0.offer(Message::Look(reply)).ok()?;
@@ -167,8 +172,13 @@ impl Call {
 
 enum Message {
     Call(Box<Call>),
-    Returned { call: Box<Call>, answer: Answer },
+    Returned {
+        call: Box<Call>,
+        answer: Answer,
+    },
     Look(oneshot::Sender<ConnectorView>),
+    /// Somebody else has renewed the credential.
+    Renewed(Arc<Live>),
     Wake,
 }
 impl Named for Message {
@@ -177,6 +187,7 @@ impl Named for Message {
             Message::Call(_) => "call",
             Message::Returned { .. } => "returned",
             Message::Look(_) => "look",
+            Message::Renewed(_) => "renewed",
             Message::Wake => "wake",
         }
     }
@@ -231,6 +242,7 @@ impl Actor for Connector {
             }
             Message::Returned { call, answer } => self.returned(*call, answer, state),
             Message::Look(reply) => drop(reply.send(state.queue.view(self.now()))),
+            Message::Renewed(live) => state.kept.put(&live),
             Message::Wake => state.wake_at = None,
         }
         self.send_what_may(&myself, state);

@@ -115,6 +115,7 @@ impl Engine {
         let catalogs = Catalogs::new(db.clone(), catalog.clone());
         let hub = Hub::new(HubParts {
             db: db.clone(),
+            fence,
             vault: vault.clone(),
             catalogs: catalogs.clone(),
             http: http.clone(),
@@ -158,6 +159,9 @@ impl Engine {
         schedules::spawn(root.get_cell(), core.clone()).await?;
         tokio::spawn(sweeper::run(core.clone(), fence));
         tokio::spawn(hub::keep_house(core.clone()));
+        tokio::spawn(hub::renew(core.clone()));
+        tokio::spawn(hub::probe(core.clone()));
+        tokio::spawn(hub::tell(core.clone()));
         tokio::spawn(stop_when_fenced(
             core.journal.fenced(),
             placement,
@@ -287,12 +291,7 @@ impl Engine {
         execution: ExecutionId,
         step: StepId,
     ) -> Result<(), EmployeeError> {
-        self.ask(org, employee, |reply| Message::Resume {
-            execution,
-            step,
-            reply,
-        })
-        .await
+        resume(&self.core, org, employee, execution, step).await
     }
 
     /// A connection came, changed or went: its connector starts anew, and the runs that waited for one go on.
@@ -352,6 +351,27 @@ impl Engine {
             .await;
         self.root.stop(None);
     }
+}
+
+/// Ends a named wait: the step starts again.
+///
+/// # Errors
+/// `NotPending` if it waits no more.
+pub(super) async fn resume(
+    core: &Core,
+    org: OrgId,
+    employee: EmployeeId,
+    execution: ExecutionId,
+    step: StepId,
+) -> Result<(), EmployeeError> {
+    let (reply, answer) = oneshot::channel();
+    let message = Message::Resume {
+        execution,
+        step,
+        reply,
+    };
+    core.host().tell(org, employee, message);
+    answer.await.unwrap_or(Err(EmployeeError::Stopped))
 }
 
 /// Hands a person's decision to the employee that asked.

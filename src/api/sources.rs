@@ -149,11 +149,7 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(row.into())))
 }
 
-async fn capability(
-    api: &ApiState,
-    org: OrgId,
-    id: &str,
-) -> ApiResult<std::sync::Arc<Capability>> {
+async fn capability(api: &ApiState, org: OrgId, id: &str) -> ApiResult<std::sync::Arc<Capability>> {
     let catalog = api.core().catalogs.of(org).await?;
     let Some(capability) = catalog.capability(id) else {
         let hint = catalog

@@ -38,6 +38,7 @@ The file is TOML with these keys; each is also a variable: TENURE_ and its name 
   idle_after            an employee without work sleeps after this long (30s)
   action_deadline       for an action with all its retries (5m)
   request_timeout       for one request to a provider (30s)
+  probe_every           each connection is asked this often whether it still works (15m)
   log                   what is logged, as in RUST_LOG (info)
   log_format            text or json (text)")]
 pub struct ServeArgs {
@@ -93,6 +94,7 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
         idle_after: config.engine.idle_after,
         action_deadline: config.engine.action_deadline,
         request_timeout: config.engine.request_timeout,
+        probe_every: config.engine.probe_every,
         ..Settings::default()
     })
 }

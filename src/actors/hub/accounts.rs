@@ -15,7 +15,10 @@ use crate::{
     persistence::{ConnectionRow, Db, connection_get_system},
 };
 use async_trait::async_trait;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 /// What a connection knows of its account, with the base URL that calls go to.
 ///
@@ -86,6 +89,8 @@ impl Hub {
             stored: stored(&parts.vault, row).await?,
             store: Arc::new(DbStore {
                 db: parts.db.clone(),
+                fence: parts.fence,
+                begun: OnceLock::new(),
                 vault: parts.vault.clone(),
                 org: row.org_id,
                 connection: row.id,

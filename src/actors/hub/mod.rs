@@ -11,6 +11,9 @@
 //! | [`consent`] | from a browser's departure to an active connection |
 //! | [`typed`] | the same for fields that a person types |
 //! | [`housekeeping`] | what nobody waits for |
+//! | [`renewing`] | tokens ahead of their end |
+//! | [`probing`] | whether accounts still work |
+//! | [`telling`] | dead grants: their owners are told, with a link |
 
 pub mod accounts;
 pub mod apps;
@@ -18,7 +21,10 @@ pub mod consent;
 pub mod credentials;
 mod housekeeping;
 pub mod keys;
+pub mod probing;
+mod renewing;
 mod store;
+pub mod telling;
 pub mod tokens;
 pub mod typed;
 
@@ -26,6 +32,9 @@ pub mod typed;
 mod tests;
 
 pub use housekeeping::run as keep_house;
+pub use probing::run as probe;
+pub use renewing::run as renew;
+pub use telling::run as tell;
 
 use super::{catalogs::Catalogs, clock::Clock};
 use crate::{
@@ -35,7 +44,7 @@ use crate::{
         oauth::{Auth0Tokens, Misconfigured, NoRandomness, OperatorApps, StoredTokens},
     },
     domain::{ConnectionId, OrgId, Timestamp},
-    persistence::{Db, DbError},
+    persistence::{Db, DbError, Fence},
 };
 use credentials::CredentialError;
 use std::sync::Arc;
@@ -44,6 +53,8 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct HubParts {
     pub db: Db,
+    /// Under which this node renews.
+    pub fence: Fence,
     pub vault: Arc<Vault>,
     /// What each org has, its own integrations too.
     pub catalogs: Catalogs,

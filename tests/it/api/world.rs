@@ -42,6 +42,11 @@ impl Drop for World {
 }
 
 pub async fn world() -> World {
+    world_with(Settings::default()).await
+}
+
+/// A service with other settings.
+pub async fn world_with(settings: Settings) -> World {
     let dir = tempfile::tempdir().expect("a directory");
     let address = format!("sqlite:{}", dir.path().join("tenure.db").display());
     migrate(&address).await.expect("migrates");
@@ -59,7 +64,7 @@ pub async fn world() -> World {
         clock: Clock::system(),
         settings: Settings {
             public_url: url.clone(),
-            ..Settings::default()
+            ..settings
         },
         faults: Faults::default(),
     })
@@ -208,7 +213,18 @@ impl Client {
 
     /// Asks until `good` is content with the answer.
     pub async fn until(&self, path: &str, good: impl Fn(&Value) -> bool) -> Value {
-        for _ in 0..400 {
+        self.until_within(path, Duration::from_secs(10), good).await
+    }
+
+    /// The same for what takes longer.
+    pub async fn until_within(
+        &self,
+        path: &str,
+        time: Duration,
+        good: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let give_up = tokio::time::Instant::now() + time;
+        while tokio::time::Instant::now() < give_up {
             let answer = self.get(path).await;
             if answer.status == 200 && good(&answer.body) {
                 return answer.body;
