@@ -5,6 +5,8 @@ mod cli;
 mod crash;
 mod desk;
 mod imports;
+mod needs;
+mod oidc;
 mod process;
 mod refresh_crash;
 mod slack_crash;

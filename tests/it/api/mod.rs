@@ -15,4 +15,4 @@ mod slack;
 mod sources;
 mod triggers;
 mod webhooks;
-mod world;
+pub mod world;
