@@ -1,6 +1,6 @@
 use super::{on_both, world::*};
 use crate::{
-    domain::{ConnectionId, LinkId, Timestamp},
+    domain::{ConnectionId, EmployeeId, LinkId, Timestamp},
     persistence::*,
 };
 
@@ -254,7 +254,31 @@ async fn a_dead_grant_is_told_by_every_way_and_the_links_end_with_it(world: Worl
 }
 
 async fn steps_that_wait_for_a_connection_that_is_there_are_found(world: World) {
+    // Active since second 50; waits may have become durable half a minute late.
+    let row = ConnectionRow {
+        updated: at(50),
+        ..active(&world, "a")
+    };
+    put(&world, &row).await;
+    let mut accept = world.accept(EmployeeId::from_uuid(id()));
+    let waits = [("slack", 20), ("slack", 70), ("slack", 90), ("github", 20)];
+    let waits = waits.map(|(integration, since)| WaitRow {
+        org_id: world.org,
+        run_id: execution(&accept),
+        step: format!("0.1.0.1/{integration}/{since}"),
+        employee_id: accept.run.as_ref().unwrap().employee,
+        event: format!("wait:connection:{integration}"),
+        source: None,
+        matches: "[]".into(),
+        since: at(since),
+        until: None,
+    });
+    let set = waits
+        .iter()
+        .map(|row| WaitChange::Set(Box::new(row.clone())));
+    accept.waits = set.collect();
+    world.commit(&[accept]).await;
     let mut tx = world.system().await;
     let found = waits_overtaken(&mut tx, "wait:connection:", 30_000_000, 10).await;
-    assert_eq!(found.unwrap(), [], "nobody waits");
+    assert_eq!(found.unwrap(), waits[..2]);
 }
