@@ -482,6 +482,11 @@ fn failure(outcome: &CallOutcome) -> StepError {
         CallOutcome::Unsent { reason } => {
             StepError::retryable("provider_unreachable", reason.clone())
         }
+        CallOutcome::TooLong { limit } => StepError::new(
+            "output_too_large",
+            format!("the answer has more than {limit} bytes"),
+        ),
+        CallOutcome::Blocked { reason } => StepError::new("address_blocked", reason.clone()),
         CallOutcome::Unknown { reason, .. } => {
             StepError::retryable("provider_error", reason.clone())
         }

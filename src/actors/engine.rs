@@ -111,7 +111,11 @@ impl Engine {
         let (root, _) = Actor::spawn(None, NodeSupervisor, ()).await?;
         let journal = JournalHandle::spawn(root.get_cell(), db.clone(), fence, &vitals).await?;
         let vault = hub::keys::vault(&db, &clock, &sealer);
-        let http = HttpCaller::new(&CallerConfig::default())?;
+        let http = HttpCaller::new(&CallerConfig {
+            addresses: settings.allow_private.clone(),
+            answer_limit: settings.answer_limit,
+            ..CallerConfig::default()
+        })?;
         let catalogs = Catalogs::new(db.clone(), catalog.clone());
         let hub = Hub::new(HubParts {
             db: db.clone(),
@@ -134,6 +138,7 @@ impl Engine {
             settings,
             vault,
             hub,
+            http: http.clone(),
             sealer,
             faults,
             interest: Interest::default(),
