@@ -3,8 +3,12 @@
 mod api;
 mod cli;
 mod crash;
+mod desk;
 mod imports;
 mod needs;
 mod oidc;
 mod process;
+mod refresh_crash;
 mod slack_crash;
+mod traces;
+mod vault_rotation;
