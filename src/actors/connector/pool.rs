@@ -65,7 +65,21 @@ impl ConnectorPool {
         integration: &str,
         name: Option<&str>,
     ) -> Result<Option<Arc<Connection>>, DbError> {
-        self.connections.find(org, integration, name).await
+        self.connections.find(org, None, integration, name).await
+    }
+
+    /// The same for somebody who may also use what belongs to one user.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn find_for(
+        &self,
+        org: OrgId,
+        user: Option<&str>,
+        integration: &str,
+        wanted: Option<&str>,
+    ) -> Result<Option<Arc<Connection>>, DbError> {
+        self.connections.find(org, user, integration, wanted).await
     }
 
     /// Queues the call at the connection's connector and waits for its end, at most until its deadline and the request's own limit.

@@ -18,6 +18,7 @@ mod memory;
 mod nodes;
 mod oauth;
 mod orgs;
+mod policies;
 mod postgres_only;
 mod retention;
 mod runs;
