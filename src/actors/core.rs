@@ -2,7 +2,7 @@
 
 use super::{
     catalogs::Catalogs, clock::Clock, connector::ConnectorPool, faults::Faults, host::HostHandle,
-    hub::Hub, ingest::IngestHandle, interest::Interest, journal::JournalHandle,
+    hub::Hub, ingest::IngestHandle, interest::Interest, journal::JournalHandle, policies::Policies,
     timers::TimersHandle, versions::Versions, vitals::VitalsRegistry,
 };
 use crate::{
@@ -76,6 +76,8 @@ pub struct Core {
     pub catalog: Arc<Catalog>,
     /// What each org has.
     pub catalogs: Catalogs,
+    /// What each org lets be called.
+    pub policies: Policies,
     pub versions: Versions,
     pub placement: Arc<dyn Placement>,
     pub journal: JournalHandle,

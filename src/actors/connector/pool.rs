@@ -72,7 +72,21 @@ impl ConnectorPool {
         integration: &str,
         name: Option<&str>,
     ) -> Result<Option<Arc<Connection>>, DbError> {
-        self.connections.find(org, integration, name).await
+        self.connections.find(org, None, integration, name).await
+    }
+
+    /// The same for somebody who may also use what belongs to one user.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn find_for(
+        &self,
+        org: OrgId,
+        user: Option<&str>,
+        integration: &str,
+        wanted: Option<&str>,
+    ) -> Result<Option<Arc<Connection>>, DbError> {
+        self.connections.find(org, user, integration, wanted).await
     }
 
     /// A connection as its row is, whoever owns it; `None` if catalog and account do not fit.
