@@ -3,6 +3,7 @@
 //! Keys are flat, so that the file and the environment say the same words; the program sees one struct a concern. A key that is not
 //! known is an error that names it: a setting with a typing error must not be a setting that is silently not there.
 
+use crate::connect::{Addresses, address::BadRange};
 use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
@@ -66,6 +67,10 @@ pub struct Engine {
     pub request_timeout: Duration,
     /// How often each connection is probed.
     pub probe_every: Duration,
+    /// Where calls to providers may go beyond the public internet.
+    pub allow_private: Addresses,
+    /// Bytes of a provider's answer that is not streamed.
+    pub answer_limit: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -94,6 +99,8 @@ pub enum ConfigError {
         "configuration: public_url `{0}` is not the address of a service, such as https://tenure.example.com"
     )]
     PublicUrl(String),
+    #[error("configuration: allow_private: {0}")]
+    AllowPrivate(#[from] BadRange),
 }
 
 /// The keys as they are written.
@@ -117,6 +124,9 @@ struct Keys {
     request_timeout: Duration,
     #[serde(deserialize_with = "duration")]
     probe_every: Duration,
+    #[serde(default)]
+    allow_private: String,
+    answer_limit: usize,
     log: String,
     log_format: LogFormat,
 }
@@ -132,6 +142,7 @@ struct Defaults {
     action_deadline: &'static str,
     request_timeout: &'static str,
     probe_every: &'static str,
+    answer_limit: usize,
     log: &'static str,
     log_format: LogFormat,
 }
@@ -145,6 +156,7 @@ const DEFAULTS: Defaults = Defaults {
     action_deadline: "5m",
     request_timeout: "30s",
     probe_every: "15m",
+    answer_limit: 2 * 1024 * 1024,
     log: "info",
     log_format: LogFormat::Text,
 };
@@ -194,6 +206,8 @@ impl Config {
                 action_deadline: keys.action_deadline,
                 request_timeout: keys.request_timeout,
                 probe_every: keys.probe_every,
+                allow_private: keys.allow_private.parse()?,
+                answer_limit: keys.answer_limit,
             },
             log: Log {
                 filter: keys.log,
@@ -294,6 +308,8 @@ mod tests {
             ("log_format = 'xml'", "log_format"),
             ("master_key = 'a'\nmaster_key_file = 'b'", "not both"),
             ("public_url = 'tenure.example'", "public_url"),
+            ("allow_private = 'localhost'", "allow_private"),
+            ("answer_limit = '1 MB'", "answer_limit"),
         ] {
             let error = load(toml).unwrap_err();
             assert!(error.contains(named), "{toml}: {error}");

@@ -2,11 +2,11 @@
 
 use super::{
     catalogs::Catalogs, clock::Clock, connector::ConnectorPool, faults::Faults, host::HostHandle,
-    hub::Hub, ingest::IngestHandle, interest::Interest, journal::JournalHandle,
+    hub::Hub, ingest::IngestHandle, interest::Interest, journal::JournalHandle, policies::Policies,
     timers::TimersHandle, versions::Versions, vitals::VitalsRegistry,
 };
 use crate::{
-    connect::{Catalog, Sealer, Vault, oauth::OperatorApps},
+    connect::{Addresses, CallerConfig, Catalog, HttpCaller, Sealer, Vault, oauth::OperatorApps},
     persistence::{Db, Fence},
 };
 use std::{
@@ -18,7 +18,7 @@ use tenure_cluster::{NodeIdentity, Placement};
 /// Numbers that an operator may set.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// An employee that had nothing to do for this long leaves the memory.
+    /// An employee or a connector that had nothing to do for this long leaves the memory.
     pub idle_after: Duration,
     /// How far ahead timers are held in memory.
     pub timer_horizon: Duration,
@@ -41,6 +41,10 @@ pub struct Settings {
     pub public_url: String,
     /// The operator's own apps at providers.
     pub oauth_apps: Arc<OperatorApps>,
+    /// Where calls may go beyond the public internet.
+    pub allow_private: Addresses,
+    /// Bytes of a provider's answer; of a longer one nothing is given, unless it is streamed.
+    pub answer_limit: usize,
 }
 
 impl Default for Settings {
@@ -58,6 +62,8 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(30),
             public_url: "http://127.0.0.1:7117".into(),
             oauth_apps: Arc::default(),
+            allow_private: Addresses::default(),
+            answer_limit: CallerConfig::default().answer_limit,
         }
     }
 }
@@ -70,6 +76,8 @@ pub struct Core {
     pub catalog: Arc<Catalog>,
     /// What each org has.
     pub catalogs: Catalogs,
+    /// What each org lets be called.
+    pub policies: Policies,
     pub versions: Versions,
     pub placement: Arc<dyn Placement>,
     pub journal: JournalHandle,
@@ -78,6 +86,8 @@ pub struct Core {
     pub vault: Arc<Vault>,
     /// Credentials and consents.
     pub hub: Hub,
+    /// The way to the outside.
+    pub http: HttpCaller,
     pub faults: Faults,
     pub(super) interest: Interest,
     /// Set once at the start of the node; these know the core and it knows them.

@@ -1,6 +1,7 @@
 //! The engine as the rest of the program sees it: start it, tell it, stop it.
 
 use super::{
+    approvals,
     catalogs::Catalogs,
     clock::Clock,
     connector::ConnectorPool,
@@ -14,6 +15,7 @@ use super::{
     ingest,
     interest::Interest,
     journal::JournalHandle,
+    policies::Policies,
     router::{self, Event, Routed},
     schedules, sweeper,
     timers::TimersHandle,
@@ -24,7 +26,7 @@ use crate::{
     connect::{CallerConfig, Catalog, HttpCaller, Sealer},
     domain::{ContentHash, EmployeeId, ExecutionId, OrgId, Timestamp, Trigger},
     graph::{Decision, StepId, StopKind},
-    persistence::{self, Db, DbError, Fence, WaitRow, waits_find},
+    persistence::{self, ApprovalRow, Db, DbError, Fence, WaitRow, waits_find},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::sync::Arc;
@@ -111,7 +113,11 @@ impl Engine {
         let (root, _) = Actor::spawn(None, NodeSupervisor, ()).await?;
         let journal = JournalHandle::spawn(root.get_cell(), db.clone(), fence, &vitals).await?;
         let vault = hub::keys::vault(&db, &clock, &sealer);
-        let http = HttpCaller::new(&CallerConfig::default())?;
+        let http = HttpCaller::new(&CallerConfig {
+            addresses: settings.allow_private.clone(),
+            answer_limit: settings.answer_limit,
+            ..CallerConfig::default()
+        })?;
         let catalogs = Catalogs::new(db.clone(), catalog.clone());
         let hub = Hub::new(HubParts {
             db: db.clone(),
@@ -126,6 +132,7 @@ impl Engine {
             clock,
             versions: Versions::new(catalog.clone()),
             catalogs,
+            policies: Policies::new(db.clone()),
             catalog,
             db,
             vitals,
@@ -134,6 +141,7 @@ impl Engine {
             settings,
             vault,
             hub,
+            http: http.clone(),
             sealer,
             faults,
             interest: Interest::default(),
@@ -240,6 +248,18 @@ impl Engine {
     /// If it could not be found out whom it concerns; nobody was told then.
     pub async fn route(&self, org: OrgId, event: Event) -> Result<Routed, DbError> {
         router::route(&self.core, org, event).await
+    }
+
+    /// The same for any approval, whoever asks.
+    ///
+    /// # Errors
+    /// If the approval is not pending any more or other arguments were meant.
+    pub async fn decide_approval(
+        &self,
+        approval: &ApprovalRow,
+        request: DecisionRequest,
+    ) -> Result<Timestamp, EmployeeError> {
+        approvals::decide(&self.core, approval, request).await
     }
 
     /// When it was decided, once that is durable.

@@ -1,7 +1,7 @@
 //! `/v1/connections`: the accounts of the org and its people at integrations. Secrets go in and never come out.
 
 use super::{
-    ApiState,
+    ApiState, address,
     auth::Caller,
     body::Json as JsonBody,
     error::{ApiError, ApiResult},
@@ -193,6 +193,9 @@ pub async fn create(
     let integration = &*integration;
     let account = body.account.take().unwrap_or_default();
     let base_url = base_url(body.base_url.take().or(account.base_url))?;
+    if let Some(url) = &base_url {
+        address::check(&api, "base_url", url).await?;
+    }
     check_quota(account.quota)?;
     let wanted = Wanted {
         integration,

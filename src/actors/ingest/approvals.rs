@@ -4,8 +4,7 @@
 use super::{super::core::Core, verdict::Outcome};
 use crate::{
     actors::{
-        employee::EmployeeError,
-        engine::{DecisionRequest, decide as tell_employee},
+        approvals::decide as decide_approval, employee::EmployeeError, engine::DecisionRequest,
     },
     connect::{HttpCaller, ingest::blocks::Click},
     domain::{OrgId, Role},
@@ -151,7 +150,7 @@ async fn try_decide(desk: &Desk, org: OrgId, click: &Click) -> Result<String, Fa
         comment: None,
     };
     let word = if click.approve { "approved" } else { "denied" };
-    match tell_employee(&desk.core, org, approval.employee_id, request).await {
+    match decide_approval(&desk.core, &approval, request).await {
         Ok(_) => Ok(format!("{} {word} by {by}", approval.id)),
         Err(EmployeeError::NotPending | EmployeeError::RunNotOpen(_)) => {
             let mut tx = desk.core.db.begin_read(org).await?;

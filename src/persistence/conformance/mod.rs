@@ -19,6 +19,7 @@ mod memory;
 mod nodes;
 mod oauth;
 mod orgs;
+mod policies;
 mod postgres_only;
 mod retention;
 mod runs;

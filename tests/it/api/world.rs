@@ -28,7 +28,7 @@ pub struct World {
     pub admin: Client,
     /// The admin of another org.
     pub other_org: Client,
-    _dir: TempDir,
+    _dir: Arc<TempDir>,
 }
 
 impl Drop for World {
@@ -42,12 +42,43 @@ impl Drop for World {
 }
 
 pub async fn world() -> World {
-    world_with(Settings::default()).await
+    world_with(settings()).await
 }
 
-/// A service with other settings.
+/// The providers of the tests are on this machine.
+pub fn settings() -> Settings {
+    Settings {
+        allow_private: "127.0.0.0/8".parse().expect("a range"),
+        ..Settings::default()
+    }
+}
+
+/// The same with other settings.
 pub async fn world_with(settings: Settings) -> World {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Arc::new(tempfile::tempdir().expect("a directory"));
+    let (engine, db, url) = serve(&dir, settings).await;
+    let (org, other) = (new_org(&db, "mine").await, new_org(&db, "other").await);
+    let http = reqwest::Client::new();
+    let client = |key: Option<String>| Client {
+        http: http.clone(),
+        url: url.clone(),
+        key,
+    };
+    World {
+        anonymous: client(None),
+        viewer: client(Some(new_key(&db, org, Role::Viewer).await)),
+        operator: client(Some(new_key(&db, org, Role::Operator).await)),
+        manager: client(Some(new_key(&db, org, Role::Manager).await)),
+        admin: client(Some(new_key(&db, org, Role::Admin).await)),
+        other_org: client(Some(new_key(&db, other, Role::Admin).await)),
+        engine,
+        org,
+        _dir: dir,
+    }
+}
+
+/// A service on the database in `dir`, and where it is.
+async fn serve(dir: &TempDir, settings: Settings) -> (Engine, Db, String) {
     let address = format!("sqlite:{}", dir.path().join("tenure.db").display());
     migrate(&address).await.expect("migrates");
     let db = Db::connect(&DbConfig::new(address))
@@ -77,25 +108,7 @@ pub async fn world_with(settings: Settings) -> World {
         sandbox_url: None,
     });
     tokio::spawn(api::serve(listener, state, std::future::pending()));
-
-    let (org, other) = (new_org(&db, "mine").await, new_org(&db, "other").await);
-    let http = reqwest::Client::new();
-    let client = |key: Option<String>| Client {
-        http: http.clone(),
-        url: url.clone(),
-        key,
-    };
-    World {
-        anonymous: client(None),
-        viewer: client(Some(new_key(&db, org, Role::Viewer).await)),
-        operator: client(Some(new_key(&db, org, Role::Operator).await)),
-        manager: client(Some(new_key(&db, org, Role::Manager).await)),
-        admin: client(Some(new_key(&db, org, Role::Admin).await)),
-        other_org: client(Some(new_key(&db, other, Role::Admin).await)),
-        engine,
-        org,
-        _dir: dir,
-    }
+    (engine, db, url)
 }
 
 async fn new_org(db: &Db, name: &str) -> OrgId {
@@ -131,6 +144,27 @@ async fn new_key(db: &Db, org: OrgId, role: Role) -> String {
 }
 
 impl World {
+    /// A second service on the same data with the same keys, with other settings; the first one is stopped.
+    pub async fn restarted(&self, settings: Settings) -> World {
+        self.engine.stop().await;
+        let (engine, _, url) = serve(&self._dir, settings).await;
+        let there = |client: &Client| Client {
+            url: url.clone(),
+            ..client.clone()
+        };
+        World {
+            anonymous: there(&self.anonymous),
+            viewer: there(&self.viewer),
+            operator: there(&self.operator),
+            manager: there(&self.manager),
+            admin: there(&self.admin),
+            other_org: there(&self.other_org),
+            org: self.org,
+            engine,
+            _dir: self._dir.clone(),
+        }
+    }
+
     /// Somebody of the org, with a key of their own.
     pub async fn user(&self, name: &str, role: Role) -> Client {
         let body = json!({"name": name, "role": role.name(), "user": name});

@@ -1,6 +1,7 @@
 //! What happens without anybody calling: tokens are renewed ahead of their end, and accounts are asked whether they still work.
 
 use super::{Bench, bench, bench_with};
+use crate::api::world::settings;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tenure::{
@@ -16,7 +17,7 @@ async fn renewing() -> Bench {
     bench_with(Settings {
         renew_every: Duration::from_millis(50),
         probe_every: Duration::ZERO,
-        ..Settings::default()
+        ..settings()
     })
     .await
 }
@@ -25,7 +26,7 @@ async fn probing() -> Bench {
     bench_with(Settings {
         renew_every: NEVER,
         probe_every: Duration::from_millis(200),
-        ..Settings::default()
+        ..settings()
     })
     .await
 }

@@ -9,7 +9,7 @@ mod dead;
 mod owners;
 mod tokens;
 
-use super::world::{Client, World, send, world_with};
+use super::world::{Client, World, send, settings, world_with};
 use reqwest::{StatusCode, header, redirect};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ pub async fn bench() -> Bench {
     bench_with(Settings {
         renew_every: Duration::from_secs(86_400),
         probe_every: Duration::ZERO,
-        ..Settings::default()
+        ..settings()
     })
     .await
 }
