@@ -7,6 +7,7 @@ use crate::{
         core::Core,
         effects::{self, Behalf, Call},
         employee::StepResult,
+        gate::Authority,
         hub::HubError,
         ingest::approvals::SLACK,
     },
@@ -225,6 +226,7 @@ pub async fn send(
         capability: target.capability.into(),
         connection: target.connection.clone(),
         arguments,
+        authority: Authority::Runtime,
     };
     let (result, changes) = effects::perform(core, &behalf, call).await;
     if !changes.is_empty() {
@@ -236,6 +238,7 @@ pub async fn send(
     match result {
         StepResult::Completed { .. } => Ok(()),
         StepResult::Failed(error) => Err((error.message, !error.retryable)),
+        StepResult::Asks(question) => Err((question.title, true)),
         // Without a connection it may be there later; what is in doubt a person settles in the ledger.
         StepResult::Parked(wait) => Err((wait.detail, wait.kind != "connection")),
     }
