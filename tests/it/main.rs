@@ -4,5 +4,6 @@ mod api;
 mod cli;
 mod crash;
 mod imports;
+mod policy_crash;
 mod process;
 mod slack_crash;
