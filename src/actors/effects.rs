@@ -258,7 +258,7 @@ impl Ledger<'_> {
             integration: self.call.capability.integration.clone(),
             connection_id: Some(self.call.connection.id),
             args_hash,
-            args: self.call.arguments.to_string(),
+            args: without_links(&self.call.arguments.to_string(), self.core),
             idempotency_key: self.key.clone(),
             status: EffectStatus::Intended,
             attempts: 0,
@@ -440,7 +440,7 @@ impl Ledger<'_> {
     fn done(&self, output: Value, status: EffectStatus, note: Option<Value>) -> Performed {
         let mut update = self.update(status);
         update.settled = Some(self.core.clock.now());
-        update.response = Some(output.to_string());
+        update.response = Some(without_links(&output.to_string(), self.core));
         update.note = note.map(|note| note.to_string());
         (
             completed(output),
@@ -482,6 +482,24 @@ impl Ledger<'_> {
     }
 }
 
+/// Links by which somebody connects an account are secrets: the ledger shows a mark in their place.
+fn without_links(text: &str, core: &Core) -> String {
+    mask(text, &format!("{}/connect/", core.settings.public_url))
+}
+
+/// `text` with what follows each `start`, as far as it may be a link's token, masked.
+fn mask(text: &str, start: &str) -> String {
+    let mut parts = text.split(start);
+    let mut masked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        masked += start;
+        masked += "[link]";
+        masked += part.trim_start_matches(is_token);
+    }
+    masked
+}
+
 fn stored_response(row: &EffectRow) -> Value {
     row.response
         .as_deref()
@@ -520,6 +538,11 @@ fn failure(outcome: &CallOutcome) -> StepError {
         CallOutcome::Unsent { reason } => {
             StepError::retryable("provider_unreachable", reason.clone())
         }
+        CallOutcome::TooLong { limit } => StepError::new(
+            "output_too_large",
+            format!("the answer has more than {limit} bytes"),
+        ),
+        CallOutcome::Blocked { reason } => StepError::new("address_blocked", reason.clone()),
         CallOutcome::Unknown { reason, .. } => {
             StepError::retryable("provider_error", reason.clone())
         }
@@ -541,4 +564,24 @@ fn not_sent(connection: &Connection, error: &ConnectorError) -> StepResult {
 
 fn connector_failure(error: &ConnectorError) -> StepError {
     StepError::retryable(error.code(), error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mask;
+
+    #[test]
+    fn connect_links_are_masked() {
+        let start = "http://here/connect/";
+        for (text, masked) in [
+            ("nothing", "nothing"),
+            (
+                r#"{"text":"open http://here/connect/aB-_9 or http://here/connect/x."}"#,
+                r#"{"text":"open http://here/connect/[link] or http://here/connect/[link]."}"#,
+            ),
+            ("http://there/connect/a", "http://there/connect/a"),
+        ] {
+            assert_eq!(mask(text, start), masked);
+        }
+    }
 }

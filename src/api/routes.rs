@@ -73,6 +73,7 @@ pub fn routes() -> Vec<Route> {
         post("/v1/connections", OPERATOR, "Connect an account by what one types: one's own, or as an admin the org's", connections::create)
             .body::<connections::ConnectionBody>().answers(StatusCode::CREATED),
         get("/v1/connections/{id}", VIEWER, "Show a connection", connections::show),
+        post("/v1/connections/{id}/probe", OPERATOR, "Ask the provider at once whether the account still works", connections::probe),
         delete("/v1/connections/{id}", OPERATOR, "Remove a connection: one's own, or as an admin the org's", connections::delete)
             .answers(StatusCode::NO_CONTENT),
         post("/v1/connect-links", OPERATOR, "Make a link by which a person connects an account, once; shown once", connect_links::create)

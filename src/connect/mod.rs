@@ -4,6 +4,7 @@
 //! owns a connection and puts these pieces together: [`limiter`] and [`breaker`] say when, [`request`] says what,
 //! [`client`] sends, [`answer`] says what the answer means, [`resolve`] says what to do where there was none.
 
+pub mod address;
 pub mod answer;
 pub mod backoff;
 pub mod breaker;
@@ -21,6 +22,7 @@ pub mod quickbooks;
 mod rate;
 pub mod request;
 pub mod resolve;
+mod resolver;
 pub mod rfc822;
 pub mod seal;
 pub mod template;
@@ -28,6 +30,7 @@ pub mod token;
 pub mod vault;
 pub mod webhook;
 
+pub use address::{AddressError, Addresses};
 pub use answer::{CallOutcome, RateHints};
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerPolicy};
@@ -39,6 +42,7 @@ pub use limiter::Gcra;
 pub use pages::next_page;
 pub use request::{Account, BadParams, ShapedRequest, shape};
 pub use resolve::{ProbeReading, Resolution, ShapedProbe, resolution};
+pub use resolver::Names;
 pub use seal::{SealError, Sealer, SecretName};
 pub use token::{Held, Live, TokenError, TokenSource};
 pub use vault::{SecretPlace, Vault, VaultError};

@@ -3,7 +3,13 @@
 mod api;
 mod cli;
 mod crash;
+mod desk;
 mod imports;
+mod needs;
+mod oidc;
 mod policy_crash;
 mod process;
+mod refresh_crash;
 mod slack_crash;
+mod traces;
+mod vault_rotation;

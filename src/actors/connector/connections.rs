@@ -78,6 +78,15 @@ impl Connections {
         Ok(choose(&all, user, wanted).cloned())
     }
 
+    /// A connection as its row is, whoever owns it; `None` if catalog and account do not fit.
+    ///
+    /// # Errors
+    /// If the org's catalog cannot be read.
+    pub async fn of_row(&self, row: &ConnectionRow) -> Result<Option<Arc<Connection>>, DbError> {
+        let catalog = self.catalogs.of(row.org_id).await?;
+        Ok(connection(&catalog, row.clone()))
+    }
+
     /// Something about the org's connections has changed.
     pub fn forget(&self, org: OrgId, integration: &str) {
         self.known.remove(&(org, integration.to_string()));

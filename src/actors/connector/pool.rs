@@ -1,20 +1,22 @@
 //! The connector pool: supervises the connectors, which are started on first use and started again when they break down.
 //!
-//! Invariant: one connector a connection. Persists nothing.
+//! Invariants: one connector a connection; no call is lost between one that goes to sleep and the next. Senders hold the directory's entry
+//! while they send, and a connector takes itself out only with an empty mailbox. Persists nothing.
 
 use super::{
-    Answer, Args, CallRequest, ConnectorError, ConnectorHandle, ConnectorView,
+    Args, Call, CallRequest, ConnectorError, ConnectorHandle, ConnectorView, NotTaken,
     connections::{Connection, Connections},
+    path,
 };
 use crate::{
     actors::{
         core::Core,
         mailbox::{Envelope, Mailbox, Named},
-        vitals::Vitals,
+        vitals::{Vitals, VitalsRegistry},
     },
-    connect::HttpCaller,
+    connect::{HttpCaller, token::Live},
     domain::{ConnectionId, OrgId},
-    persistence::DbError,
+    persistence::{ConnectionRow, DbError},
 };
 use dashmap::DashMap;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -22,6 +24,8 @@ use std::{collections::HashMap, sync::Arc};
 use tokio::sync::oneshot;
 
 const MAILBOX: usize = 10_000;
+/// How often a call that found its connector gone looks for the next one. Each has just been started, so that once is the rule.
+const STARTS: usize = 3;
 
 type Directory = DashMap<ConnectionId, ConnectorHandle>;
 
@@ -31,6 +35,7 @@ pub struct ConnectorPool {
     connections: Arc<Connections>,
     directory: Arc<Directory>,
     mailbox: Mailbox<Message>,
+    vitals: VitalsRegistry,
 }
 
 impl ConnectorPool {
@@ -44,6 +49,7 @@ impl ConnectorPool {
             .register("node/connector_pool", "connector_pool", None, MAILBOX);
         let connections = Arc::new(Connections::new(core.db.clone(), core.catalogs.clone()));
         let directory = Arc::new(Directory::new());
+        let registry = core.vitals.clone();
         let pool = Pool {
             core,
             http,
@@ -54,6 +60,7 @@ impl ConnectorPool {
             connections,
             directory,
             mailbox: Mailbox::new(actor, vitals),
+            vitals: registry,
         })
     }
 
@@ -82,6 +89,14 @@ impl ConnectorPool {
         self.connections.find(org, user, integration, wanted).await
     }
 
+    /// A connection as its row is, whoever owns it; `None` if catalog and account do not fit.
+    ///
+    /// # Errors
+    /// If the org's catalog cannot be read.
+    pub async fn of_row(&self, row: &ConnectionRow) -> Result<Option<Arc<Connection>>, DbError> {
+        self.connections.of_row(row).await
+    }
+
     /// Queues the call at the connection's connector and waits for its end, at most until its deadline and the request's own limit.
     ///
     /// # Errors
@@ -91,13 +106,53 @@ impl ConnectorPool {
         connection: &Arc<Connection>,
         request: CallRequest,
     ) -> Result<crate::connect::CallOutcome, ConnectorError> {
-        let answer: Answer = self.connector(connection).await?.call(request).await;
-        answer
+        let (mut call, answer) = Call::new(request);
+        for _ in 0..STARTS {
+            match self.give(connection.id, call) {
+                Ok(()) => return answer.await.unwrap_or(Err(ConnectorError::Stopped)),
+                Err(NotTaken::Overloaded) => return Err(ConnectorError::Overloaded),
+                Err(NotTaken::Gone(back)) => call = back,
+            }
+            self.start(connection).await?;
+        }
+        Err(ConnectorError::Stopped)
+    }
+
+    fn give(&self, id: ConnectionId, call: Box<Call>) -> Result<(), NotTaken> {
+        match self.directory.get(&id) {
+            Some(connector) => connector.take(call),
+            None => Err(NotTaken::Gone(call)),
+        }
+    }
+
+    /// For the connector alone: takes it out of the directory if nothing is in its mailbox. After this nobody can reach it.
+    pub(super) fn let_go(&self, connection: &Connection, actor: ActorId) -> bool {
+        let gone = self.directory.remove_if(&connection.id, |id, connector| {
+            let is_last = connector.0.cell().get_id() == actor && connector.0.depth() == 0;
+            if is_last {
+                // Before the next one can register under the same path.
+                self.vitals.remove_tree(&path(*id));
+            }
+            is_last
+        });
+        if gone.is_some() {
+            self.connections
+                .forget(connection.org, &connection.integration);
+        }
+        gone.is_some()
     }
 
     /// What is known of the org's connections to an integration is read again when it is needed next.
     pub fn forget(&self, org: OrgId, integration: &str) {
         self.connections.forget(org, integration);
+    }
+
+    /// The connection has a newer credential: its connector, if it is awake, uses that from now on.
+    pub fn renewed(&self, org: OrgId, integration: &str, id: ConnectionId, live: Arc<Live>) {
+        self.connections.forget(org, integration);
+        if let Some(connector) = self.directory.get(&id) {
+            connector.renewed(live);
+        }
     }
 
     /// A connection was added, changed or removed: what is kept of it is wrong.
@@ -117,28 +172,23 @@ impl ConnectorPool {
         connector.look().await
     }
 
-    async fn connector(
-        &self,
-        connection: &Arc<Connection>,
-    ) -> Result<ConnectorHandle, ConnectorError> {
-        if let Some(connector) = self.directory.get(&connection.id) {
-            return Ok(connector.clone());
-        }
-        let (reply, answer) = oneshot::channel();
+    /// Starts a connector, unless there is one.
+    async fn start(&self, connection: &Arc<Connection>) -> Result<(), ConnectorError> {
+        let (reply, started) = oneshot::channel();
         self.mailbox
             .offer(Message::Start {
                 connection: connection.clone(),
                 reply,
             })
             .map_err(|_| ConnectorError::Overloaded)?;
-        answer.await.map_err(|_| ConnectorError::Stopped)
+        started.await.map_err(|_| ConnectorError::Stopped)
     }
 }
 
 enum Message {
     Start {
         connection: Arc<Connection>,
-        reply: oneshot::Sender<ConnectorHandle>,
+        reply: oneshot::Sender<()>,
     },
 }
 impl Named for Message {
@@ -181,26 +231,21 @@ impl Actor for Pool {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         let (Message::Start { connection, reply }, _handling) = message.open(&state.vitals);
-        let known = self
-            .directory
-            .get(&connection.id)
-            .map(|connector| connector.clone());
-        let connector = match known {
-            Some(connector) => connector,
-            None => {
-                let id = connection.id;
-                let args = Args {
-                    core: self.core.clone(),
-                    http: self.http.clone(),
-                    connection,
-                };
-                let connector = ConnectorHandle::spawn(myself.get_cell(), args).await?;
-                state.by_actor.insert(connector.0.cell().get_id(), id);
-                self.directory.insert(id, connector.clone());
-                connector
-            }
-        };
-        let _ = reply.send(connector);
+        // One that has stopped without leaving is on its way out: its end is seen by the supervision.
+        let known = self.directory.get(&connection.id);
+        let is_there = known.is_some_and(|connector| connector.is_living());
+        if !is_there {
+            let id = connection.id;
+            let args = Args {
+                core: self.core.clone(),
+                http: self.http.clone(),
+                connection,
+            };
+            let connector = ConnectorHandle::spawn(myself.get_cell(), args).await?;
+            state.by_actor.insert(connector.0.cell().get_id(), id);
+            self.directory.insert(id, connector);
+        }
+        let _ = reply.send(());
         Ok(())
     }
 

@@ -241,6 +241,11 @@ impl<T> Queue<T> {
                     Retry::No
                 }
             }
+            // It did not leave: neither for nor against the provider.
+            Ok(CallOutcome::Blocked { .. }) => {
+                self.breaker.withdrawn(now);
+                Retry::No
+            }
             Ok(outcome) => {
                 self.breaker.succeeded();
                 if let CallOutcome::Ok { rate, .. } = outcome {

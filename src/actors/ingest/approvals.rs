@@ -31,12 +31,21 @@ pub struct SlackSettings {
     /// Where approvals are asked: a channel as `#name`, or its id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approvals_channel: Option<String>,
+    /// Where it is told that an account has to be connected again; absent: where approvals are asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alerts_channel: Option<String>,
     /// Name of the connection; absent: the oldest one to Slack.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
 }
 
 impl SlackSettings {
+    /// Where the org is told of what its people have to mend.
+    pub fn alerts(&self) -> Option<String> {
+        let alerts = self.alerts_channel.as_ref();
+        alerts.or(self.approvals_channel.as_ref()).cloned()
+    }
+
     /// Of an org's settings, which are a JSON object.
     pub fn of(settings: &str) -> Self {
         #[derive(Default, Deserialize)]

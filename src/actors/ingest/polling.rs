@@ -194,9 +194,10 @@ async fn read(
     let given: Value =
         serde_json::from_str(&source.arguments).map_err(|error| error.to_string())?;
     let capability = core
-        .catalog
-        .capability(&source.capability)
-        .cloned()
+        .catalogs
+        .capability(source.org_id, &source.capability)
+        .await
+        .map_err(|error| error.to_string())?
         .ok_or_else(|| format!("{} is not in the catalog", source.capability))?;
     let mut arguments = rule.arguments(&given, source.cursor.as_deref());
     let mut cursor = source.cursor.clone();
@@ -246,7 +247,14 @@ async fn ask(
             CallOutcome::Rejected { code, message, .. } | CallOutcome::Auth { code, message, .. },
         ) => Err(format!("{code}: {message}")),
         Ok(CallOutcome::RateLimited { .. }) => Err("the provider's limit is reached".into()),
-        Ok(CallOutcome::Unsent { reason } | CallOutcome::Unknown { reason, .. }) => Err(reason),
+        Ok(CallOutcome::TooLong { limit }) => {
+            Err(format!("the answer has more than {limit} bytes"))
+        }
+        Ok(
+            CallOutcome::Unsent { reason }
+            | CallOutcome::Blocked { reason }
+            | CallOutcome::Unknown { reason, .. },
+        ) => Err(reason),
         Err(error) => Err(error.to_string()),
     }
 }

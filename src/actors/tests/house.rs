@@ -48,7 +48,9 @@ impl House {
         .await
     }
 
-    pub async fn with(settings: Settings, faults: Faults) -> Self {
+    pub async fn with(mut settings: Settings, faults: Faults) -> Self {
+        // Where the sandbox is.
+        settings.allow_private = "127.0.0.0/8".parse().expect("a range");
         let dir = TempDir::new().expect("a directory");
         let url = url(&dir);
         persistence::migrate(&url).await.expect("migrated");

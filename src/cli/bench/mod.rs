@@ -12,6 +12,7 @@ mod measure;
 mod place;
 mod processes;
 mod report;
+mod sandbox;
 mod server;
 mod w1;
 
@@ -66,15 +67,18 @@ pub enum Question {
     Recovery,
     /// Events a second that are durable at the Slack endpoint
     Events,
+    /// Calls by proxy: what they cost over a direct call, how many a second, and memory of connections that nobody uses
+    Proxy,
 }
 
 impl Question {
-    const ALL: [Question; 5] = [
+    const ALL: [Question; 6] = [
         Question::Throughput,
         Question::Parked,
         Question::Awake,
         Question::Recovery,
         Question::Events,
+        Question::Proxy,
     ];
 }
 
@@ -86,6 +90,7 @@ impl fmt::Display for Question {
             Question::Awake => "awake",
             Question::Recovery => "recovery",
             Question::Events => "events",
+            Question::Proxy => "proxy",
         })
     }
 }

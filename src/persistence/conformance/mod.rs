@@ -11,6 +11,7 @@ mod activation;
 mod commit;
 mod connections;
 mod employees;
+mod grants;
 mod inbox;
 mod integrations;
 mod ledger;

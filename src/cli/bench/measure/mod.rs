@@ -3,6 +3,7 @@
 mod awake;
 mod events;
 mod parked;
+mod proxy;
 mod recovery;
 mod throughput;
 
@@ -25,6 +26,7 @@ pub async fn measure(question: Question, ask: &mut Ask<'_>) -> Result<()> {
         Question::Awake => awake::measure(ask).await,
         Question::Recovery => recovery::measure(ask).await,
         Question::Events => events::measure(ask).await,
+        Question::Proxy => proxy::measure(ask).await,
     }
 }
 
@@ -44,6 +46,8 @@ pub struct Sizes {
     pub reactivated: usize,
     /// Runs at work when the server is killed.
     pub killed: usize,
+    /// Connections that are used once each.
+    pub connections: usize,
 }
 
 impl Sizes {
@@ -58,6 +62,7 @@ impl Sizes {
             awake: 1_000,
             reactivated: 200,
             killed: 1_000,
+            connections: 1_000,
         }
     }
 
@@ -73,6 +78,7 @@ impl Sizes {
             awake: 20,
             reactivated: 5,
             killed: 50,
+            connections: 20,
         }
     }
 }
