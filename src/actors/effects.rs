@@ -269,6 +269,7 @@ impl Ledger<'_> {
             response: None,
             error: None,
             note: None,
+            owner_user: self.call.connection.owner_user.clone(),
         };
         let mut append = new_append(self.job.org);
         append.effects.push(EffectChange::Intend(Box::new(row)));

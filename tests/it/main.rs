@@ -7,6 +7,7 @@ mod desk;
 mod imports;
 mod needs;
 mod oidc;
+mod policy_crash;
 mod process;
 mod refresh_crash;
 mod slack_crash;

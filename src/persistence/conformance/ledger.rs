@@ -32,6 +32,7 @@ fn effect(world: &World, append: &Append, key: &str) -> EffectRow {
         response: None,
         error: None,
         note: None,
+        owner_user: None,
     }
 }
 

@@ -240,6 +240,7 @@ pub async fn send(
         StepResult::Failed(error) => Err((error.message, !error.retryable)),
         StepResult::Asks(question) => Err((question.title, true)),
         // Without a connection it may be there later; what is in doubt a person settles in the ledger.
+        StepResult::Asks(question) => Err((question.title, true)),
         StepResult::Parked(wait) => Err((wait.detail, wait.kind != "connection")),
     }
 }
