@@ -1,15 +1,24 @@
 //! A call to the outside that a client asks for, not a step: the same way through connector and ledger, without a run around it.
 //!
-//! Two rules make a client's retry safe. Its idempotency key names an execution, so that the second try finds the first one's row in the
-//! ledger; and a key that comes with other arguments is refused, because one of the two would be lost.
+//! Three rules make a client's retry safe. Its idempotency key names an execution, so that the second try finds the first one's row in the
+//! ledger; two tries at the same time go one after the other ([`Gate`]); and a key that comes with other arguments is refused, because one
+//! of the two would be lost. What a crash leaves behind is settled by [`orphans`].
+
+mod gate;
+pub mod orphans;
+mod pages;
+
+pub use gate::Gate;
+pub use pages::{Pages, stream};
 
 use super::{
     append::new_append,
     core::Core,
-    effects::{Behalf, Call, perform},
+    effects::{Behalf, Call, perform_into},
     employee::StepResult,
 };
 use crate::{
+    connect::passing::Sink,
     domain::{ContentHash, EmployeeId, ExecutionId, OrgId},
     graph::{StepError, StepId},
     persistence::{DbError, EffectFilter, PageRequest, effect_list},
@@ -18,15 +27,10 @@ use serde_json::Value;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Every call by proxy is the one step of an execution of its own.
-const STEP: StepId = StepId {
-    skill: 0,
-    skill_visit: 1,
-    node: 0,
-    visit: 1,
-    item: None,
-};
+/// Every call by proxy is the one step of an execution of its own. No run has a step of this name, so that their rows are known by it.
+const STEP: StepId = StepId::ZERO;
 
+#[derive(Clone)]
 pub struct ProxyRequest {
     pub org: OrgId,
     /// Who asks: shares the quota as one employee does.
@@ -72,6 +76,18 @@ pub enum ProxyError {
 /// # Errors
 /// What went wrong; see the variants for what is known of the call then.
 pub async fn call(core: &Core, request: ProxyRequest) -> Result<ProxyAnswer, ProxyError> {
+    call_into(core, request, None).await
+}
+
+/// The same with the answer given on to whoever reads the sink: as it comes, if the call reads. What then comes back is the end of it.
+///
+/// # Errors
+/// As [`call`].
+pub async fn call_into(
+    core: &Core,
+    request: ProxyRequest,
+    sink: Option<Arc<Sink>>,
+) -> Result<ProxyAnswer, ProxyError> {
     let known = core
         .catalogs
         .capability(request.org, &request.capability)
@@ -80,15 +96,21 @@ pub async fn call(core: &Core, request: ProxyRequest) -> Result<ProxyAnswer, Pro
         return Err(ProxyError::UnknownCapability(request.capability));
     }
     let ProxyRequest { org, by, .. } = &request;
+    let alone;
     let execution = match &request.idempotency_key {
         Some(key) => {
             let execution = named(*org, &["execution", by, &request.capability, key]);
             let execution = ExecutionId::from_uuid(execution);
+            alone = core.proxied.enter(execution).await;
             let hash = ContentHash::of_json(&request.arguments);
             only_with(core, *org, execution, hash).await?;
             execution
         }
-        None => ExecutionId::from_uuid(core.clock.uuid()),
+        None => {
+            let execution = ExecutionId::from_uuid(core.clock.uuid());
+            alone = core.proxied.enter(execution).await;
+            execution
+        }
     };
     let behalf = Behalf {
         org: *org,
@@ -102,13 +124,14 @@ pub async fn call(core: &Core, request: ProxyRequest) -> Result<ProxyAnswer, Pro
         connection: request.connection,
         arguments: request.arguments,
     };
-    let (result, changes) = perform(core, &behalf, call).await;
+    let (result, changes) = perform_into(core, &behalf, call, sink).await;
     if !changes.is_empty() {
         let mut append = new_append(behalf.org);
         append.effects = changes;
         let written = core.journal.write(Some(execution), append).await;
         written.map_err(|error| ProxyError::NotDurable(error.to_string()))?;
     }
+    drop(alone);
     match result {
         StepResult::Completed { output, .. } => Ok(ProxyAnswer { execution, output }),
         StepResult::Failed(error) => Err(ProxyError::Failed(error)),

@@ -34,6 +34,8 @@ mod org_keys;
 mod owner;
 mod people;
 mod proxy;
+mod proxy_raw;
+mod proxy_stream;
 mod query;
 mod route;
 mod routes;

@@ -1,25 +1,38 @@
 //! `POST /proxy/{capability}`: a call to an outside system through the org's connection, without ever seeing its token. JSON in, JSON out,
 //! and a failure in one of a few words that are the same for all providers.
+//!
+//! The output is bounded (`answer_limit`). With `?stream=true`, or `Accept: application/x-ndjson`, a read is given on as it comes instead
+//! ([`proxy_stream`](super::proxy_stream)). A write goes to its end even if its client leaves.
 
 use super::{
     ApiState,
     auth::Caller,
     body::Json as JsonBody,
     error::{ApiError, ApiResult, Problem},
+    proxy_stream,
+    query::Query,
     text::{self, Path},
 };
 use crate::{
     actors::proxy::{ProxyError, ProxyRequest, call},
     connect::catalog::nearest,
     domain::ExecutionId,
+    graph::Later,
 };
-use axum::{Json, extract::State, http::HeaderMap};
+use axum::{
+    Json,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 
 const KEY_MAX: usize = 255;
+/// When to come back where nobody can tell.
+const RETRY_SECONDS: u32 = 5;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +46,14 @@ pub struct ProxyBody {
     idempotency_key: Option<String>,
 }
 
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyQuery {
+    /// Give on what comes as it comes: the items of a list, one JSON text a line, over all its pages; or the bytes of a file. Reads only.
+    #[serde(default)]
+    stream: bool,
+}
+
 #[derive(Serialize)]
 pub struct ProxyView {
     output: Arc<Value>,
@@ -44,18 +65,14 @@ pub async fn forward(
     State(api): State<ApiState>,
     caller: Caller,
     Path(capability): Path<String>,
+    Query(query): Query<ProxyQuery>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<ProxyBody>,
-) -> ApiResult<Json<ProxyView>> {
-    let header = headers
-        .get("idempotency-key")
-        .map(|value| {
-            let word = "the header `Idempotency-Key` must be visible ascii";
-            let text = value.to_str().map_err(|_| word);
-            text.map_err(|word| ApiError::field("idempotency_key", word))
-        })
-        .transpose()?;
-    let key = body.idempotency_key.or_else(|| header.map(str::to_owned));
+) -> ApiResult<Response> {
+    let key = match body.idempotency_key {
+        Some(key) => Some(key),
+        None => idempotency_key(&headers)?,
+    };
     text::short_if("idempotency_key", key.as_deref(), KEY_MAX)?;
     let request = ProxyRequest {
         org: caller.org,
@@ -65,16 +82,38 @@ pub async fn forward(
         arguments: body.input,
         idempotency_key: key,
     };
-    let answer = call(api.core(), request)
-        .await
+    if query.stream || proxy_stream::is_asked_for(&headers) {
+        return proxy_stream::forward(&api, request).await;
+    }
+    let core = api.core().clone();
+    let called = api.to_the_end(async move { call(&core, request).await });
+    let answer = called
+        .await?
         .map_err(|error| told(&api, &capability, error))?;
-    Ok(Json(ProxyView {
+    let view = ProxyView {
         output: answer.output,
         execution_id: answer.execution,
-    }))
+    };
+    Ok(Json(view).into_response())
 }
 
-fn told(api: &ApiState, capability: &str, error: ProxyError) -> ApiError {
+/// What the header `Idempotency-Key` says.
+///
+/// # Errors
+/// `invalid_field` if it is no text.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
+    let header = headers.get("idempotency-key").map(|value| {
+        let word = "the header `Idempotency-Key` must be visible ascii";
+        let text = value.to_str().map_err(|_| word);
+        text.map_err(|word| ApiError::field("idempotency_key", word))
+    });
+    let key = header.transpose()?.map(str::to_owned);
+    text::short_if("idempotency_key", key.as_deref(), KEY_MAX)?;
+    Ok(key)
+}
+
+/// The answer for a call that gave no output.
+pub(super) fn told(api: &ApiState, capability: &str, error: ProxyError) -> ApiError {
     let text = error.to_string();
     match error {
         ProxyError::UnknownCapability(_) => {
@@ -94,14 +133,37 @@ fn told(api: &ApiState, capability: &str, error: ProxyError) -> ApiError {
         }
         ProxyError::Failed(error) => {
             let problem = canonical(&error.code);
-            let told = ApiError::new(problem, text).with("cause", error.code);
+            let too_large = error.code == "output_too_large";
+            let told = later(ApiError::new(problem, text), problem, error.later);
+            let told = told.with("cause", error.code);
             match problem {
                 Problem::BadParams => told.at("input"),
+                _ if too_large => told.with("limit_bytes", api.core().settings.answer_limit),
                 _ => told,
             }
         }
-        ProxyError::NotDurable(_) => ApiError::new(Problem::Unavailable, text),
+        ProxyError::NotDurable(_) => {
+            ApiError::new(Problem::Unavailable, text).retry_after(RETRY_SECONDS)
+        }
         ProxyError::Db(error) => error.into(),
+    }
+}
+
+/// When there may be room: the header in seconds, and in the body how many go before and about how long that takes.
+fn later(error: ApiError, problem: Problem, later: Option<Later>) -> ApiError {
+    if !matches!(problem, Problem::RateLimit | Problem::Unavailable) {
+        return error;
+    }
+    let Some(Later { estimate_ms, place }) = later else {
+        return error.retry_after(RETRY_SECONDS);
+    };
+    let seconds = u32::try_from(estimate_ms.div_ceil(1_000)).unwrap_or(u32::MAX);
+    let error = error
+        .retry_after(seconds.max(1))
+        .with("estimate_ms", estimate_ms);
+    match place {
+        Some(place) => error.with("place", place),
+        None => error,
     }
 }
 
@@ -112,7 +174,7 @@ fn canonical(code: &str) -> Problem {
         "auth_error" | "token_unavailable" => Problem::AuthError,
         "rate_limited" | "overloaded" => Problem::RateLimit,
         "timeout" => Problem::Timeout,
-        "not_durable" | "unavailable" => Problem::Unavailable,
+        "not_durable" | "unavailable" | "breaker_open" => Problem::Unavailable,
         _ => Problem::ProviderError,
     }
 }

@@ -5,4 +5,5 @@ mod cli;
 mod crash;
 mod imports;
 mod process;
+mod proxy_crash;
 mod slack_crash;

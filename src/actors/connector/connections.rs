@@ -47,7 +47,7 @@ impl Connections {
         }
     }
 
-    /// The connection called `name`, or the oldest active one of the integration.
+    /// The connection with this name or id, or the oldest active one of the integration.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -71,9 +71,9 @@ impl Connections {
                 all
             }
         };
-        Ok(all
-            .into_iter()
-            .find(|connection| name.is_none_or(|name| connection.name == name)))
+        Ok(all.into_iter().find(|connection| {
+            name.is_none_or(|name| connection.name == name || connection.id.to_string() == name)
+        }))
     }
 
     /// Something about the org's connections has changed.

@@ -12,6 +12,8 @@ mod fake_slack;
 mod memory;
 mod oauth;
 mod proxy;
+mod proxy_raw;
+mod proxy_stream;
 mod slack;
 mod sources;
 mod triggers;
