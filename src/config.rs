@@ -65,6 +65,8 @@ pub struct Engine {
     pub action_deadline: Duration,
     /// For one request to a provider.
     pub request_timeout: Duration,
+    /// How often each connection is probed.
+    pub probe_every: Duration,
     /// Where calls to providers may go beyond the public internet.
     pub allow_private: Addresses,
     /// Bytes of a provider's answer that is not streamed.
@@ -120,6 +122,8 @@ struct Keys {
     action_deadline: Duration,
     #[serde(deserialize_with = "duration")]
     request_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    probe_every: Duration,
     #[serde(default)]
     allow_private: String,
     answer_limit: usize,
@@ -137,6 +141,7 @@ struct Defaults {
     idle_after: &'static str,
     action_deadline: &'static str,
     request_timeout: &'static str,
+    probe_every: &'static str,
     answer_limit: usize,
     log: &'static str,
     log_format: LogFormat,
@@ -150,6 +155,7 @@ const DEFAULTS: Defaults = Defaults {
     idle_after: "30s",
     action_deadline: "5m",
     request_timeout: "30s",
+    probe_every: "15m",
     answer_limit: 2 * 1024 * 1024,
     log: "info",
     log_format: LogFormat::Text,
@@ -199,6 +205,7 @@ impl Config {
                 idle_after: keys.idle_after,
                 action_deadline: keys.action_deadline,
                 request_timeout: keys.request_timeout,
+                probe_every: keys.probe_every,
                 allow_private: keys.allow_private.parse()?,
                 answer_limit: keys.answer_limit,
             },

@@ -23,7 +23,7 @@ use super::{
     vitals::{Vitals, Waiting},
 };
 use crate::{
-    connect::{CallOutcome, HttpCaller, ShapedRequest},
+    connect::{CallOutcome, HttpCaller, ShapedRequest, token::Live},
     domain::{ConnectionId, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
     graph::Later,
     persistence::{
@@ -165,6 +165,11 @@ enum NotTaken {
 }
 
 impl ConnectorHandle {
+    /// One that has just stopped reads the newer credential when it is started again.
+    fn renewed(&self, live: Arc<Live>) {
+        let _ = self.0.offer(Message::Renewed(live));
+    }
+
     async fn look(&self) -> Option<ConnectorView> {
         let (reply, view) = oneshot::channel();
         self.0.offer(Message::Look(reply)).ok()?;
@@ -215,6 +220,8 @@ enum Message {
         answer: Answer,
     },
     Look(oneshot::Sender<ConnectorView>),
+    /// Somebody else has renewed the credential.
+    Renewed(Arc<Live>),
     Wake,
     /// It may have had nothing to do for long enough.
     Idle,
@@ -227,6 +234,7 @@ impl Named for Message {
             Message::Call(_) => "call",
             Message::Returned { .. } => "returned",
             Message::Look(_) => "look",
+            Message::Renewed(_) => "renewed",
             Message::Wake => "wake",
             Message::Idle => "idle",
             Message::Saved => "saved",
@@ -296,6 +304,7 @@ impl Actor for Connector {
                 self.returned(*call, answer, state);
             }
             Message::Look(reply) => drop(reply.send(state.queue.view(self.now()))),
+            Message::Renewed(live) => state.kept.put(&live),
             Message::Wake => state.wake_at = None,
             Message::Idle | Message::Saved => {
                 state.idle_check = false;

@@ -2,12 +2,12 @@
 
 use super::{
     catalogs::Catalogs, clock::Clock, connector::ConnectorPool, faults::Faults, host::HostHandle,
-    hub::Hub, ingest::IngestHandle, interest::Interest, journal::JournalHandle, proxy::Gate,
-    timers::TimersHandle, versions::Versions, vitals::VitalsRegistry,
+    hub::Hub, ingest::IngestHandle, interest::Interest, journal::JournalHandle, policies::Policies,
+    proxy::UnderWay, timers::TimersHandle, versions::Versions, vitals::VitalsRegistry,
 };
 use crate::{
     connect::{Addresses, CallerConfig, Catalog, HttpCaller, Sealer, Vault, oauth::OperatorApps},
-    persistence::Db,
+    persistence::{Db, Fence},
 };
 use std::{
     sync::{Arc, OnceLock},
@@ -31,6 +31,10 @@ pub struct Settings {
     pub lease: Duration,
     /// Default for the whole of one action with its waits and retries, where the node sets no `timeout_ms`.
     pub action_deadline: Duration,
+    /// How often it is looked for tokens that are to be renewed ahead of their end.
+    pub renew_every: Duration,
+    /// How often each connection is probed; zero: never.
+    pub probe_every: Duration,
     /// For one request to a provider.
     pub request_timeout: Duration,
     /// Where browsers reach this service, without a slash at the end: redirects and links begin with it.
@@ -53,6 +57,8 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(3),
             lease: Duration::from_secs(10),
             action_deadline: Duration::from_secs(300),
+            renew_every: Duration::from_secs(1),
+            probe_every: Duration::from_secs(900),
             request_timeout: Duration::from_secs(30),
             public_url: "http://127.0.0.1:7117".into(),
             oauth_apps: Arc::default(),
@@ -70,6 +76,8 @@ pub struct Core {
     pub catalog: Arc<Catalog>,
     /// What each org has.
     pub catalogs: Catalogs,
+    /// What each org lets be called.
+    pub policies: Policies,
     pub versions: Versions,
     pub placement: Arc<dyn Placement>,
     pub journal: JournalHandle,
@@ -82,7 +90,7 @@ pub struct Core {
     pub http: HttpCaller,
     pub faults: Faults,
     /// Calls by proxy that are under way.
-    pub(super) proxied: Gate,
+    pub(super) proxied: UnderWay,
     /// One round at a time looks after those that nobody waits for.
     pub(super) orphans: Arc<tokio::sync::Mutex<()>>,
     pub(super) interest: Interest,
@@ -116,6 +124,17 @@ impl Core {
     }
     pub fn identity(&self) -> NodeIdentity {
         self.placement.identity()
+    }
+    /// What this node proves with each durable write.
+    pub fn fence(&self) -> Fence {
+        let NodeIdentity {
+            node_id,
+            incarnation,
+        } = self.identity();
+        Fence {
+            node_id,
+            incarnation: incarnation as i64,
+        }
     }
     /// Under which epoch this node acts.
     pub fn epoch(&self) -> u64 {

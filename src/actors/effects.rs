@@ -5,9 +5,13 @@
 
 use super::{
     append::new_append,
-    connector::{CallRequest, ConnectorError, EffectTicket, connections::Connection},
+    connector::{
+        CallRequest, ConnectorError, EffectTicket,
+        connections::{CONNECTION_ACTIVE, Connection},
+    },
     core::Core,
     employee::StepResult,
+    gate::{self, Authority, Wanted},
 };
 use crate::{
     connect::{
@@ -19,7 +23,8 @@ use crate::{
     domain::{ContentHash, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
     graph::{Later, NamedWait, StepError, StepId},
     persistence::{
-        DbError, EffectChange, EffectRow, EffectStatus, EffectUpdate, effect_find_by_key,
+        DbError, EffectChange, EffectRow, EffectStatus, EffectUpdate, connection_get,
+        effect_find_by_key,
     },
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -46,8 +51,10 @@ pub struct Behalf {
 /// What a step wants of the outside, with its arguments resolved.
 pub struct Call {
     pub capability: String,
+    /// Its name or id; absent: the user's oldest one, else the org's.
     pub connection: Option<String>,
     pub arguments: Value,
+    pub authority: Authority,
 }
 
 /// What the employee notes for a step, and the ledger's changes that become durable with it.
@@ -69,7 +76,11 @@ pub async fn perform_into(
         Ok(call) if call.capability.write => write(core, job, Prepared { sink, ..call }).await,
         Ok(call) => {
             let call = Prepared { sink, ..call };
-            (read(core, job, &call).await, Vec::new())
+            let result = match call.pass(core, job).await {
+                Ok(()) => read(core, job, &call).await,
+                Err(result) => result,
+            };
+            (result, Vec::new())
         }
         Err(result) => (result, Vec::new()),
     }
@@ -79,8 +90,30 @@ struct Prepared {
     capability: Arc<Capability>,
     connection: Arc<Connection>,
     arguments: Value,
+    authority: Authority,
     deadline: Instant,
     sink: Option<Arc<Sink>>,
+}
+
+impl Prepared {
+    /// Whether it may leave now. Nobody is asked about what the provider would not take.
+    async fn pass(&self, core: &Core, job: &Behalf) -> Result<(), StepResult> {
+        let wanted = Wanted {
+            capability: &self.capability.id,
+            integration: &self.capability.integration,
+            risk: self.capability.risk,
+            connection: &self.connection,
+            arguments: &self.arguments,
+        };
+        let passed = gate::pass(core, job, &self.authority, &wanted).await;
+        if matches!(passed, Err(StepResult::Asks(_))) {
+            let account = &self.connection.account;
+            let key = self.capability.write.then_some("");
+            shape(&self.capability, &self.arguments, account, key)
+                .map_err(|error| StepResult::Failed(bad_params(&error)))?;
+        }
+        passed
+    }
 }
 
 async fn prepare(core: &Core, job: &Behalf, call: Call) -> Result<Prepared, StepResult> {
@@ -91,10 +124,16 @@ async fn prepare(core: &Core, job: &Behalf, call: Call) -> Result<Prepared, Step
             format!("{} is not in the catalog", call.capability),
         )));
     };
+    gate::is_permitted(&call.authority, &capability).map_err(StepResult::Failed)?;
     let integration = capability.integration.clone();
     let found = core
         .connectors()
-        .find(job.org, &integration, call.connection.as_deref())
+        .find_for(
+            job.org,
+            call.authority.user(),
+            &integration,
+            call.connection.as_deref(),
+        )
         .await;
     let connection = match found {
         Ok(Some(connection)) => connection,
@@ -119,6 +158,7 @@ async fn prepare(core: &Core, job: &Behalf, call: Call) -> Result<Prepared, Step
         capability,
         connection,
         arguments: call.arguments,
+        authority: call.authority,
         deadline: Instant::now() + core.settings.action_deadline,
         sink: None,
     })
@@ -192,7 +232,7 @@ pub async fn settle_orphan(core: &Core, row: EffectRow) -> Vec<EffectChange> {
         Ok(Some(call)) => call,
         Ok(None) => {
             let mut update = EffectUpdate::new(row.id, EffectStatus::Ambiguous);
-            let note = json!({"why": GONE, "doubt": "its connection is not there any more"});
+            let note = json!({"why": GONE, "doubt": "its connection or what was sent is not there any more"});
             update.note = Some(note.to_string());
             return vec![EffectChange::Update(Box::new(update))];
         }
@@ -220,17 +260,27 @@ async fn locate(core: &Core, row: &EffectRow) -> Result<Option<Prepared>, DbErro
         .catalogs
         .capability(row.org_id, &row.capability)
         .await?;
-    let name = row.connection_id.map(|id| id.to_string());
-    let found = core
-        .connectors()
-        .find(row.org_id, &row.integration, name.as_deref());
-    let connection = found.await?;
+    let arguments: Value = serde_json::from_str(&row.args).unwrap_or_default();
+    // The ledger keeps no secret: what it has may be less than what was sent.
+    let is_whole = ContentHash::of_json(&arguments) == row.args_hash;
+    let mut tx = core.db.begin_read(row.org_id).await?;
+    let connection = match row.connection_id.filter(|_| is_whole) {
+        Some(id) => connection_get(&mut tx, id).await?,
+        None => None,
+    };
+    drop(tx);
+    // Whoever owns it: it was theirs to use when the write left.
+    let connection = match connection {
+        Some(row) if row.status == CONNECTION_ACTIVE => core.connectors().of_row(&row).await?,
+        _ => None,
+    };
     Ok(capability
         .zip(connection)
         .map(|(capability, connection)| Prepared {
             capability,
             connection,
-            arguments: serde_json::from_str(&row.args).unwrap_or_default(),
+            arguments,
+            authority: Authority::Runtime,
             deadline: Instant::now() + core.settings.action_deadline,
             sink: None,
         }))
@@ -255,13 +305,30 @@ async fn write(core: &Core, job: &Behalf, call: Prepared) -> Performed {
     } else {
         ledger.look_up().await
     };
+    let known = match known {
+        Ok(known) => known,
+        Err(error) => return (unavailable(&error), Vec::new()),
+    };
+    if !known.as_ref().is_some_and(has_left)
+        && let Err(result) = ledger.call.pass(core, job).await
+    {
+        return (result, Vec::new());
+    }
     match known {
-        Ok(None) => match ledger.intend(args_hash).await {
+        None => match ledger.intend(args_hash).await {
             Ok(()) => ledger.send().await,
             Err(result) => (result, Vec::new()),
         },
-        Ok(Some(row)) => ledger.take_up(row).await,
-        Err(error) => (unavailable(&error), Vec::new()),
+        Some(row) => ledger.take_up(row).await,
+    }
+}
+
+/// Whether it may have left already. Then it was let through, and what became of it is found out whatever the rules say now.
+fn has_left(row: &EffectRow) -> bool {
+    match row.status {
+        EffectStatus::Sent | EffectStatus::Done | EffectStatus::Ambiguous => true,
+        EffectStatus::Reconciled => reconciled_as_done(row),
+        EffectStatus::Intended | EffectStatus::Failed => false,
     }
 }
 
@@ -283,7 +350,7 @@ impl Ledger<'_> {
             integration: self.call.capability.integration.clone(),
             connection_id: Some(self.call.connection.id),
             args_hash,
-            args: self.call.arguments.to_string(),
+            args: without_links(&self.call.arguments.to_string(), self.core),
             idempotency_key: self.key.clone(),
             status: EffectStatus::Intended,
             attempts: 0,
@@ -469,7 +536,7 @@ impl Ledger<'_> {
     fn done(&self, output: Value, status: EffectStatus, note: Option<Value>) -> Performed {
         let mut update = self.update(status);
         update.settled = Some(self.core.clock.now());
-        update.response = Some(output.to_string());
+        update.response = Some(without_links(&output.to_string(), self.core));
         update.note = note.map(|note| note.to_string());
         (
             completed(output),
@@ -509,6 +576,24 @@ impl Ledger<'_> {
             detail,
         })
     }
+}
+
+/// Links by which somebody connects an account are secrets: the ledger shows a mark in their place.
+fn without_links(text: &str, core: &Core) -> String {
+    mask(text, &format!("{}/connect/", core.settings.public_url))
+}
+
+/// `text` with what follows each `start`, as far as it may be a link's token, masked.
+fn mask(text: &str, start: &str) -> String {
+    let mut parts = text.split(start);
+    let mut masked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        masked += start;
+        masked += "[link]";
+        masked += part.trim_start_matches(is_token);
+    }
+    masked
 }
 
 fn stored_response(row: &EffectRow) -> Value {
@@ -595,4 +680,24 @@ fn envelope(kept: &Kept) -> Value {
         Err(_) => envelope["body_base64"] = STANDARD.encode(&kept.body).into(),
     }
     envelope
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mask;
+
+    #[test]
+    fn connect_links_are_masked() {
+        let start = "http://here/connect/";
+        for (text, masked) in [
+            ("nothing", "nothing"),
+            (
+                r#"{"text":"open http://here/connect/aB-_9 or http://here/connect/x."}"#,
+                r#"{"text":"open http://here/connect/[link] or http://here/connect/[link]."}"#,
+            ),
+            ("http://there/connect/a", "http://there/connect/a"),
+        ] {
+            assert_eq!(mask(text, start), masked);
+        }
+    }
 }

@@ -33,6 +33,7 @@ mod org;
 mod org_keys;
 mod owner;
 mod people;
+mod policies;
 mod proxy;
 mod proxy_raw;
 mod proxy_stream;

@@ -96,7 +96,7 @@ pub async fn put(
     JsonBody(body): JsonBody<ClientBody>,
 ) -> ApiResult<Json<ClientView>> {
     if integration != AUTH0 {
-        owner::integration(&api, &integration)?;
+        owner::integration(&api, caller.org, &integration).await?;
     }
     text::short("client_id", &body.client_id, 1_000)?;
     let overrides = Overrides {

@@ -14,7 +14,7 @@ use super::{
     text::{self, Path},
 };
 use crate::{
-    actors::proxy::{ProxyError, ProxyRequest, call},
+    actors::proxy::{ProxyError, ProxyRequest, Waiting, call},
     connect::catalog::nearest,
     domain::ExecutionId,
     graph::Later,
@@ -22,12 +22,12 @@ use crate::{
 use axum::{
     Json,
     extract::State,
-    http::HeaderMap,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 const KEY_MAX: usize = 255;
@@ -40,7 +40,7 @@ pub struct ProxyBody {
     /// The arguments, as the capability's input schema has them.
     #[serde(alias = "params")]
     input: Value,
-    /// The connection's name; absent: the org's oldest one to that integration.
+    /// The connection's name or id; absent: the oldest one to that integration of the key's user, else of the org.
     connection: Option<String>,
     /// A second call with it gives the answer of the first. The header `Idempotency-Key` says the same.
     idempotency_key: Option<String>,
@@ -77,6 +77,8 @@ pub async fn forward(
     let request = ProxyRequest {
         org: caller.org,
         by: caller.by(),
+        role: caller.role,
+        user: caller.user,
         capability: capability.clone(),
         connection: body.connection,
         arguments: body.input,
@@ -87,14 +89,43 @@ pub async fn forward(
     }
     let core = api.core().clone();
     let called = api.to_the_end(async move { call(&core, request).await });
-    let answer = called
-        .await?
-        .map_err(|error| told(&api, &capability, error))?;
-    let view = ProxyView {
-        output: answer.output,
-        execution_id: answer.execution,
-    };
-    Ok(Json(view).into_response())
+    match called.await? {
+        Ok(answer) => Ok(Json(ProxyView {
+            output: answer.output,
+            execution_id: answer.execution,
+        })
+        .into_response()),
+        Err(error) => unfinished(&api, &capability, error),
+    }
+}
+
+/// What is answered where there is no output.
+///
+/// # Errors
+/// Whatever is a failure.
+pub(super) fn unfinished(
+    api: &ApiState,
+    capability: &str,
+    error: ProxyError,
+) -> ApiResult<Response> {
+    match error {
+        ProxyError::ApprovalNeeded(waiting) => Ok(accepted(&waiting)),
+        error => Err(told(api, capability, error)),
+    }
+}
+
+/// No failure: the call is kept as a question, and goes through when the client comes again after it was approved.
+fn accepted(waiting: &Waiting) -> Response {
+    let body = json!({
+        "code": "APPROVAL_REQUIRED",
+        "detail": "a person has to agree first; call again with this idempotency key",
+        "title": waiting.title,
+        "approval_id": waiting.approval,
+        "execution_id": waiting.execution,
+        "idempotency_key": waiting.idempotency_key,
+        "expires_at": waiting.expires,
+    });
+    (StatusCode::ACCEPTED, Json(body)).into_response()
 }
 
 /// What the header `Idempotency-Key` says.
@@ -127,6 +158,8 @@ pub(super) fn told(api: &ApiState, capability: &str, error: ProxyError) -> ApiEr
         ProxyError::OtherArguments => {
             ApiError::new(Problem::IdempotencyConflict, text).at("idempotency_key")
         }
+        // Answered before as what it is, no failure.
+        ProxyError::ApprovalNeeded(_) => ApiError::internal(text),
         ProxyError::NoAccount(_) => ApiError::new(Problem::AuthError, text),
         ProxyError::Ambiguous { effect, .. } => {
             ApiError::new(Problem::Ambiguous, text).with("effect_id", effect)
@@ -174,6 +207,9 @@ fn canonical(code: &str) -> Problem {
         "auth_error" | "token_unavailable" => Problem::AuthError,
         "rate_limited" | "overloaded" => Problem::RateLimit,
         "timeout" => Problem::Timeout,
+        "policy_denied" => Problem::PolicyDenied,
+        "approval_denied" | "approval_stale" => Problem::ApprovalDenied,
+        "approval_expired" => Problem::ApprovalExpired,
         "not_durable" | "unavailable" | "breaker_open" => Problem::Unavailable,
         _ => Problem::ProviderError,
     }

@@ -11,12 +11,12 @@ use super::{
     body::Raw,
     error::{ApiError, ApiResult, Problem},
     owner,
-    proxy::{idempotency_key, told},
+    proxy::{idempotency_key, told, unfinished},
     proxy_stream::{harmless, pass},
     text::{self, Path},
 };
 use crate::{
-    actors::proxy::{ProxyRequest, call_into},
+    actors::proxy::{ProxyError, ProxyRequest, call_into},
     connect::{
         Integration,
         passing::{Kept, Sink},
@@ -68,6 +68,8 @@ pub async fn forward(
     let request = ProxyRequest {
         org: caller.org,
         by: caller.by(),
+        role: caller.role,
+        user: caller.user,
         capability: Integration::raw_id(&row.integration, is_write),
         connection: Some(id.to_string()),
         arguments: serde_json::to_value(raw).map_err(ApiError::internal)?,
@@ -111,6 +113,7 @@ async fn write(api: &ApiState, request: ProxyRequest) -> ApiResult<Response> {
             response.headers_mut().insert(EXECUTION, execution);
             Ok(response)
         }
+        Err(error @ ProxyError::ApprovalNeeded(_)) => unfinished(api, &capability, error),
         Err(error) => {
             let problem = told(api, &capability, error);
             // What the provider said no to is told in its own words.

@@ -7,7 +7,7 @@
 use super::{
     ApiState,
     error::{ApiError, ApiResult},
-    proxy::told,
+    proxy::{told, unfinished},
 };
 use crate::{
     actors::proxy::{Pages, ProxyError, ProxyRequest, call_into, stream},
@@ -55,7 +55,10 @@ pub async fn forward(api: &ApiState, request: ProxyRequest) -> ApiResult<Respons
         return pass(api, request, false).await;
     }
     let pages = stream(api.core(), capability, request).await;
-    let pages = pages.map_err(|error| told(api, &name, error))?;
+    let pages = match pages {
+        Ok(pages) => pages,
+        Err(error) => return unfinished(api, &name, error),
+    };
     let body = Body::from_stream(lines(api.clone(), name, pages));
     let mut response = Response::new(body);
     let kind = HeaderValue::from_static(NDJSON);
@@ -113,7 +116,7 @@ pub(super) async fn pass(
     match passed.await {
         Ok(passed) => Ok(given_on(passed)),
         Err(_) => match calling.await.map_err(ApiError::internal)? {
-            Err(error) => Err(told(api, &capability, error)),
+            Err(error) => unfinished(api, &capability, error),
             // A call in several steps is read here, and its answer is ours.
             Ok(answer) => Ok(plain(StatusCode::OK, answer.output.to_string().into())),
         },

@@ -38,6 +38,7 @@ The file is TOML with these keys; each is also a variable: TENURE_ and its name 
   idle_after            an employee or a connector without work sleeps after this long (30s)
   action_deadline       for an action with all its retries (5m)
   request_timeout       for one request to a provider (30s)
+  probe_every           each connection is asked this often whether it still works (15m)
   allow_private         address ranges that calls may go to beyond the public internet, such as 10.0.0.0/8,127.0.0.1:8080 (none)
   answer_limit          bytes of a provider's answer that is not streamed (2097152)
   log                   what is logged, as in RUST_LOG (info)
@@ -101,6 +102,7 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
         idle_after: config.engine.idle_after,
         action_deadline: config.engine.action_deadline,
         request_timeout: config.engine.request_timeout,
+        probe_every: config.engine.probe_every,
         allow_private: config.engine.allow_private.clone(),
         answer_limit: config.engine.answer_limit,
         ..Settings::default()

@@ -18,6 +18,7 @@ pub mod limiter;
 pub mod oauth;
 pub mod pages;
 pub mod passing;
+pub mod policy;
 pub mod quickbooks;
 mod rate;
 pub mod request;

@@ -29,7 +29,7 @@ pub async fn effects_orphaned(
     .await)?)
 }
 
-/// Deletes up to `limit` writes by proxy of the org that were settled before `before`. Ambiguous ones stay until a person has said what
+/// Deletes up to `limit` writes by proxy of the org, and what was posted to ask about them, that were settled before `before`. Ambiguous ones stay until a person has said what
 /// happened. Gives how many; commit, and go on while it is `limit`.
 pub async fn effects_proxied_delete(
     tx: &mut SystemTx,
@@ -40,7 +40,7 @@ pub async fn effects_proxied_delete(
     Ok(on_tx!(tx, |conn| {
         sqlx::query(
         "DELETE FROM effect WHERE org_id = $1 AND id IN (
-           SELECT id FROM effect WHERE org_id = $1 AND step = '0.0.0.0' AND settled_us < $2 ORDER BY settled_us LIMIT $3)"
+           SELECT id FROM effect WHERE org_id = $1 AND step IN ('0.0.0.0', '0.0.1.0') AND settled_us < $2 ORDER BY settled_us LIMIT $3)"
     )
     .bind(org)
     .bind(before)

@@ -3,7 +3,13 @@
 mod api;
 mod cli;
 mod crash;
+mod desk;
 mod imports;
+mod needs;
+mod oidc;
 mod process;
 mod proxy_crash;
+mod refresh_crash;
 mod slack_crash;
+mod traces;
+mod vault_rotation;

@@ -22,6 +22,8 @@ pub struct Connection {
     pub org: OrgId,
     pub integration: String,
     pub name: String,
+    /// The one user to whom it belongs; `None`: to the org.
+    pub owner_user: Option<String>,
     pub account: Account,
     pub quota: Quota,
     /// How many calls the provider wants to have open at once, if it says.
@@ -47,15 +49,17 @@ impl Connections {
         }
     }
 
-    /// The connection with this name or id, or the oldest active one of the integration.
+    /// The active connection that `wanted` names or has as its id; absent: the oldest one of the integration. The user's own go before the
+    /// org's, and nobody else's are found.
     ///
     /// # Errors
     /// If the database cannot be read.
     pub async fn find(
         &self,
         org: OrgId,
+        user: Option<&str>,
         integration: &str,
-        name: Option<&str>,
+        wanted: Option<&str>,
     ) -> Result<Option<Arc<Connection>>, DbError> {
         let key = (org, integration.to_string());
         let known = self
@@ -71,9 +75,16 @@ impl Connections {
                 all
             }
         };
-        Ok(all.into_iter().find(|connection| {
-            name.is_none_or(|name| connection.name == name || connection.id.to_string() == name)
-        }))
+        Ok(choose(&all, user, wanted).cloned())
+    }
+
+    /// A connection as its row is, whoever owns it; `None` if catalog and account do not fit.
+    ///
+    /// # Errors
+    /// If the org's catalog cannot be read.
+    pub async fn of_row(&self, row: &ConnectionRow) -> Result<Option<Arc<Connection>>, DbError> {
+        let catalog = self.catalogs.of(row.org_id).await?;
+        Ok(connection(&catalog, row.clone()))
     }
 
     /// Something about the org's connections has changed.
@@ -88,11 +99,33 @@ impl Connections {
         let catalog = self.catalogs.of(org).await?;
         Ok(rows
             .into_iter()
-            // What belongs to one user is not for everybody's employees.
-            .filter(|row| row.status == CONNECTION_ACTIVE && row.owner_user.is_none())
+            .filter(|row| row.status == CONNECTION_ACTIVE)
             .filter_map(|row| connection(&catalog, row))
             .collect())
     }
+}
+
+/// What belongs to one user is not for everybody's employees.
+fn choose<'a>(
+    all: &'a [Arc<Connection>],
+    user: Option<&str>,
+    wanted: Option<&str>,
+) -> Option<&'a Arc<Connection>> {
+    let is_wanted = |connection: &&Arc<Connection>| {
+        wanted.is_none_or(|wanted| {
+            connection.name == wanted
+                || wanted
+                    .parse()
+                    .is_ok_and(|id: ConnectionId| id == connection.id)
+        })
+    };
+    let of = |owner: Option<&str>| {
+        all.iter()
+            .filter(move |connection| connection.owner_user.as_deref() == owner)
+            .find(is_wanted)
+    };
+    let own = user.and_then(|user| of(Some(user)));
+    own.or_else(|| of(None))
 }
 
 fn connection(catalog: &Catalog, row: ConnectionRow) -> Option<Arc<Connection>> {
@@ -109,6 +142,7 @@ fn connection(catalog: &Catalog, row: ConnectionRow) -> Option<Arc<Connection>> 
         org: row.org_id,
         integration: row.integration,
         name: row.name,
+        owner_user: row.owner_user,
         quota: account.quota.unwrap_or(integration.quota),
         account,
         concurrency: integration.limits.concurrency,

@@ -14,9 +14,9 @@ use crate::{
         mailbox::{Envelope, Mailbox, Named},
         vitals::{Vitals, VitalsRegistry},
     },
-    connect::HttpCaller,
+    connect::{HttpCaller, token::Live},
     domain::{ConnectionId, OrgId},
-    persistence::DbError,
+    persistence::{ConnectionRow, DbError},
 };
 use dashmap::DashMap;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -72,7 +72,29 @@ impl ConnectorPool {
         integration: &str,
         name: Option<&str>,
     ) -> Result<Option<Arc<Connection>>, DbError> {
-        self.connections.find(org, integration, name).await
+        self.connections.find(org, None, integration, name).await
+    }
+
+    /// The same for somebody who may also use what belongs to one user.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn find_for(
+        &self,
+        org: OrgId,
+        user: Option<&str>,
+        integration: &str,
+        wanted: Option<&str>,
+    ) -> Result<Option<Arc<Connection>>, DbError> {
+        self.connections.find(org, user, integration, wanted).await
+    }
+
+    /// A connection as its row is, whoever owns it; `None` if catalog and account do not fit.
+    ///
+    /// # Errors
+    /// If the org's catalog cannot be read.
+    pub async fn of_row(&self, row: &ConnectionRow) -> Result<Option<Arc<Connection>>, DbError> {
+        self.connections.of_row(row).await
     }
 
     /// Queues the call at the connection's connector and waits for its end, at most until its deadline and the request's own limit.
@@ -123,6 +145,14 @@ impl ConnectorPool {
     /// What is known of the org's connections to an integration is read again when it is needed next.
     pub fn forget(&self, org: OrgId, integration: &str) {
         self.connections.forget(org, integration);
+    }
+
+    /// The connection has a newer credential: its connector, if it is awake, uses that from now on.
+    pub fn renewed(&self, org: OrgId, integration: &str, id: ConnectionId, live: Arc<Live>) {
+        self.connections.forget(org, integration);
+        if let Some(connector) = self.directory.get(&id) {
+            connector.renewed(live);
+        }
     }
 
     /// A connection was added, changed or removed: what is kept of it is wrong.

@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 /// What a raw request that writes is called, behind the integration's id.
 const WRITE: &str = ".raw";
-/// What one that only reads is called.
+/// Where one that only reads is found.
 const READ: &str = ".raw.read";
 
 impl Integration {
-    /// `INTEGRATION.raw` for requests that write, of risk `high` since nobody knows what they do; `INTEGRATION.raw.read` for `GET` and `HEAD`.
-    /// `None` if `id` is neither.
+    /// `INTEGRATION.raw` for requests that write, of risk `high` since nobody knows what they do. Those that only read (`GET` and `HEAD`) are
+    /// found as `INTEGRATION.raw.read`; their capability has the same id, so that a policy is about both. `None` if `id` is neither.
     pub fn raw(&self, id: &str) -> Option<Capability> {
         let write = match id.strip_prefix(self.id.as_str())? {
             WRITE => true,
@@ -26,12 +26,12 @@ impl Integration {
         };
         let known = self.capabilities.first();
         Some(Capability {
-            id: id.into(),
+            id: Self::raw_id(&self.id, true),
             integration: self.id.clone(),
             title: format!("Any request to {}", self.name),
             description: "A request that the caller writes itself, below the account's base URL."
                 .into(),
-            permission: id.into(),
+            permission: Self::raw_id(&self.id, true),
             permission_aliases: Vec::new(),
             risk: if write { Risk::High } else { Risk::Medium },
             write,
@@ -60,7 +60,7 @@ impl Integration {
         })
     }
 
-    /// The id of the raw capability for a method.
+    /// Where the raw capability is found.
     pub fn raw_id(integration: &str, write: bool) -> String {
         format!("{integration}{}", if write { WRITE } else { READ })
     }

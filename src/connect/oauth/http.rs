@@ -4,7 +4,6 @@ use super::{
     answer::Answer,
     outcome::TokenOutcome,
     provider::{Body, Exchange, Prepared},
-    secret::Secret,
 };
 use crate::{
     connect::{
@@ -123,18 +122,12 @@ impl HttpCaller {
         tokio::time::timeout(TOKEN_TIME, read).await.ok()?
     }
 
-    /// Tells the provider that a token is not needed any more (RFC 7009). Whether it listens is its business.
-    pub async fn revoke(&self, url: &str, token: &Secret, client: (&str, Option<&Secret>)) -> bool {
-        let mut fields = vec![("token", token.expose()), ("client_id", client.0)];
-        fields.extend(client.1.map(|secret| ("client_secret", secret.expose())));
-        let Ok(url) = url.parse::<reqwest::Url>() else {
+    /// Tells the provider that a token is not needed any more. Whether it listens is its business.
+    pub async fn revoke(&self, revocation: &Exchange) -> bool {
+        let Ok(builder) = self.token_request(revocation) else {
             return false;
         };
-        let Ok(client) = self.client(&url) else {
-            return false;
-        };
-        let sent = client.post(url).form(&fields).send();
-        match tokio::time::timeout(TOKEN_TIME, sent).await {
+        match tokio::time::timeout(TOKEN_TIME, builder.send()).await {
             Ok(Ok(response)) => response.status().is_success(),
             _ => false,
         }

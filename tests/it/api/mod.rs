@@ -18,4 +18,4 @@ mod slack;
 mod sources;
 mod triggers;
 mod webhooks;
-mod world;
+pub mod world;

@@ -87,6 +87,10 @@ async fn connected() -> (World, Provider, String) {
     let body = json!({"integration": "slack", "token": "xoxb-token", "account": {"base_url": url, "quota": quota}});
     let made = world.admin.post("/v1/connections", body).await;
     assert_eq!(made.status, 201, "{made:?}");
+    // Nobody knows what a request does that a client writes itself: without a rule a person is asked about each that writes.
+    let rule = json!({"name": "raw", "effect": "allow", "capabilities": ["slack.raw"]});
+    let allowed = world.admin.post("/v1/policies", rule).await;
+    assert_eq!(allowed.status, 201, "{allowed:?}");
     let path = format!("/proxy/connections/{}", made.text("id"));
     (world, provider, path)
 }
@@ -224,6 +228,52 @@ async fn a_write_is_in_the_ledger_and_its_key_holds() {
         Some(1),
         "{failed:?}"
     );
+}
+
+#[tokio::test]
+async fn without_a_rule_a_person_is_asked_about_a_write_and_not_about_a_read() {
+    let (world, provider, path) = connected().await;
+    let rules = world.admin.get("/v1/policies").await;
+    let rule = rules.body["items"][0]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let gone = world.admin.delete(&format!("/v1/policies/{rule}")).await;
+    assert_eq!(gone.status, 204, "{gone:?}");
+    assert_eq!(
+        world.manager.get(&format!("{path}/things")).await.status,
+        201
+    );
+    let asked = world
+        .manager
+        .post(&format!("{path}/things"), json!({"a": 1}))
+        .await;
+    assert_eq!(
+        (asked.status.as_u16(), &asked.body["code"]),
+        (202, &json!("APPROVAL_REQUIRED"))
+    );
+    assert_eq!(provider.seen().len(), 1, "nothing has left");
+    let id = asked.text("approval_id");
+    let approval = world.manager.get(&format!("/v1/approvals/{id}")).await;
+    assert_eq!(
+        approval.body["arguments"]["input"]["path"], "things",
+        "{approval:?}"
+    );
+    let decision =
+        json!({"decision": "approve", "arguments_hash": approval.body["arguments_hash"]});
+    let decided = world
+        .manager
+        .post(&format!("/v1/approvals/{id}/decision"), decision)
+        .await;
+    assert_eq!(decided.status, 200, "{decided:?}");
+    let again = world
+        .manager
+        .request(Method::POST, &format!("{path}/things"))
+        .header("idempotency-key", asked.text("idempotency_key"))
+        .json(&json!({"a": 1}));
+    let done = send(again).await;
+    assert_eq!(done.status, 201, "{done:?}");
+    assert_eq!(provider.seen().len(), 2);
 }
 
 #[tokio::test]

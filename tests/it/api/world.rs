@@ -42,12 +42,15 @@ impl Drop for World {
 }
 
 pub async fn world() -> World {
-    world_with(Settings {
-        // The providers of the tests are on this machine.
+    world_with(settings()).await
+}
+
+/// The providers of the tests are on this machine.
+pub fn settings() -> Settings {
+    Settings {
         allow_private: "127.0.0.0/8".parse().expect("a range"),
         ..Settings::default()
-    })
-    .await
+    }
 }
 
 /// The same with other settings.
@@ -252,7 +255,18 @@ impl Client {
 
     /// Asks until `good` is content with the answer.
     pub async fn until(&self, path: &str, good: impl Fn(&Value) -> bool) -> Value {
-        for _ in 0..400 {
+        self.until_within(path, Duration::from_secs(10), good).await
+    }
+
+    /// The same for what takes longer.
+    pub async fn until_within(
+        &self,
+        path: &str,
+        time: Duration,
+        good: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let give_up = tokio::time::Instant::now() + time;
+        while tokio::time::Instant::now() < give_up {
             let answer = self.get(path).await;
             if answer.status == 200 && good(&answer.body) {
                 return answer.body;

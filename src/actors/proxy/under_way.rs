@@ -7,22 +7,22 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<DashMap<ExecutionId, Arc<Mutex<()>>>>);
+pub struct UnderWay(Arc<DashMap<ExecutionId, Arc<Mutex<()>>>>);
 
 /// The execution is under way as long as this lives.
 pub struct Alone {
-    gate: Gate,
+    all: UnderWay,
     execution: ExecutionId,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
-impl Gate {
+impl UnderWay {
     /// Waits until nobody else is at this execution.
     pub async fn enter(&self, execution: ExecutionId) -> Alone {
         let lock = self.0.entry(execution).or_default().clone();
         let guard = Some(lock.lock_owned().await);
         Alone {
-            gate: self.clone(),
+            all: self.clone(),
             execution,
             guard,
         }
@@ -38,7 +38,7 @@ impl Drop for Alone {
     fn drop(&mut self) {
         self.guard = None;
         // The directory has one; whoever waits has another, and takes it out when done.
-        self.gate
+        self.all
             .0
             .remove_if(&self.execution, |_, lock| Arc::strong_count(lock) == 1);
     }
@@ -51,14 +51,17 @@ mod tests {
 
     #[tokio::test]
     async fn one_at_a_time_and_nothing_is_left() {
-        let (gate, execution) = (Gate::default(), ExecutionId::from_uuid(Uuid::from_u128(1)));
-        let first = gate.enter(execution).await;
+        let (all, execution) = (
+            UnderWay::default(),
+            ExecutionId::from_uuid(Uuid::from_u128(1)),
+        );
+        let first = all.enter(execution).await;
         let other = ExecutionId::from_uuid(Uuid::from_u128(2));
-        drop(gate.enter(other).await);
-        let mut second = Box::pin(gate.enter(execution));
+        drop(all.enter(other).await);
+        let mut second = Box::pin(all.enter(execution));
         assert!(futures::poll!(&mut second).is_pending());
         drop(first);
         drop(second.await);
-        assert!(!gate.is_under_way(execution) && gate.0.is_empty());
+        assert!(!all.is_under_way(execution) && all.0.is_empty());
     }
 }
