@@ -9,6 +9,7 @@ mod needs;
 mod oidc;
 mod policy_crash;
 mod process;
+mod proxy_crash;
 mod refresh_crash;
 mod slack_crash;
 mod traces;

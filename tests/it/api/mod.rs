@@ -14,6 +14,8 @@ mod memory;
 mod oauth;
 mod policies;
 mod proxy;
+mod proxy_raw;
+mod proxy_stream;
 mod slack;
 mod sources;
 mod triggers;
