@@ -10,6 +10,7 @@ use crate::{
         Backoff, Breaker, BreakerPolicy, CallOutcome, Gcra, Learned, Quota, breaker::BreakerState,
     },
     domain::{EmployeeId, Timestamp},
+    graph::Later,
     persistence::codec,
 };
 use serde::{Deserialize, Serialize};
@@ -266,6 +267,21 @@ impl<T> Queue<T> {
                 self.breaker.withdrawn(now);
                 Retry::No
             }
+        }
+    }
+
+    /// Where the next call of an employee stands, or would stand if it has none, and about how long until it leaves.
+    pub fn later(&self, employee: EmployeeId, now: Timestamp) -> Later {
+        let places = self.waiting.places();
+        let own = places.iter().position(|one| one.employee == employee);
+        let all = |cost: u64, one: &super::fair::Place| cost.max(one.cost_before + 1);
+        let cost = own.map_or_else(
+            || places.iter().fold(0, all),
+            |place| places[place].cost_before,
+        );
+        Later {
+            estimate_ms: self.gcra.estimate(now, cost).as_millis() as u64,
+            place: Some(own.unwrap_or(places.len())),
         }
     }
 

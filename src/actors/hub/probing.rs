@@ -247,9 +247,12 @@ async fn ask(core: &Core, row: &ConnectionRow) -> Result<Option<Learned>, HubErr
             Verdict::Unknown(why) => Learned::failing(why),
         },
         // These say nothing of the account.
-        Err(ConnectorError::Overloaded | ConnectorError::Deadline(_) | ConnectorError::Stopped) => {
-            None
-        }
+        Err(
+            ConnectorError::Overloaded
+            | ConnectorError::Full(_)
+            | ConnectorError::Late { .. }
+            | ConnectorError::Stopped,
+        ) => None,
         // Its mark as dead says it already.
         Err(ConnectorError::NeedsConsent(_)) => None,
         Err(error) => Learned::failing(error.to_string()),
