@@ -3,15 +3,18 @@
 //! Invariants: calls leave in the order in which they came, as the quota allows; a write leaves only after its `sent` is durable; what is
 //! queued has a bound and a deadline. Persists the state of its rate limiter, so that a restart does not begin with a full bucket.
 
+pub mod app;
 pub mod connections;
 pub mod fair;
 mod pool;
 mod queue;
+mod rules;
+mod state;
 mod token;
 mod view;
 
 pub use pool::ConnectorPool;
-pub use view::ConnectorView;
+pub use view::{ConnectorView, Waiter, WaitingCall};
 
 use super::{
     append::new_append,
@@ -26,9 +29,11 @@ use crate::{
         EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec, snapshot_kind,
     },
 };
+use app::{Apps, Joining, Poke};
 use connections::Connection;
-use queue::{Claim, LimiterState, Next, Queue, Retry};
+use queue::{Came, Claim, Next, Queue, Retry, millis};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
+use state::LimiterState;
 use std::{sync::Arc, time::Duration};
 use token::{Kept, placed};
 use tokio::{sync::oneshot, time::Instant};
@@ -116,12 +121,14 @@ impl ConnectorHandle {
         Ok(Self(Mailbox::new(actor, vitals)))
     }
 
-    async fn call(&self, request: CallRequest) -> Answer {
+    async fn call(&self, request: CallRequest, waiter: Option<Waiter>) -> Answer {
         let (reply, answer) = oneshot::channel();
         let call = Call {
             request: Arc::new(request),
             reply,
             attempts: 0,
+            lane: 0,
+            waiter,
         };
         match self.0.offer(Message::Call(Box::new(call))) {
             Ok(()) => answer.await.unwrap_or(Err(ConnectorError::Stopped)),
@@ -137,6 +144,13 @@ impl ConnectorHandle {
         self.0.offer(Message::Look(reply)).ok()?;
         view.await.ok()
     }
+
+    async fn waiting_of(&self, execution: ExecutionId) -> Option<Vec<WaitingCall>> {
+        let (reply, waiting) = oneshot::channel();
+        let message = Message::WaitingOf { execution, reply };
+        self.0.offer(message).ok()?;
+        waiting.await.ok()
+    }
 }
 
 fn path(id: ConnectionId) -> String {
@@ -146,6 +160,7 @@ fn path(id: ConnectionId) -> String {
 struct Args {
     core: Arc<Core>,
     http: HttpCaller,
+    apps: Arc<Apps>,
     connection: Arc<Connection>,
 }
 
@@ -154,6 +169,9 @@ struct Call {
     request: Arc<CallRequest>,
     reply: oneshot::Sender<Answer>,
     attempts: u32,
+    /// Which limit counts for it.
+    lane: usize,
+    waiter: Option<Waiter>,
 }
 
 impl Call {
@@ -161,6 +179,7 @@ impl Call {
         Claim {
             employee: self.request.employee,
             cost: self.request.cost,
+            lane: self.lane,
         }
     }
 }
@@ -169,6 +188,10 @@ enum Message {
     Call(Box<Call>),
     Returned { call: Box<Call>, answer: Answer },
     Look(oneshot::Sender<ConnectorView>),
+    WaitingOf {
+        execution: ExecutionId,
+        reply: oneshot::Sender<Vec<WaitingCall>>,
+    },
     Wake,
 }
 impl Named for Message {
@@ -177,6 +200,7 @@ impl Named for Message {
             Message::Call(_) => "call",
             Message::Returned { .. } => "returned",
             Message::Look(_) => "look",
+            Message::WaitingOf { .. } => "waiting_of",
             Message::Wake => "wake",
         }
     }
@@ -199,14 +223,25 @@ impl Actor for Connector {
 
     async fn pre_start(
         &self,
-        _: ActorRef<Self::Msg>,
+        myself: ActorRef<Self::Msg>,
         vitals: Arc<Vitals>,
     ) -> Result<State, ActorProcessingErr> {
-        let (quota, open) = (self.0.connection.quota, self.0.connection.concurrency);
-        let queue = match restore(&self.0.core, self.0.connection.id).await {
-            Some(state) => Queue::restored(quota, open, QUEUE_MAX, state),
-            None => Queue::new(quota, open, QUEUE_MAX),
-        };
+        let (rules, who) = (&self.0.connection.rules, self.0.connection.id);
+        let mut kept = restore(&self.0.core, who).await;
+        let own = Mailbox::new(myself, vitals.clone());
+        let poke: Poke = Arc::new(move || drop(own.tell(Message::Wake)));
+        let seat = rules.app.as_ref().map(|app| {
+            let kept = kept.as_mut().map(|kept| std::mem::take(&mut kept.app));
+            let joining = Joining {
+                who,
+                limits: &rules.app_limits(),
+                concurrency: app.concurrency,
+                kept: kept.unwrap_or_default(),
+                poke,
+            };
+            self.0.apps.join(&app.key, joining)
+        });
+        let queue = Queue::new(rules, seat, QUEUE_MAX, kept);
         Ok(State {
             vitals,
             queue,
@@ -224,13 +259,19 @@ impl Actor for Connector {
     ) -> Result<(), ActorProcessingErr> {
         let (message, _handling) = message.open(&state.vitals);
         match message {
-            Message::Call(call) => {
+            Message::Call(mut call) => {
+                let request = &call.request.request;
+                let rules = &self.0.connection.rules;
+                call.lane = rules.lane(&request.capability, request.write);
                 if let Err(call) = state.queue.push(call.claim(), call) {
                     let _ = call.reply.send(Err(ConnectorError::Overloaded));
                 }
             }
             Message::Returned { call, answer } => self.returned(*call, answer, state),
             Message::Look(reply) => drop(reply.send(state.queue.view(self.now()))),
+            Message::WaitingOf { execution, reply } => {
+                let _ = reply.send(self.waiting_of(execution, state));
+            }
             Message::Wake => state.wake_at = None,
         }
         self.send_what_may(&myself, state);
@@ -238,6 +279,16 @@ impl Actor for Connector {
             .vitals
             .set_load(state.queue.open(), 0, state.queue.len());
         self.save(state);
+        Ok(())
+    }
+
+    /// One that leaves, because it is idle or its connection has changed, comes back with what it knew.
+    async fn post_stop(
+        &self,
+        _: ActorRef<Self::Msg>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        self.save_now(state);
         Ok(())
     }
 }
@@ -256,7 +307,7 @@ impl Connector {
             .queue
             .take_where(|call| call.request.deadline <= instant)
         {
-            let reason = state.queue.reason_in_words(now);
+            let reason = state.queue.reason_in_words(call.lane, now);
             let _ = call.reply.send(Err(ConnectorError::Deadline(reason)));
         }
         let wait = loop {
@@ -274,7 +325,7 @@ impl Connector {
         state
             .vitals
             .set_waiting(wait.filter(|_| !state.queue.is_empty()).map(|_| Waiting {
-                on: state.queue.reason_in_words(now),
+                on: state.queue.reason_in_words(state.queue.busiest(), now),
                 since: now,
             }));
         if let Some(at) = at
@@ -313,11 +364,15 @@ impl Connector {
     fn returned(&self, call: Call, answer: Answer, state: &mut State) {
         let now = self.now();
         let write = call.request.effect.is_some();
-        let seed = call.request.employee.uuid().as_u64_pair().1 ^ u64::from(call.attempts);
-        let cost = call.request.cost;
-        let settled = state
-            .queue
-            .settle(&answer, write, call.attempts, (seed, cost), now);
+        let capability = &call.request.request.capability;
+        let came = Came {
+            claim: call.claim(),
+            write,
+            tries: call.attempts,
+            retry: self.0.connection.rules.retry(capability),
+            seed: call.request.employee.uuid().as_u64_pair().1 ^ u64::from(call.attempts),
+        };
+        let settled = state.queue.settle(&answer, came, now);
         match settled {
             Retry::At(_) if call.reply.is_closed() => {}
             Retry::At(wait) if Instant::now() + wait < call.request.deadline => state
@@ -327,11 +382,34 @@ impl Connector {
         }
     }
 
+    /// Where the calls of a run stand that wait.
+    fn waiting_of(&self, execution: ExecutionId, state: &State) -> Vec<WaitingCall> {
+        let now = self.now();
+        let its = move |call: &Box<Call>| {
+            call.waiter
+                .is_some_and(|waiter| waiter.execution == execution)
+        };
+        let standings = state.queue.standings(its, now);
+        let told = standings.filter_map(|(call, standing)| {
+            Some(WaitingCall {
+                step: call.waiter?.step,
+                capability: call.request.request.capability.clone(),
+                place: standing.place,
+                estimate_ms: millis(standing.estimate),
+                reason: state.queue.reason_in_words(standing.lane, now),
+            })
+        });
+        told.collect()
+    }
+
     /// Writes the limiter's state now and then. What is lost by a crash is a few seconds of it.
     fn save(&self, state: &mut State) {
-        if state.saved_at.elapsed() < SNAPSHOT_EVERY {
-            return;
+        if state.saved_at.elapsed() >= SNAPSHOT_EVERY {
+            self.save_now(state);
         }
+    }
+
+    fn save_now(&self, state: &mut State) {
         state.saved_at = Instant::now();
         let (epoch, at) = (self.0.core.epoch(), self.now());
         let (org, id) = (self.0.connection.org, self.0.connection.id);

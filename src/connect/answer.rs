@@ -37,6 +37,12 @@ pub enum CallOutcome {
         retry_after: Option<Duration>,
         rate: RateHints,
     },
+    /// Refused for now for another reason than a quota, for example because the record is locked; not applied.
+    Busy {
+        code: String,
+        message: String,
+        retry_after: Option<Duration>,
+    },
     /// Refused for good, not applied.
     Rejected {
         status: u16,
@@ -65,6 +71,7 @@ impl CallOutcome {
         matches!(
             self,
             Self::RateLimited { .. }
+                | Self::Busy { .. }
                 | Self::Rejected { .. }
                 | Self::Auth { .. }
                 | Self::Unsent { .. }
@@ -137,10 +144,17 @@ impl AnswerSpec {
         let message = self.message(status, &code, &body);
         // Some say 403 where 429 is meant, GitHub among them; then they tell of the limit as well.
         let limited = status == 403 && (rate.retry_after.is_some() || rate.remaining == Some(0));
-        if status == 429 || limited || is_among(&self.rules.rate_limited) || is_among(&self.busy) {
+        if status == 429 || limited || is_among(&self.rules.rate_limited) {
             return CallOutcome::RateLimited {
                 retry_after: rate.retry_after,
                 rate,
+            };
+        }
+        if is_among(&self.busy) {
+            return CallOutcome::Busy {
+                code: if code.is_empty() { told } else { code },
+                message,
+                retry_after: rate.retry_after,
             };
         }
         if status == 401 || is_among(&self.rules.auth) {
@@ -253,6 +267,7 @@ mod tests {
         };
         AnswerSpec {
             write: true,
+            busy: vec!["lock_timeout".into(), "http_423".into()],
             ..AnswerSpec::of(rules)
         }
     }
@@ -275,6 +290,8 @@ mod tests {
             (403, json!({}), "rejected"),
             (408, json!({}), "unknown"),
             (429, json!({}), "limited"),
+            (409, json!({"error": "lock_timeout"}), "busy"),
+            (423, json!({}), "busy"),
             (500, json!({}), "unknown"),
             (503, json!({"ok": false, "error": "ratelimited"}), "limited"),
         ];
@@ -284,6 +301,7 @@ mod tests {
             let found = match &outcome {
                 CallOutcome::Ok { .. } => "ok",
                 CallOutcome::RateLimited { .. } => "limited",
+                CallOutcome::Busy { .. } => "busy",
                 CallOutcome::Rejected { .. } => "rejected",
                 CallOutcome::Auth { .. } => "auth",
                 CallOutcome::Unsent { .. } => "unsent",

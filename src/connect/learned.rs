@@ -10,6 +10,8 @@ use std::{collections::VecDeque, time::Duration};
 const SLICES: u32 = 60;
 /// Two answers mean the same window if it ends at nearly the same time; headers count whole seconds.
 const SAME_WINDOW: Duration = Duration::from_secs(2);
+/// By so much more a window is waited for that turned out to end later than was announced.
+const MARGIN_STEP: Duration = Duration::from_secs(1);
 /// A limit that was learned from a refusal is believed this long: plans change.
 const BELIEVED_FOR: Duration = Duration::from_secs(24 * 3600);
 /// No window is believed to be longer.
@@ -22,6 +24,22 @@ pub struct Learned {
     slices: VecDeque<(Timestamp, u64)>,
     announced: Option<Announced>,
     limit: Option<Limit>,
+    /// What a whole window of the provider holds and how long one can be, as headers have told. Not kept over a restart: the first answer
+    /// tells it again.
+    #[serde(skip)]
+    told: Option<Told>,
+    /// Whether `announced` is only what is to be expected of a window of which no answer has told yet.
+    #[serde(skip)]
+    assumed: bool,
+    /// How much later than announced a window really ended; taught by refusals. Headers count whole seconds, and clocks differ.
+    #[serde(skip)]
+    margin: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Told {
+    limit: u64,
+    span: Duration,
 }
 
 /// The provider's own window.
@@ -46,7 +64,20 @@ impl Learned {
             slices: VecDeque::new(),
             announced: None,
             limit: None,
+            told: None,
+            assumed: false,
+            margin: Duration::ZERO,
         }
+    }
+
+    /// With what was kept of an earlier life. The window is the catalog's of today.
+    pub fn restored(window: Duration, kept: Self) -> Self {
+        let new = Self::new(window);
+        if kept.window != new.window {
+            // What was counted over another stretch of time says nothing.
+            return new;
+        }
+        kept
     }
 
     /// Whether `cost` may leave at `now`; nothing is counted.
@@ -96,10 +127,25 @@ impl Learned {
         let (Some(remaining), Some(reset_after)) = (hints.remaining, hints.reset_after) else {
             return;
         };
-        let until = now.after(reset_after.min(LONGEST_WINDOW));
+        let span = reset_after.min(LONGEST_WINDOW);
+        if let Some(limit) = hints.limit.filter(|limit| *limit >= remaining) {
+            let longest = self.told.map_or(span, |told| told.span.max(span));
+            self.told = Some(Told {
+                limit,
+                span: longest,
+            });
+        }
+        if self.assumed && span <= SAME_WINDOW {
+            // A late answer about the window before.
+            return;
+        }
+        let until = now.after(span + self.margin);
         let known = self.announced.filter(|known| {
-            known.until.since(until) <= SAME_WINDOW && until.since(known.until) <= SAME_WINDOW
+            let same = known.until.since(until) <= SAME_WINDOW
+                && until.since(known.until) <= SAME_WINDOW;
+            same && !self.assumed
         });
+        self.assumed = false;
         // Calls that are on their way are counted here already, and may not be in the answer.
         let left = match known {
             Some(known) => known.left.min(remaining),
@@ -108,9 +154,18 @@ impl Learned {
         self.announced = Some(Announced { left, until });
     }
 
-    /// The provider has refused a call that was counted as passed: what passed before it, in one window, is what it lets through.
-    pub fn refused(&mut self, now: Timestamp, cost: u32, open: usize) {
+    /// The provider has refused a call that was counted as passed, with these headers. Where it had announced nothing before and does so
+    /// now, its word is enough; else what passed before the call, in one window, is what it lets through. Is to be told before
+    /// [`Learned::learn`] reads the same headers.
+    pub fn refused(&mut self, now: Timestamp, cost: u32, open: usize, hints: &RateHints) {
         self.forget_old(now);
+        let explains_itself = hints.remaining == Some(0) && hints.reset_after.is_some();
+        if explains_itself && self.announced.is_none() {
+            return;
+        }
+        if self.assumed {
+            self.margin = (self.margin + MARGIN_STEP).min(SAME_WINDOW);
+        }
         let let_through = self
             .passed_in_window()
             .saturating_sub(u64::from(cost) + open as u64)
@@ -122,6 +177,28 @@ impl Learned {
             per_window,
             at: now,
         });
+    }
+
+    /// How long a call waits that stands behind `cost_before` others, if nobody else comes.
+    pub fn estimate(&self, now: Timestamp, cost_before: u64) -> Duration {
+        let needed = cost_before + 1;
+        let announced = self
+            .announced
+            .filter(|window| window.until > now && window.left < needed);
+        let by_window = announced.map_or(Duration::ZERO, |window| {
+            let further = self.told.map_or(0, |told| {
+                (needed - window.left).saturating_sub(1) / told.limit.max(1)
+            });
+            let span = self.told.map_or(Duration::ZERO, |told| told.span);
+            window.until.since(now) + span.saturating_mul(u32::try_from(further).unwrap_or(u32::MAX))
+        });
+        let by_limit = self.limit.map_or(Duration::ZERO, |limit| {
+            let free = limit.per_window.saturating_sub(self.passed_in_window());
+            let over = u32::try_from(needed.saturating_sub(free)).unwrap_or(u32::MAX);
+            let per_window = u32::try_from(limit.per_window).unwrap_or(u32::MAX);
+            self.window.saturating_mul(over) / per_window.max(1)
+        });
+        by_window.max(by_limit)
     }
 
     /// What passes in one window as far as refusals have taught, and the window.
@@ -149,7 +226,14 @@ impl Learned {
         {
             self.slices.pop_front();
         }
-        self.announced = self.announced.filter(|window| window.until > now);
+        if self.announced.is_some_and(|window| window.until <= now) {
+            // A new window holds as much as the last one, until its first answer tells.
+            self.announced = self.told.map(|told| Announced {
+                left: told.limit,
+                until: now.after(told.span),
+            });
+            self.assumed = self.announced.is_some();
+        }
         self.limit = self
             .limit
             .filter(|limit| now.since(limit.at) < BELIEVED_FOR);
@@ -205,7 +289,7 @@ mod tests {
                     provider.push_back(second);
                     served += 1;
                 } else {
-                    learned.refused(at(second), 1, 0);
+                    learned.refused(at(second), 1, 0, &RateHints::default());
                     refusals.push(second);
                 }
             }
@@ -218,10 +302,46 @@ mod tests {
     }
 
     #[test]
+    fn a_new_window_is_taken_to_be_like_the_last_one() {
+        let mut learned = Learned::new(MINUTE);
+        let first = RateHints {
+            limit: Some(5),
+            ..hints(0, 30)
+        };
+        learned.learn(at(0), &first, 0);
+        assert_eq!(learned.estimate(at(0), 0), Duration::from_secs(30));
+        assert_eq!(learned.estimate(at(0), 5), Duration::from_secs(60));
+        for _ in 0..5 {
+            learned.may_pass(at(30), 1).unwrap();
+            learned.passed(at(30), 1);
+        }
+        assert!(learned.may_pass(at(30), 1).is_err(), "not all at once");
+        // An answer from before the end is no word about the new window.
+        learned.learn(at(30), &hints(0, 0), 5);
+        learned.learn(at(31), &hints(3, 59), 2);
+        assert!(learned.may_pass(at(31), 1).is_ok());
+    }
+
+    #[test]
+    fn a_refusal_that_explains_itself_teaches_no_limit() {
+        let mut learned = Learned::new(MINUTE);
+        learned.passed(at(0), 1);
+        learned.refused(at(0), 1, 0, &hints(0, 30));
+        learned.learn(at(0), &hints(0, 30), 0);
+        assert_eq!(learned.limit(), None);
+        assert_eq!(learned.may_pass(at(0), 1), Err(Duration::from_secs(30)));
+        // But one that comes although the announced window had room does.
+        learned.learn(at(31), &hints(10, 30), 0);
+        learned.passed(at(31), 1);
+        learned.refused(at(31), 1, 0, &hints(0, 29));
+        assert_eq!(learned.limit(), Some((1, MINUTE)));
+    }
+
+    #[test]
     fn a_lesson_is_forgotten_after_a_day() {
         let mut learned = Learned::new(MINUTE);
         learned.passed(at(0), 1);
-        learned.refused(at(0), 1, 0);
+        learned.refused(at(0), 1, 0, &RateHints::default());
         assert_eq!(learned.limit(), Some((1, MINUTE)));
         learned.may_pass(at(24 * 3_600), 1).unwrap();
         assert_eq!(learned.limit(), None);

@@ -5,8 +5,10 @@
 //! [`client`] sends, [`answer`] says what the answer means, [`resolve`] says what to do where there was none.
 
 pub mod answer;
+pub mod app_quota;
 pub mod backoff;
 pub mod breaker;
+pub mod bucket;
 pub mod catalog;
 pub mod client;
 pub mod effect;
@@ -29,7 +31,9 @@ pub mod webhook;
 
 pub use answer::{CallOutcome, RateHints};
 pub use backoff::Backoff;
+pub use app_quota::AppQuota;
 pub use breaker::{Breaker, BreakerPolicy};
+pub use bucket::{Bucket, BucketState, BucketView};
 pub use catalog::{Capability, CapabilityFacts, Catalog, CatalogError, Integration, Quota, Risk};
 pub use client::{CallerConfig, HttpCaller};
 pub use effect::effect_key;

@@ -3,7 +3,8 @@
 //! Invariant: one connector a connection. Persists nothing.
 
 use super::{
-    Answer, Args, CallRequest, ConnectorError, ConnectorHandle, ConnectorView,
+    Answer, Args, CallRequest, ConnectorError, ConnectorHandle, ConnectorView, Waiter, WaitingCall,
+    app::Apps,
     connections::{Connection, Connections},
 };
 use crate::{
@@ -13,23 +14,63 @@ use crate::{
         vitals::Vitals,
     },
     connect::HttpCaller,
-    domain::{ConnectionId, OrgId},
+    domain::{ConnectionId, ExecutionId, OrgId},
     persistence::DbError,
 };
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 use tokio::sync::oneshot;
 
 const MAILBOX: usize = 10_000;
 
 type Directory = DashMap<ConnectionId, ConnectorHandle>;
 
+/// At which connections calls of a run are, so that the run can tell.
+type Waiters = DashMap<ExecutionId, Vec<ConnectionId>>;
+
+/// Takes the note of a call away when the call is over, or given up.
+struct Noted {
+    waiters: Arc<Waiters>,
+    waiter: Waiter,
+    connection: ConnectionId,
+}
+
+impl Noted {
+    fn new(waiters: &Arc<Waiters>, waiter: Waiter, connection: ConnectionId) -> Self {
+        let mut at = waiters.entry(waiter.execution).or_default();
+        at.push(connection);
+        Self {
+            waiters: waiters.clone(),
+            waiter,
+            connection,
+        }
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut entry) = self.waiters.entry(self.waiter.execution) {
+            let at = entry.get_mut();
+            if let Some(place) = at.iter().position(|one| *one == self.connection) {
+                at.swap_remove(place);
+            }
+            if at.is_empty() {
+                entry.remove();
+            }
+        }
+    }
+}
+
 /// The way to every connector.
 #[derive(Clone)]
 pub struct ConnectorPool {
     connections: Arc<Connections>,
     directory: Arc<Directory>,
+    waiters: Arc<Waiters>,
     mailbox: Mailbox<Message>,
 }
 
@@ -42,17 +83,23 @@ impl ConnectorPool {
         let vitals = core
             .vitals
             .register("node/connector_pool", "connector_pool", None, MAILBOX);
-        let connections = Arc::new(Connections::new(core.db.clone(), core.catalogs.clone()));
+        let connections = Arc::new(Connections::new(
+            core.db.clone(),
+            core.catalogs.clone(),
+            core.settings.oauth_apps.clone(),
+        ));
         let directory = Arc::new(Directory::new());
         let pool = Pool {
             core,
             http,
             directory: directory.clone(),
+            apps: Arc::default(),
         };
         let (actor, _) = Actor::spawn_linked(None, pool, vitals.clone(), parent).await?;
         Ok(Self {
             connections,
             directory,
+            waiters: Arc::default(),
             mailbox: Mailbox::new(actor, vitals),
         })
     }
@@ -77,8 +124,37 @@ impl ConnectorPool {
         connection: &Arc<Connection>,
         request: CallRequest,
     ) -> Result<crate::connect::CallOutcome, ConnectorError> {
-        let answer: Answer = self.connector(connection).await?.call(request).await;
+        let answer: Answer = self.connector(connection).await?.call(request, None).await;
         answer
+    }
+
+    /// As [`ConnectorPool::call`], for a step: until it ends, [`ConnectorPool::waiting_of`] tells where it stands.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn call_for(
+        &self,
+        waiter: Waiter,
+        connection: &Arc<Connection>,
+        request: CallRequest,
+    ) -> Result<crate::connect::CallOutcome, ConnectorError> {
+        let connector = self.connector(connection).await?;
+        let _noted = Noted::new(&self.waiters, waiter, connection.id);
+        connector.call(request, Some(waiter)).await
+    }
+
+    /// The calls of a run that wait for their turn here, with their places and estimates. What is under way is not among them.
+    pub async fn waiting_of(&self, execution: ExecutionId) -> Vec<WaitingCall> {
+        let at = self.waiters.get(&execution).map(|at| at.clone());
+        let at: BTreeSet<ConnectionId> = at.into_iter().flatten().collect();
+        let mut waiting = Vec::new();
+        for id in at {
+            let connector = self.directory.get(&id).map(|connector| connector.clone());
+            if let Some(connector) = connector {
+                waiting.extend(connector.waiting_of(execution).await.unwrap_or_default());
+            }
+        }
+        waiting
     }
 
     /// What is known of the org's connections to an integration is read again when it is needed next.
@@ -137,6 +213,7 @@ struct Pool {
     core: Arc<Core>,
     http: HttpCaller,
     directory: Arc<Directory>,
+    apps: Arc<Apps>,
 }
 
 struct State {
@@ -178,6 +255,7 @@ impl Actor for Pool {
                 let args = Args {
                     core: self.core.clone(),
                     http: self.http.clone(),
+                    apps: self.apps.clone(),
                     connection,
                 };
                 let connector = ConnectorHandle::spawn(myself.get_cell(), args).await?;
