@@ -110,21 +110,27 @@ impl Bucket {
         self.open += 1;
     }
 
+    /// A call is back. One of the next three is to say what is known of it.
     pub fn returned(&mut self) {
         self.open = self.open.saturating_sub(1);
     }
 
-    /// Reads the headers of an answer, after [`Bucket::returned`].
-    pub fn learn(&mut self, now: Timestamp, hints: &RateHints) {
+    /// The provider has let a call of `cost` through.
+    pub fn let_through(&mut self, now: Timestamp, cost: u32, hints: &RateHints) {
         self.gcra.learn(now, hints);
-        self.learned.learn(now, hints, self.open);
+        self.learned.let_through(now, cost, self.open, hints);
     }
 
     /// The provider has refused a call of `cost` and wants to be left alone for `wait`.
     pub fn refused(&mut self, now: Timestamp, cost: u32, wait: Duration, hints: &RateHints) {
-        self.learned.refused(now, cost, self.open, hints);
-        self.learn(now, hints);
+        self.gcra.learn(now, hints);
         self.gcra.block_until(now.after(wait));
+        self.learned.refused(now, cost, self.open, hints);
+    }
+
+    /// Nobody knows what the provider thought of the call.
+    pub fn lost(&mut self) {
+        self.learned.settled();
     }
 
     /// How long a call waits that stands behind `cost_before` others, if nobody else comes.
@@ -202,7 +208,7 @@ mod tests {
             ..RateHints::default()
         };
         bucket.returned();
-        bucket.learn(at(0), &hints);
+        bucket.let_through(at(0), 1, &hints);
         assert_eq!(bucket.may_pass(at(0), 1), Err(Duration::from_secs(20)));
         assert_eq!(bucket.estimate(at(0), 0), Duration::from_secs(20));
         bucket.refused(at(0), 1, Duration::from_secs(30), &hints);

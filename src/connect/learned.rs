@@ -34,6 +34,14 @@ pub struct Learned {
     /// How much later than announced a window really ended; taught by refusals. Headers count whole seconds, and clocks differ.
     #[serde(skip)]
     margin: Duration,
+    #[serde(skip)]
+    margin_at: Timestamp,
+    /// Calls that left before the first announcement was known: that they are refused says nothing against it.
+    #[serde(skip)]
+    blind: usize,
+    /// Calls that were on their way when a refusal set the limit: each that was let through raises it.
+    #[serde(skip)]
+    unsettled: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,6 +75,9 @@ impl Learned {
             told: None,
             assumed: false,
             margin: Duration::ZERO,
+            margin_at: Timestamp::default(),
+            blind: 0,
+            unsettled: 0,
         }
     }
 
@@ -122,22 +133,42 @@ impl Learned {
         }
     }
 
-    /// Reads the headers of an answer that arrived at `now` while `open` other calls were on their way.
-    pub fn learn(&mut self, now: Timestamp, hints: &RateHints, open: usize) {
+    /// Reads the answer to a call of `cost` that was let through and arrived at `now` while `open` other calls were on their way.
+    pub fn let_through(&mut self, now: Timestamp, cost: u32, open: usize, hints: &RateHints) {
+        if self.unsettled > 0
+            && let Some(limit) = &mut self.limit
+        {
+            limit.per_window += u64::from(cost);
+        }
+        self.settled();
+        self.read(now, hints, open);
+    }
+
+    /// A call came back of which nobody knows whether it was let through.
+    pub fn settled(&mut self) {
+        self.unsettled = self.unsettled.saturating_sub(1);
+        self.blind = self.blind.saturating_sub(1);
+    }
+
+    fn read(&mut self, now: Timestamp, hints: &RateHints, open: usize) {
         let (Some(remaining), Some(reset_after)) = (hints.remaining, hints.reset_after) else {
             return;
         };
         let span = reset_after.min(LONGEST_WINDOW);
-        if let Some(limit) = hints.limit.filter(|limit| *limit >= remaining) {
-            let longest = self.told.map_or(span, |told| told.span.max(span));
-            self.told = Some(Told {
-                limit,
-                span: longest,
-            });
-        }
+        let before = self.told.unwrap_or(Told {
+            limit: remaining + 1,
+            span,
+        });
+        self.told = Some(Told {
+            limit: hints.limit.unwrap_or(before.limit).max(remaining),
+            span: before.span.max(span),
+        });
         if self.assumed && span <= SAME_WINDOW {
             // A late answer about the window before.
             return;
+        }
+        if self.announced.is_none() {
+            self.blind = open;
         }
         let until = now.after(span + self.margin);
         let known = self.announced.filter(|known| {
@@ -146,37 +177,66 @@ impl Learned {
             same && !self.assumed
         });
         self.assumed = false;
-        // Calls that are on their way are counted here already, and may not be in the answer.
-        let left = match known {
-            Some(known) => known.left.min(remaining),
-            None => remaining.saturating_sub(open as u64),
-        };
+        // Calls that are on their way are counted here already, and the answer may count them or not. So this much is left at least, if
+        // nobody else uses the account, and `remaining` at most.
+        let surely = remaining.saturating_sub(open as u64);
+        let left = known.map_or(surely, |known| known.left.max(surely).min(remaining));
         self.announced = Some(Announced { left, until });
     }
 
-    /// The provider has refused a call that was counted as passed, with these headers. Where it had announced nothing before and does so
-    /// now, its word is enough; else what passed before the call, in one window, is what it lets through. Is to be told before
-    /// [`Learned::learn`] reads the same headers.
+    /// The provider has refused a call of `cost` that was counted as passed, while `open` others were on their way.
+    ///
+    /// Where its own headers explain that, they are enough; else what it let through of one window is what it lets through.
     pub fn refused(&mut self, now: Timestamp, cost: u32, open: usize, hints: &RateHints) {
         self.forget_old(now);
-        let explains_itself = hints.remaining == Some(0) && hints.reset_after.is_some();
-        if explains_itself && self.announced.is_none() {
+        let (was_blind, was_unsettled) = (self.blind > 0, self.unsettled > 0);
+        self.settled();
+        if self.is_explained(now, was_blind, open, hints) || was_unsettled {
             return;
         }
-        if self.assumed {
-            self.margin = (self.margin + MARGIN_STEP).min(SAME_WINDOW);
-        }
-        let let_through = self
+        // Those that are on their way may still be let through.
+        let known = self
             .passed_in_window()
-            .saturating_sub(u64::from(cost) + open as u64)
-            .max(1);
-        let per_window = self
-            .limit
-            .map_or(let_through, |known| known.per_window.min(let_through));
+            .saturating_sub(u64::from(cost) + open as u64);
+        self.unsettled = open;
         self.limit = Some(Limit {
-            per_window,
+            per_window: match self.limit {
+                Some(before) if before.per_window <= known => {
+                    self.unsettled = 0;
+                    before.per_window.saturating_sub(1)
+                }
+                _ => known,
+            }
+            .max(1),
             at: now,
         });
+    }
+
+    /// Whether the headers of a refusal say why it came, and what was done about it is enough.
+    fn is_explained(
+        &mut self,
+        now: Timestamp,
+        was_blind: bool,
+        open: usize,
+        hints: &RateHints,
+    ) -> bool {
+        let (Some(0), Some(reset_after)) = (hints.remaining, hints.reset_after) else {
+            return false;
+        };
+        let (was_known, was_early) = (self.announced.is_some(), self.assumed);
+        self.read(now, hints, open);
+        self.assumed = false;
+        self.announced = Some(Announced {
+            left: 0,
+            until: now.after(reset_after.min(LONGEST_WINDOW) + self.margin),
+        });
+        if was_early && self.margin < SAME_WINDOW {
+            // The next window began later than was thought.
+            self.margin += MARGIN_STEP;
+            self.margin_at = now;
+            return true;
+        }
+        !was_known || was_blind || now.since(self.margin_at) <= SAME_WINDOW
     }
 
     /// How long a call waits that stands behind `cost_before` others, if nobody else comes.
@@ -259,14 +319,14 @@ mod tests {
     #[test]
     fn an_announced_window_is_used_up_and_then_waited_for() {
         let mut learned = Learned::new(MINUTE);
-        learned.learn(at(0), &hints(3, 30), 1);
+        learned.let_through(at(0), 1, 1, &hints(3, 30));
         for _ in 0..2 {
             learned.may_pass(at(1), 1).unwrap();
             learned.passed(at(1), 1);
         }
         assert_eq!(learned.may_pass(at(1), 1), Err(Duration::from_secs(29)));
         // An answer to an older call says more than there is.
-        learned.learn(at(2), &hints(1, 28), 1);
+        learned.let_through(at(2), 1, 1, &hints(1, 28));
         assert_eq!(learned.may_pass(at(2), 1), Err(Duration::from_secs(28)));
         assert_eq!(learned.may_pass(at(30), 1), Ok(()));
     }
@@ -308,7 +368,7 @@ mod tests {
             limit: Some(5),
             ..hints(0, 30)
         };
-        learned.learn(at(0), &first, 0);
+        learned.let_through(at(0), 1, 0, &first);
         assert_eq!(learned.estimate(at(0), 0), Duration::from_secs(30));
         assert_eq!(learned.estimate(at(0), 5), Duration::from_secs(60));
         for _ in 0..5 {
@@ -317,8 +377,8 @@ mod tests {
         }
         assert!(learned.may_pass(at(30), 1).is_err(), "not all at once");
         // An answer from before the end is no word about the new window.
-        learned.learn(at(30), &hints(0, 0), 5);
-        learned.learn(at(31), &hints(3, 59), 2);
+        learned.let_through(at(30), 1, 5, &hints(0, 0));
+        learned.let_through(at(31), 1, 2, &hints(3, 59));
         assert!(learned.may_pass(at(31), 1).is_ok());
     }
 
@@ -327,14 +387,43 @@ mod tests {
         let mut learned = Learned::new(MINUTE);
         learned.passed(at(0), 1);
         learned.refused(at(0), 1, 0, &hints(0, 30));
-        learned.learn(at(0), &hints(0, 30), 0);
         assert_eq!(learned.limit(), None);
         assert_eq!(learned.may_pass(at(0), 1), Err(Duration::from_secs(30)));
         // But one that comes although the announced window had room does.
-        learned.learn(at(31), &hints(10, 30), 0);
-        learned.passed(at(31), 1);
-        learned.refused(at(31), 1, 0, &hints(0, 29));
+        learned.let_through(at(31), 1, 0, &hints(10, 30));
+        learned.passed(at(35), 1);
+        learned.refused(at(35), 1, 0, &hints(0, 26));
         assert_eq!(learned.limit(), Some((1, MINUTE)));
+    }
+
+    #[test]
+    fn a_window_that_ends_later_than_announced_is_waited_for_longer() {
+        let mut learned = Learned::new(MINUTE);
+        learned.let_through(at(0), 1, 0, &hints(0, 10));
+        learned.may_pass(at(10), 1).unwrap();
+        for _ in 0..3 {
+            learned.passed(at(10), 1);
+        }
+        (0..3).for_each(|open| learned.refused(at(10), 1, open, &hints(0, 1)));
+        assert_eq!(learned.limit(), None, "it is a matter of clocks");
+        learned.let_through(at(20), 1, 0, &hints(0, 10));
+        assert_eq!(learned.may_pass(at(20), 1), Err(Duration::from_secs(11)));
+    }
+
+    #[test]
+    fn those_on_their_way_count_once_their_answers_are_there() {
+        let mut learned = Learned::new(MINUTE);
+        let silent = RateHints::default();
+        (0..100).for_each(|_| learned.passed(at(0), 1));
+        // Answers come in no order: sixty were let through.
+        for call in 0..100 {
+            let open = 99 - call;
+            match (call * 7) % 100 < 60 {
+                true => learned.let_through(at(1), 1, open, &silent),
+                false => learned.refused(at(1), 1, open, &silent),
+            }
+        }
+        assert_eq!(learned.limit(), Some((60, MINUTE)));
     }
 
     #[test]

@@ -309,7 +309,6 @@ impl<T> Queue<T> {
             true => Retry::At(wait),
             false => Retry::No,
         };
-        let nothing = |_: &mut Bucket| {};
         match answer {
             Ok(CallOutcome::RateLimited { retry_after, rate }) => {
                 let wait = retry_after.unwrap_or(pause);
@@ -319,12 +318,14 @@ impl<T> Queue<T> {
             }
             Ok(CallOutcome::Busy { retry_after, .. }) => {
                 self.breaker.succeeded();
-                self.back(lane, nothing);
+                self.back(lane, |bucket| {
+                    bucket.let_through(now, cost, &RateHints::default());
+                });
                 again(retry_after.unwrap_or(pause))
             }
             Ok(outcome) if outcome.is_provider_failure() => {
                 self.breaker.failed(now);
-                self.back(lane, nothing);
+                self.back(lane, Bucket::lost);
                 match !came.write || outcome.is_surely_not_applied() {
                     true => again(asked_to_wait(outcome).unwrap_or_default().max(pause)),
                     false => Retry::No,
@@ -332,16 +333,16 @@ impl<T> Queue<T> {
             }
             Ok(outcome) => {
                 self.breaker.succeeded();
-                self.back(lane, |bucket| {
-                    if let Some(hints) = told(outcome) {
-                        bucket.learn(now, hints);
-                    }
-                });
+                let told = match outcome {
+                    CallOutcome::Ok { rate, .. } => rate,
+                    _ => &RateHints::default(),
+                };
+                self.back(lane, |bucket| bucket.let_through(now, cost, told));
                 Retry::No
             }
             Err(ConnectorError::TokenLater { retry_after, .. }) => {
                 self.breaker.withdrawn(now);
-                self.back(lane, nothing);
+                self.back(lane, Bucket::lost);
                 let pause = Backoff::default().wait(came.tries, came.seed);
                 match came.tries < TOKEN_TRIES_MAX {
                     true => Retry::At(retry_after.unwrap_or(pause)),
@@ -351,7 +352,7 @@ impl<T> Queue<T> {
             // It did not leave: neither for nor against the provider.
             Err(_) => {
                 self.breaker.withdrawn(now);
-                self.back(lane, nothing);
+                self.back(lane, Bucket::lost);
                 Retry::No
             }
         }
@@ -477,14 +478,6 @@ impl<T> Queue<T> {
         let lanes = self.lanes.iter().enumerate();
         let longest = lanes.max_by_key(|(_, lane)| lane.waiting.len());
         longest.map_or(0, |(place, _)| place)
-    }
-}
-
-/// What an answer that is no refusal tells of the limit.
-fn told(outcome: &CallOutcome) -> Option<&RateHints> {
-    match outcome {
-        CallOutcome::Ok { rate, .. } => Some(rate),
-        _ => None,
     }
 }
 
