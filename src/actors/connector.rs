@@ -26,7 +26,7 @@ use crate::{
     connect::{CallOutcome, HttpCaller, ShapedRequest},
     domain::{ConnectionId, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
     persistence::{
-        EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec, snapshot_kind,
+        Db, EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec, snapshot_kind,
     },
 };
 use app::{Apps, Joining, Poke};
@@ -227,7 +227,7 @@ impl Actor for Connector {
         vitals: Arc<Vitals>,
     ) -> Result<State, ActorProcessingErr> {
         let (rules, who) = (&self.0.connection.rules, self.0.connection.id);
-        let mut kept = restore(&self.0.core, who).await;
+        let mut kept = restore(&self.0.core.db, who).await;
         let own = Mailbox::new(myself, vitals.clone());
         let poke: Poke = Arc::new(move || drop(own.tell(Message::Wake)));
         let seat = rules.app.as_ref().map(|app| {
@@ -481,12 +481,9 @@ async fn exchange(
     Ok(http.call_with(&call.request, &secrets, time).await)
 }
 
-async fn restore(core: &Core, id: ConnectionId) -> Option<LimiterState> {
-    let mut tx = core
-        .db
-        .begin_system_read("limiter of a connector")
-        .await
-        .ok()?;
+/// What an earlier life has kept; nothing if it cannot be had: the limiter then starts anew.
+async fn restore(db: &Db, id: ConnectionId) -> Option<LimiterState> {
+    let mut tx = db.begin_system_read("limiter of a connector").await.ok()?;
     let row = crate::persistence::snapshot_get(&mut tx, snapshot_kind::CONNECTOR, id.uuid())
         .await
         .ok()??;

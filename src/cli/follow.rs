@@ -281,7 +281,7 @@ fn needs_somebody(run: &Value) -> bool {
             !waits.is_empty()
                 && !waits
                     .iter()
-                    .any(|wait| wait["kind"] == "timer" && wait["on"] == "retry")
+                    .any(|wait| (wait["kind"] == "timer" && wait["on"] == "retry") || wait["kind"] == "turn")
         })
 }
 

@@ -52,6 +52,10 @@ struct UsedApp {
 }
 
 impl Connections {
+    pub(super) fn db(&self) -> &Db {
+        &self.db
+    }
+
     pub fn new(db: Db, catalogs: Catalogs, operator_apps: Arc<OperatorApps>) -> Self {
         Self {
             db,
@@ -90,6 +94,22 @@ impl Connections {
             .find(|connection| name.is_none_or(|name| connection.name == name)))
     }
 
+    /// What a connection would be used with, whoever it belongs to; `None` if the catalog has its integration no more.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn of_row(&self, row: ConnectionRow) -> Result<Option<Connection>, DbError> {
+        let catalog = self.catalogs.of(row.org_id).await?;
+        let Some(integration) = catalog.integration(&row.integration) else {
+            return Ok(None);
+        };
+        let app = match integration.limits.per {
+            QuotaPer::App => self.app(row.org_id, &integration.id).await?,
+            QuotaPer::Account => None,
+        };
+        Ok(connection(integration, app.as_ref(), row))
+    }
+
     /// Something about the org's connections has changed.
     pub fn forget(&self, org: OrgId, integration: &str) {
         self.known.remove(&(org, integration.to_string()));
@@ -112,6 +132,7 @@ impl Connections {
             // What belongs to one user is not for everybody's employees.
             .filter(|row| row.status == CONNECTION_ACTIVE && row.owner_user.is_none())
             .filter_map(|row| connection(integration, app.as_ref(), row))
+            .map(Arc::new)
             .collect())
     }
 
@@ -145,7 +166,7 @@ fn connection(
     integration: &Integration,
     app: Option<&UsedApp>,
     row: ConnectionRow,
-) -> Option<Arc<Connection>> {
+) -> Option<Connection> {
     let mut account: Account = serde_json::from_str(&row.account).ok()?;
     let way = integration.way(Some(&row.way));
     // Whoever points a connection elsewhere speaks with another provider, which must not use up or hold back the app of others.
@@ -158,7 +179,7 @@ fn connection(
         Some(own) => own,
         None => integration.base_url_for(way, &account.data).ok()?,
     };
-    Some(Arc::new(Connection {
+    Some(Connection {
         id: row.id,
         org: row.org_id,
         integration: row.integration,
@@ -167,5 +188,5 @@ fn connection(
         account,
         sealed: row.sealed_credential.0,
         credential_version: row.credential_version,
-    }))
+    })
 }

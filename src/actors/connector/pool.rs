@@ -6,6 +6,7 @@ use super::{
     Answer, Args, CallRequest, ConnectorError, ConnectorHandle, ConnectorView, Waiter, WaitingCall,
     app::Apps,
     connections::{Connection, Connections},
+    restore,
 };
 use crate::{
     actors::{
@@ -14,8 +15,8 @@ use crate::{
         vitals::Vitals,
     },
     connect::HttpCaller,
-    domain::{ConnectionId, ExecutionId, OrgId},
-    persistence::DbError,
+    domain::{ConnectionId, ExecutionId, OrgId, Timestamp},
+    persistence::{ConnectionRow, DbError},
 };
 use dashmap::{DashMap, Entry};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -177,6 +178,26 @@ impl ConnectorPool {
     pub async fn look(&self, id: ConnectionId) -> Option<ConnectorView> {
         let connector = self.directory.get(&id).map(|connector| connector.clone())?;
         connector.look().await
+    }
+
+    /// What is to be told of a connection's connector, whether it is awake or sleeps; a sleeping one is not woken. `None` if the catalog
+    /// has its integration no more.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn view_of(
+        &self,
+        row: &ConnectionRow,
+        now: Timestamp,
+    ) -> Result<Option<ConnectorView>, DbError> {
+        if let Some(view) = self.look(row.id).await {
+            return Ok(Some(view));
+        }
+        let Some(connection) = self.connections.of_row(row.clone()).await? else {
+            return Ok(None);
+        };
+        let kept = restore(self.connections.db(), row.id).await;
+        Ok(Some(ConnectorView::asleep(connection.rules, kept, now)))
     }
 
     async fn connector(

@@ -414,10 +414,14 @@ impl<T> Queue<T> {
         let own = own.filter_map(|lane| Some((lane.name.as_str(), lane.own.as_ref()?)));
         let mut quotas: Vec<QuotaView> = account
             .chain(own)
-            .map(|(name, bucket)| quota_view("account", name, bucket.view(now)))
+            .map(|(name, bucket)| QuotaView::new("account", name, bucket, now))
             .collect();
         let of_app = app.iter().flat_map(|(views, ..)| views);
-        quotas.extend(of_app.map(|(name, view)| quota_view("app", name, view.clone())));
+        quotas.extend(of_app.map(|(name, view)| QuotaView {
+            of: "app",
+            capability: named(name),
+            bucket: view.clone(),
+        }));
         ConnectorView {
             awake: true,
             open: self.open,
@@ -485,14 +489,6 @@ fn asked_to_wait(outcome: &CallOutcome) -> Option<Duration> {
     match outcome {
         CallOutcome::Unknown { retry_after, .. } => *retry_after,
         _ => None,
-    }
-}
-
-fn quota_view(of: &'static str, name: &str, bucket: crate::connect::BucketView) -> QuotaView {
-    QuotaView {
-        of,
-        capability: named(name),
-        bucket,
     }
 }
 

@@ -1,11 +1,13 @@
 //! What a connector tells of itself to people. Holds no secret.
 
+use super::{queue::Queue, rules::Rules, state::LimiterState};
 use crate::{
-    connect::BucketView,
+    connect::{Bucket, BucketView},
     domain::{EmployeeId, ExecutionId, Timestamp},
     graph::StepId,
 };
 use serde::Serialize;
+use std::collections::HashMap;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct ConnectorView {
@@ -29,6 +31,38 @@ pub struct ConnectorView {
     /// Calls that are open at all connections of the same app, and how many may be; where the provider counts by app.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app: Option<AppView>,
+}
+
+impl ConnectorView {
+    /// Of a connector that sleeps: what it would begin with. Nobody is woken.
+    pub fn asleep(mut rules: Rules, mut kept: Option<LimiterState>, now: Timestamp) -> Self {
+        let app = rules.app.take();
+        let mut of_app = Vec::new();
+        if let Some(app) = app {
+            let known = kept.as_mut().map(|kept| std::mem::take(&mut kept.app));
+            let mut known: HashMap<_, _> = known.into_iter().flatten().collect();
+            let limits = [(String::new(), app.quota)].into_iter().chain(rules.own.drain(..));
+            of_app.extend(limits.map(|(name, quota)| {
+                let state = known.remove(&name);
+                QuotaView::new("app", &name, &Bucket::restored(quota, state), now)
+            }));
+        }
+        let mut view = Queue::<()>::new(&rules, None, 0, kept).view(now);
+        view.awake = false;
+        view.quotas.extend(of_app);
+        view
+    }
+}
+
+impl QuotaView {
+    /// An empty `name`: all capabilities that have no limit of their own.
+    pub fn new(of: &'static str, name: &str, bucket: &Bucket, now: Timestamp) -> Self {
+        Self {
+            of,
+            capability: (!name.is_empty()).then(|| name.to_owned()),
+            bucket: bucket.view(now),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
