@@ -4,5 +4,7 @@ mod api;
 mod cli;
 mod crash;
 mod imports;
+mod polling_crash;
 mod process;
 mod slack_crash;
+mod slack_sdk;

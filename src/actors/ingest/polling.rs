@@ -194,9 +194,10 @@ async fn read(
     let given: Value =
         serde_json::from_str(&source.arguments).map_err(|error| error.to_string())?;
     let capability = core
-        .catalog
-        .capability(&source.capability)
-        .cloned()
+        .catalogs
+        .capability(source.org_id, &source.capability)
+        .await
+        .map_err(|error| error.to_string())?
         .ok_or_else(|| format!("{} is not in the catalog", source.capability))?;
     let mut arguments = rule.arguments(&given, source.cursor.as_deref());
     let mut cursor = source.cursor.clone();

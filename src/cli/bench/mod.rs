@@ -66,15 +66,18 @@ pub enum Question {
     Recovery,
     /// Events a second that are durable at the Slack endpoint
     Events,
+    /// Refusals after learning a provider's quota, and how equally employees share it
+    Quota,
 }
 
 impl Question {
-    const ALL: [Question; 5] = [
+    const ALL: [Question; 6] = [
         Question::Throughput,
         Question::Parked,
         Question::Awake,
         Question::Recovery,
         Question::Events,
+        Question::Quota,
     ];
 }
 
@@ -86,6 +89,7 @@ impl fmt::Display for Question {
             Question::Awake => "awake",
             Question::Recovery => "recovery",
             Question::Events => "events",
+            Question::Quota => "quota",
         })
     }
 }

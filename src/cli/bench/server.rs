@@ -38,6 +38,8 @@ pub struct Server {
     _stdout: BufReader<ChildStdout>,
     keeper: Keeper,
     pub address: SocketAddr,
+    /// Of the providers' sandbox.
+    pub sandbox: SocketAddr,
     key: SecretString,
     idle: Option<Connection>,
 }
@@ -47,6 +49,7 @@ pub struct Server {
 struct Ready {
     url: String,
     api_key: SecretString,
+    sandbox_url: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -96,16 +99,13 @@ impl Server {
             Ok(ready) => ready,
             Err(error) => return Err(error.context(log_end(place))),
         };
-        let address = ready
-            .url
-            .strip_prefix("http://")
-            .and_then(|rest| rest.trim_end_matches('/').parse().ok())
-            .with_context(|| format!("`{}` is no address of this machine", ready.url))?;
+        let (address, sandbox) = (address_of(&ready.url)?, address_of(&ready.sandbox_url)?);
         Ok(Self {
             child,
             _stdout: stdout,
             keeper,
             address,
+            sandbox,
             key: ready.api_key,
             idle: None,
         })
@@ -259,6 +259,12 @@ impl Server {
             .find(|(name, _)| *name == series)
             .and_then(|(_, value)| value.parse().ok()))
     }
+}
+
+fn address_of(url: &str) -> Result<SocketAddr> {
+    url.strip_prefix("http://")
+        .and_then(|rest| rest.trim_end_matches('/').parse().ok())
+        .with_context(|| format!("`{url}` is no address of this machine"))
 }
 
 async fn read_ready(stdout: &mut BufReader<ChildStdout>) -> Result<Ready> {

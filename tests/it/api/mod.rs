@@ -4,6 +4,7 @@ mod access;
 mod approvals;
 mod bad_input;
 mod catalog;
+mod connectors;
 mod effects;
 mod employees;
 mod events;

@@ -3,6 +3,7 @@
 mod awake;
 mod events;
 mod parked;
+mod quota;
 mod recovery;
 mod throughput;
 
@@ -25,6 +26,7 @@ pub async fn measure(question: Question, ask: &mut Ask<'_>) -> Result<()> {
         Question::Awake => awake::measure(ask).await,
         Question::Recovery => recovery::measure(ask).await,
         Question::Events => events::measure(ask).await,
+        Question::Quota => quota::measure(ask).await,
     }
 }
 
@@ -44,6 +46,12 @@ pub struct Sizes {
     pub reactivated: usize,
     /// Runs at work when the server is killed.
     pub killed: usize,
+    /// Employees that share a provider with this quota in this window, for how long they learn it, and how long each look is.
+    pub sharing: usize,
+    pub quota: u64,
+    pub quota_window: Duration,
+    pub quota_learning: Duration,
+    pub quota_time: Duration,
 }
 
 impl Sizes {
@@ -58,6 +66,11 @@ impl Sizes {
             awake: 1_000,
             reactivated: 200,
             killed: 1_000,
+            sharing: 500,
+            quota: 6_000,
+            quota_window: Duration::from_secs(60),
+            quota_learning: Duration::from_secs(125),
+            quota_time: Duration::from_secs(60),
         }
     }
 
@@ -73,6 +86,11 @@ impl Sizes {
             awake: 20,
             reactivated: 5,
             killed: 50,
+            sharing: 5,
+            quota: 20,
+            quota_window: Duration::from_secs(1),
+            quota_learning: Duration::from_secs(2),
+            quota_time: Duration::from_secs(2),
         }
     }
 }
