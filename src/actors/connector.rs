@@ -26,7 +26,8 @@ use crate::{
     connect::{CallOutcome, HttpCaller, ShapedRequest},
     domain::{ConnectionId, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
     persistence::{
-        Db, EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec, snapshot_kind,
+        Db, EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec,
+        snapshot_kind,
     },
 };
 use app::{Apps, Joining, Poke};
@@ -186,7 +187,10 @@ impl Call {
 
 enum Message {
     Call(Box<Call>),
-    Returned { call: Box<Call>, answer: Answer },
+    Returned {
+        call: Box<Call>,
+        answer: Answer,
+    },
     Look(oneshot::Sender<ConnectorView>),
     WaitingOf {
         execution: ExecutionId,

@@ -128,7 +128,11 @@ async fn look(api: &ApiState, row: ConnectionRow) -> ApiResult<ConnectionLook> {
         .map(|capability| &capability.permission)
         .collect();
     let may_use = MayUse {
-        scope: if row.owner_user.is_some() { "user" } else { "org" },
+        scope: if row.owner_user.is_some() {
+            "user"
+        } else {
+            "org"
+        },
         user: row.owner_user.clone(),
         permissions: permissions.into_iter().cloned().collect(),
     };

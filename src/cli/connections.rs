@@ -178,11 +178,6 @@ async fn list(args: &ConnectionsArgs, out: Output) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    const PLAIN: Output = Output {
-        format: Format::People,
-        styled: false,
-    };
-
     #[test]
     fn a_connection_shows_its_limits_and_who_waits() {
         let connection = json!({
@@ -199,7 +194,8 @@ mod tests {
                 "places": [{"employee": "emp_1", "waiting": 7, "place": 0, "estimate_ms": 1200}],
             },
         });
-        let text = described(&connection, PLAIN);
+        let plain = Output::PLAIN;
+        let text = described(&connection, plain);
         for wanted in [
             "50 in 60 s, 20 at once",
             "1 left until 2026-01-31 09:00:00",

@@ -172,8 +172,8 @@ impl Learned {
         }
         let until = now.after(span + self.margin);
         let known = self.announced.filter(|known| {
-            let same = known.until.since(until) <= SAME_WINDOW
-                && until.since(known.until) <= SAME_WINDOW;
+            let same =
+                known.until.since(until) <= SAME_WINDOW && until.since(known.until) <= SAME_WINDOW;
             same && !self.assumed
         });
         self.assumed = false;
@@ -250,7 +250,8 @@ impl Learned {
                 (needed - window.left).saturating_sub(1) / told.limit.max(1)
             });
             let span = self.told.map_or(Duration::ZERO, |told| told.span);
-            window.until.since(now) + span.saturating_mul(u32::try_from(further).unwrap_or(u32::MAX))
+            window.until.since(now)
+                + span.saturating_mul(u32::try_from(further).unwrap_or(u32::MAX))
         });
         let by_limit = self.limit.map_or(Duration::ZERO, |limit| {
             let free = limit.per_window.saturating_sub(self.passed_in_window());

@@ -30,8 +30,8 @@ pub mod vault;
 pub mod webhook;
 
 pub use answer::{CallOutcome, RateHints};
-pub use backoff::Backoff;
 pub use app_quota::AppQuota;
+pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerPolicy};
 pub use bucket::{Bucket, BucketState, BucketView};
 pub use catalog::{Capability, CapabilityFacts, Catalog, CatalogError, Integration, Quota, Risk};

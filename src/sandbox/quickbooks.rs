@@ -97,7 +97,10 @@ impl QuickBooks {
             return Err(invalid("2500", "Invalid Reference Id", "CustomerRef"));
         };
         let lines = call.body["Line"].as_array();
-        let amounts = lines.into_iter().flatten().map(|line| line["Amount"].as_f64());
+        let amounts = lines
+            .into_iter()
+            .flatten()
+            .map(|line| line["Amount"].as_f64());
         let Some(total) = amounts.sum::<Option<f64>>().filter(|_| lines.is_some()) else {
             return Err(invalid("2020", "Required param missing", "Line"));
         };
@@ -121,14 +124,28 @@ impl QuickBooks {
     fn change(&mut self, id: &str, call: &Call) -> Result<Value, Box<Answer>> {
         let found = self.invoices.iter_mut().find(|one| one["Id"] == id);
         let Some(invoice) = found else {
-            return Err(invalid("610", "Object Not Found", &format!("no Invoice has the id {id}")));
+            return Err(invalid(
+                "610",
+                "Object Not Found",
+                &format!("no Invoice has the id {id}"),
+            ));
         };
         if invoice["SyncToken"] != call.body["SyncToken"] {
-            let detail = "Stale Object Error : You and another user were working on this at the same time.";
+            let detail =
+                "Stale Object Error : You and another user were working on this at the same time.";
             return Err(invalid("5010", "Stale Object Error", detail));
         }
-        let next = invoice["SyncToken"].as_str().and_then(|token| token.parse::<u64>().ok());
-        let given = ["DueDate", "DocNumber", "BillEmail", "CustomerMemo", "Balance", "PrivateNote"];
+        let next = invoice["SyncToken"]
+            .as_str()
+            .and_then(|token| token.parse::<u64>().ok());
+        let given = [
+            "DueDate",
+            "DocNumber",
+            "BillEmail",
+            "CustomerMemo",
+            "Balance",
+            "PrivateNote",
+        ];
         take_over(invoice, &call.body, &given);
         invoice["SyncToken"] = json!((next.unwrap_or(0) + 1).to_string());
         invoice["MetaData"]["LastUpdatedTime"] = json!(time(call.at));

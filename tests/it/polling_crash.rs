@@ -86,11 +86,11 @@ impl Happened {
         let quickbooks = at("quickbooks", "sandbox-quickbooks-token");
         let company = format!("/v3/company/{REALM_ID}/invoice");
         for n in 0..AT_ONCE {
-            let mail = format!("To: clerk@demo.example\r\nSubject: question {n}\r\n\r\nHow much is it?\r\n");
+            let mail = format!(
+                "To: clerk@demo.example\r\nSubject: question {n}\r\n\r\nHow much is it?\r\n"
+            );
             let raw = json!({"raw": URL_SAFE.encode(mail)});
-            let sent = gmail
-                .post("/gmail/v1/users/me/messages/send", &raw)
-                .await;
+            let sent = gmail.post("/gmail/v1/users/me/messages/send", &raw).await;
             self.mails.insert(text(&sent["id"]));
             let invoice = json!({"CustomerRef": {"value": "1"}, "Line": [{"Amount": 10 + n}]});
             let made = quickbooks.post(&company, &invoice).await;

@@ -125,12 +125,7 @@ impl Seat {
     ///
     /// # Errors
     /// When to ask again; `None`: the connector is poked.
-    pub fn ask(
-        &mut self,
-        limit: &str,
-        wish: Wish,
-        now: Timestamp,
-    ) -> Result<(), Option<Duration>> {
+    pub fn ask(&mut self, limit: &str, wish: Wish, now: Timestamp) -> Result<(), Option<Duration>> {
         if !self.waits_for.contains(limit) {
             self.waits_for.insert(limit.into());
         }

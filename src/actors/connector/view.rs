@@ -41,7 +41,9 @@ impl ConnectorView {
         if let Some(app) = app {
             let known = kept.as_mut().map(|kept| std::mem::take(&mut kept.app));
             let mut known: HashMap<_, _> = known.into_iter().flatten().collect();
-            let limits = [(String::new(), app.quota)].into_iter().chain(rules.own.drain(..));
+            let limits = [(String::new(), app.quota)]
+                .into_iter()
+                .chain(rules.own.drain(..));
             of_app.extend(limits.map(|(name, quota)| {
                 let state = known.remove(&name);
                 QuotaView::new("app", &name, &Bucket::restored(quota, state), now)

@@ -130,11 +130,7 @@ async fn a_connection_tells_its_limits_and_is_not_woken_by_the_look() {
     assert_eq!(connector["awake"], true, "{listed:?}");
     assert_eq!(connector["quotas"][0]["left"], 1);
     assert!(!listed.body.to_string().contains(SECRET));
-    world
-        .other_org
-        .get(&path)
-        .await
-        .problem(404, "not_found");
+    world.other_org.get(&path).await.problem(404, "not_found");
 }
 
 #[tokio::test]

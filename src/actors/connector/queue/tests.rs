@@ -103,10 +103,7 @@ fn a_capability_that_is_used_up_holds_no_other_one_up() {
     assert_eq!(calls, ["post", "list", "post"]);
     assert_eq!(wait, Some(Duration::from_secs(1)));
     let reason = queue.reason_in_words(1, NOW);
-    assert_eq!(
-        reason,
-        "its turn in the quota of slack.conversations.list"
-    );
+    assert_eq!(reason, "its turn in the quota of slack.conversations.list");
     assert_eq!(sent(&mut queue, later(1_000)).0, ["list"]);
 }
 

@@ -102,7 +102,8 @@ async fn prepare(server: &Server, sizes: &Sizes, style: &str) -> Result<()> {
         .into_iter()
         .find(|account| account.integration == "slack")
         .context("the sandbox has no slack")?;
-    let opinion = json!({"requests": sizes.quota * 10, "per_seconds": window, "burst": sizes.quota * 2});
+    let opinion =
+        json!({"requests": sizes.quota * 10, "per_seconds": window, "burst": sizes.quota * 2});
     let connection = json!({
         "integration": "slack", "name": CONNECTION, "token": slack.token.expose_secret(),
         "base_url": slack.account.base_url, "account": {"quota": opinion},
@@ -206,7 +207,11 @@ async fn sandbox(
         body => serde_json::to_vec(body)?,
     };
     let mut request = Vec::new();
-    write_request(&mut request, &request_head(method, path, "none", None), &body);
+    write_request(
+        &mut request,
+        &request_head(method, path, "none", None),
+        &body,
+    );
     let mut connection = Connection::open(address).await?;
     let answer = connection.exchange(&request).await?;
     answer
@@ -223,7 +228,11 @@ mod tests {
     fn shares_are_what_was_let_through_in_between() {
         let counted = |numbers: [u64; 3]| Counted {
             refused: 0,
-            accepted: numbers.into_iter().enumerate().map(|(n, got)| (name(n), got)).collect(),
+            accepted: numbers
+                .into_iter()
+                .enumerate()
+                .map(|(n, got)| (name(n), got))
+                .collect(),
         };
         let shares = shares(&counted([3, 1, 1]), &counted([5, 3, 4]), 3).unwrap();
         assert_eq!(

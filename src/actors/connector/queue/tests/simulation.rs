@@ -184,7 +184,11 @@ impl Simulation {
                         .wrapping_add(1);
                     let travel = Duration::from_millis(10 + (self.random >> 33) % 100);
                     let answer = self.world.answer(ask.who, now.after(travel));
-                    self.at(now.after(travel * 2), queue, Event::Back(ask, Box::new(answer)));
+                    self.at(
+                        now.after(travel * 2),
+                        queue,
+                        Event::Back(ask, Box::new(answer)),
+                    );
                 }
                 Next::Wait(Some(wait)) => return self.at(now.after(wait), queue, Event::Wake),
                 Next::Wait(None) => return,
@@ -254,8 +258,8 @@ fn five_hundred_employees_share_sixty_a_minute() {
         let mut runs = [1; 500];
         // One splits its work over fifty runs.
         runs[123] = 50;
-        let world = Simulation::new(provider, vec![queue], vec![Arc::default()])
-            .run(&runs, &[0; 500]);
+        let world =
+            Simulation::new(provider, vec![queue], vec![Arc::default()]).run(&runs, &[0; 500]);
         // Those that were under way when the first was refused are refused too.
         judge(&world, 40);
         let others = [&world.served[..123], &world.served[124..]].concat();
