@@ -3,6 +3,7 @@
 //! Keys are flat, so that the file and the environment say the same words; the program sees one struct a concern. A key that is not
 //! known is an error that names it: a setting with a typing error must not be a setting that is silently not there.
 
+use crate::connect::{Addresses, address::BadRange};
 use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
@@ -64,6 +65,12 @@ pub struct Engine {
     pub action_deadline: Duration,
     /// For one request to a provider.
     pub request_timeout: Duration,
+    /// How often each connection is probed.
+    pub probe_every: Duration,
+    /// Where calls to providers may go beyond the public internet.
+    pub allow_private: Addresses,
+    /// Bytes of a provider's answer that is not streamed.
+    pub answer_limit: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -92,6 +99,8 @@ pub enum ConfigError {
         "configuration: public_url `{0}` is not the address of a service, such as https://tenure.example.com"
     )]
     PublicUrl(String),
+    #[error("configuration: allow_private: {0}")]
+    AllowPrivate(#[from] BadRange),
 }
 
 /// The keys as they are written.
@@ -113,6 +122,11 @@ struct Keys {
     action_deadline: Duration,
     #[serde(deserialize_with = "duration")]
     request_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    probe_every: Duration,
+    #[serde(default)]
+    allow_private: String,
+    answer_limit: usize,
     log: String,
     log_format: LogFormat,
 }
@@ -127,6 +141,8 @@ struct Defaults {
     idle_after: &'static str,
     action_deadline: &'static str,
     request_timeout: &'static str,
+    probe_every: &'static str,
+    answer_limit: usize,
     log: &'static str,
     log_format: LogFormat,
 }
@@ -139,6 +155,8 @@ const DEFAULTS: Defaults = Defaults {
     idle_after: "30s",
     action_deadline: "5m",
     request_timeout: "30s",
+    probe_every: "15m",
+    answer_limit: 2 * 1024 * 1024,
     log: "info",
     log_format: LogFormat::Text,
 };
@@ -187,6 +205,9 @@ impl Config {
                 idle_after: keys.idle_after,
                 action_deadline: keys.action_deadline,
                 request_timeout: keys.request_timeout,
+                probe_every: keys.probe_every,
+                allow_private: keys.allow_private.parse()?,
+                answer_limit: keys.answer_limit,
             },
             log: Log {
                 filter: keys.log,
@@ -287,6 +308,8 @@ mod tests {
             ("log_format = 'xml'", "log_format"),
             ("master_key = 'a'\nmaster_key_file = 'b'", "not both"),
             ("public_url = 'tenure.example'", "public_url"),
+            ("allow_private = 'localhost'", "allow_private"),
+            ("answer_limit = '1 MB'", "answer_limit"),
         ] {
             let error = load(toml).unwrap_err();
             assert!(error.contains(named), "{toml}: {error}");

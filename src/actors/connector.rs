@@ -2,6 +2,9 @@
 //!
 //! Invariants: calls leave in the order in which they came, as the quota allows; a write leaves only after its `sent` is durable; what is
 //! queued has a bound and a deadline. Persists the state of its rate limiter, so that a restart does not begin with a full bucket.
+//!
+//! One that has nothing to do for `idle_after` leaves the memory, with the credential that it holds in clear: when the state of its limiter
+//! is durable it takes itself out of the pool's directory, if nothing is in its mailbox (see [`ConnectorPool`]).
 
 pub mod app;
 pub mod connections;
@@ -19,11 +22,11 @@ pub use view::{ConnectorView, Waiter, WaitingCall};
 use super::{
     append::new_append,
     core::Core,
-    mailbox::{Envelope, Mailbox, Named},
+    mailbox::{Envelope, Mailbox, Named, SendError},
     vitals::{Vitals, Waiting},
 };
 use crate::{
-    connect::{CallOutcome, HttpCaller, ShapedRequest},
+    connect::{CallOutcome, HttpCaller, ShapedRequest, token::Live},
     domain::{ConnectionId, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
     persistence::{
         Db, EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec,
@@ -33,7 +36,7 @@ use crate::{
 use app::{Apps, Joining, Poke};
 use connections::Connection;
 use queue::{Came, Claim, Next, Queue, Retry, millis};
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus};
 use state::LimiterState;
 use std::{sync::Arc, time::Duration};
 use token::{Kept, placed};
@@ -122,24 +125,35 @@ impl ConnectorHandle {
         Ok(Self(Mailbox::new(actor, vitals)))
     }
 
-    async fn call(&self, request: CallRequest, waiter: Option<Waiter>) -> Answer {
-        let (reply, answer) = oneshot::channel();
-        let call = Call {
-            request: Arc::new(request),
-            reply,
-            attempts: 0,
-            lane: 0,
-            waiter,
-        };
-        match self.0.offer(Message::Call(Box::new(call))) {
-            Ok(()) => answer.await.unwrap_or(Err(ConnectorError::Stopped)),
-            Err((super::mailbox::SendError::Full, _)) => Err(ConnectorError::Overloaded),
-            Err((super::mailbox::SendError::Stopped, _)) => Err(ConnectorError::Stopped),
+    fn is_living(&self) -> bool {
+        !matches!(
+            self.0.cell().get_status(),
+            ActorStatus::Stopping | ActorStatus::Stopped
+        )
+    }
+
+    /// Queues a call. One that found nobody is given back.
+    fn take(&self, call: Box<Call>) -> Result<(), NotTaken> {
+        match self.0.offer(Message::Call(call)) {
+            Ok(()) => Ok(()),
+            Err((SendError::Stopped, Message::Call(call))) => Err(NotTaken::Gone(call)),
+            Err(_) => Err(NotTaken::Overloaded),
         }
     }
 }
 
+/// Why a connector has not taken a call.
+enum NotTaken {
+    Overloaded,
+    Gone(Box<Call>),
+}
+
 impl ConnectorHandle {
+    /// One that has just stopped reads the newer credential when it is started again.
+    fn renewed(&self, live: Arc<Live>) {
+        let _ = self.0.offer(Message::Renewed(live));
+    }
+
     async fn look(&self) -> Option<ConnectorView> {
         let (reply, view) = oneshot::channel();
         self.0.offer(Message::Look(reply)).ok()?;
@@ -176,6 +190,18 @@ struct Call {
 }
 
 impl Call {
+    fn new(request: CallRequest, waiter: Option<Waiter>) -> (Box<Self>, oneshot::Receiver<Answer>) {
+        let (reply, answer) = oneshot::channel();
+        let call = Self {
+            request: Arc::new(request),
+            reply,
+            attempts: 0,
+            lane: 0,
+            waiter,
+        };
+        (Box::new(call), answer)
+    }
+
     fn claim(&self) -> Claim {
         Claim {
             employee: self.request.employee,
@@ -196,7 +222,13 @@ enum Message {
         execution: ExecutionId,
         reply: oneshot::Sender<Vec<WaitingCall>>,
     },
+    /// Somebody else has renewed the credential.
+    Renewed(Arc<Live>),
     Wake,
+    /// It may have had nothing to do for long enough.
+    Idle,
+    /// The state of its limiter is durable, or could not be made so.
+    Saved,
 }
 impl Named for Message {
     fn name(&self) -> &'static str {
@@ -205,7 +237,10 @@ impl Named for Message {
             Message::Returned { .. } => "returned",
             Message::Look(_) => "look",
             Message::WaitingOf { .. } => "waiting_of",
+            Message::Renewed(_) => "renewed",
             Message::Wake => "wake",
+            Message::Idle => "idle",
+            Message::Saved => "saved",
         }
     }
 }
@@ -218,6 +253,11 @@ struct State {
     kept: Arc<Kept>,
     wake_at: Option<Instant>,
     saved_at: Instant,
+    last_work: Instant,
+    /// A look at whether it is idle is on its way.
+    idle_check: bool,
+    /// Something has changed in the limiter since it was saved.
+    unsaved: bool,
 }
 
 impl Actor for Connector {
@@ -252,6 +292,9 @@ impl Actor for Connector {
             kept: Arc::default(),
             wake_at: None,
             saved_at: Instant::now(),
+            last_work: Instant::now(),
+            idle_check: false,
+            unsaved: false,
         })
     }
 
@@ -264,6 +307,7 @@ impl Actor for Connector {
         let (message, _handling) = message.open(&state.vitals);
         match message {
             Message::Call(mut call) => {
+                state.worked();
                 let request = &call.request.request;
                 let rules = &self.0.connection.rules;
                 call.lane = rules.lane(&request.capability, request.write);
@@ -271,29 +315,55 @@ impl Actor for Connector {
                     let _ = call.reply.send(Err(ConnectorError::Overloaded));
                 }
             }
-            Message::Returned { call, answer } => self.returned(*call, answer, state),
+            Message::Returned { call, answer } => {
+                state.worked();
+                self.returned(*call, answer, state);
+            }
             Message::Look(reply) => drop(reply.send(state.queue.view(self.now()))),
             Message::WaitingOf { execution, reply } => {
                 let _ = reply.send(self.waiting_of(execution, state));
             }
+            Message::Renewed(live) => state.kept.put(&live),
             Message::Wake => state.wake_at = None,
+            Message::Idle | Message::Saved => {
+                state.idle_check = false;
+                if self.may_leave(state) && self.leave(&myself, state) {
+                    return Ok(());
+                }
+            }
         }
         self.send_what_may(&myself, state);
         state
             .vitals
             .set_load(state.queue.open(), 0, state.queue.len());
-        self.save(state);
+        if state.unsaved && state.saved_at.elapsed() >= SNAPSHOT_EVERY {
+            self.save(state, || {});
+        }
+        self.check_idleness_later(&myself, state);
         Ok(())
     }
 
-    /// One that leaves, because it is idle or its connection has changed, comes back with what it knew.
+    /// One whose connection has changed comes back with what it knew.
     async fn post_stop(
         &self,
         _: ActorRef<Self::Msg>,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        self.save_now(state);
+        if state.unsaved {
+            self.save(state, || {});
+        }
         Ok(())
+    }
+}
+
+impl State {
+    fn worked(&mut self) {
+        self.last_work = Instant::now();
+        self.unsaved = true;
+    }
+
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.queue.open() == 0
     }
 }
 
@@ -406,15 +476,48 @@ impl Connector {
         told.collect()
     }
 
-    /// Writes the limiter's state now and then. What is lost by a crash is a few seconds of it.
-    fn save(&self, state: &mut State) {
-        if state.saved_at.elapsed() >= SNAPSHOT_EVERY {
-            self.save_now(state);
+    fn check_idleness_later(&self, myself: &ActorRef<Envelope<Message>>, state: &mut State) {
+        if state.idle_check || !state.is_idle() {
+            return;
         }
+        state.idle_check = true;
+        let idle_after = self.0.core.settings.idle_after;
+        let wait = idle_after.saturating_sub(state.last_work.elapsed());
+        let own = Mailbox::new(myself.clone(), state.vitals.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(wait.max(Duration::from_millis(1))).await;
+            let _ = own.tell(Message::Idle);
+        });
     }
 
-    fn save_now(&self, state: &mut State) {
+    fn may_leave(&self, state: &State) -> bool {
+        state.is_idle() && state.last_work.elapsed() >= self.0.core.settings.idle_after
+    }
+
+    /// Leaves, or sees to it that what it knows is durable first. True if it has left: nobody can reach it any more.
+    fn leave(&self, myself: &ActorRef<Envelope<Message>>, state: &mut State) -> bool {
+        if state.unsaved {
+            let own = Mailbox::new(myself.clone(), state.vitals.clone());
+            self.save(state, move || drop(own.tell(Message::Saved)));
+            // Until then nobody need look again.
+            state.idle_check = true;
+            return false;
+        }
+        let core = &self.0.core;
+        if !core
+            .connectors()
+            .let_go(&self.0.connection, myself.get_id())
+        {
+            return false;
+        }
+        myself.stop(Some("asleep".into()));
+        true
+    }
+
+    /// Writes the limiter's state. What a crash loses is a few seconds of it.
+    fn save(&self, state: &mut State, done: impl FnOnce() + Send + 'static) {
         state.saved_at = Instant::now();
+        state.unsaved = false;
         let (epoch, at) = (self.0.core.epoch(), self.now());
         let (org, id) = (self.0.connection.org, self.0.connection.id);
         let Ok(body) = codec::encode(
@@ -424,7 +527,7 @@ impl Connector {
                 seq: at.micros().unsigned_abs(),
             },
         ) else {
-            return;
+            return done();
         };
         let mut append = new_append(org);
         append.snapshots.push(SnapshotChange::Put(SnapshotRow {
@@ -436,7 +539,10 @@ impl Connector {
             body,
             at,
         }));
-        self.0.core.journal.submit(None, append, Box::new(|_| {}));
+        self.0
+            .core
+            .journal
+            .submit(None, append, Box::new(move |_| done()));
     }
 }
 

@@ -2,12 +2,12 @@
 
 use super::{
     catalogs::Catalogs, clock::Clock, connector::ConnectorPool, faults::Faults, host::HostHandle,
-    hub::Hub, ingest::IngestHandle, interest::Interest, journal::JournalHandle,
+    hub::Hub, ingest::IngestHandle, interest::Interest, journal::JournalHandle, policies::Policies,
     timers::TimersHandle, versions::Versions, vitals::VitalsRegistry,
 };
 use crate::{
-    connect::{Catalog, Sealer, Vault, oauth::OperatorApps},
-    persistence::Db,
+    connect::{Addresses, CallerConfig, Catalog, HttpCaller, Sealer, Vault, oauth::OperatorApps},
+    persistence::{Db, Fence},
 };
 use std::{
     sync::{Arc, OnceLock},
@@ -18,7 +18,7 @@ use tenure_cluster::{NodeIdentity, Placement};
 /// Numbers that an operator may set.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// An employee that had nothing to do for this long leaves the memory.
+    /// An employee or a connector that had nothing to do for this long leaves the memory.
     pub idle_after: Duration,
     /// How far ahead timers are held in memory.
     pub timer_horizon: Duration,
@@ -31,12 +31,20 @@ pub struct Settings {
     pub lease: Duration,
     /// Default for the whole of one action with its waits and retries, where the node sets no `timeout_ms`.
     pub action_deadline: Duration,
+    /// How often it is looked for tokens that are to be renewed ahead of their end.
+    pub renew_every: Duration,
+    /// How often each connection is probed; zero: never.
+    pub probe_every: Duration,
     /// For one request to a provider.
     pub request_timeout: Duration,
     /// Where browsers reach this service, without a slash at the end: redirects and links begin with it.
     pub public_url: String,
     /// The operator's own apps at providers.
     pub oauth_apps: Arc<OperatorApps>,
+    /// Where calls may go beyond the public internet.
+    pub allow_private: Addresses,
+    /// Bytes of a provider's answer; of a longer one nothing is given, unless it is streamed.
+    pub answer_limit: usize,
 }
 
 impl Default for Settings {
@@ -49,9 +57,13 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(3),
             lease: Duration::from_secs(10),
             action_deadline: Duration::from_secs(300),
+            renew_every: Duration::from_secs(1),
+            probe_every: Duration::from_secs(900),
             request_timeout: Duration::from_secs(30),
             public_url: "http://127.0.0.1:7117".into(),
             oauth_apps: Arc::default(),
+            allow_private: Addresses::default(),
+            answer_limit: CallerConfig::default().answer_limit,
         }
     }
 }
@@ -64,6 +76,8 @@ pub struct Core {
     pub catalog: Arc<Catalog>,
     /// What each org has.
     pub catalogs: Catalogs,
+    /// What each org lets be called.
+    pub policies: Policies,
     pub versions: Versions,
     pub placement: Arc<dyn Placement>,
     pub journal: JournalHandle,
@@ -72,6 +86,8 @@ pub struct Core {
     pub vault: Arc<Vault>,
     /// Credentials and consents.
     pub hub: Hub,
+    /// The way to the outside.
+    pub http: HttpCaller,
     pub faults: Faults,
     pub(super) interest: Interest,
     /// Set once at the start of the node; these know the core and it knows them.
@@ -104,6 +120,17 @@ impl Core {
     }
     pub fn identity(&self) -> NodeIdentity {
         self.placement.identity()
+    }
+    /// What this node proves with each durable write.
+    pub fn fence(&self) -> Fence {
+        let NodeIdentity {
+            node_id,
+            incarnation,
+        } = self.identity();
+        Fence {
+            node_id,
+            incarnation: incarnation as i64,
+        }
     }
     /// Under which epoch this node acts.
     pub fn epoch(&self) -> u64 {

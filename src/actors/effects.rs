@@ -8,6 +8,7 @@ use super::{
     connector::{CallRequest, ConnectorError, EffectTicket, Waiter, connections::Connection},
     core::Core,
     employee::StepResult,
+    gate::{self, Authority, Wanted},
 };
 use crate::{
     connect::{
@@ -52,8 +53,10 @@ impl Behalf {
 /// What a step wants of the outside, with its arguments resolved.
 pub struct Call {
     pub capability: String,
+    /// Its name or id; absent: the user's oldest one, else the org's.
     pub connection: Option<String>,
     pub arguments: Value,
+    pub authority: Authority,
 }
 
 /// What the employee notes for a step, and the ledger's changes that become durable with it.
@@ -63,7 +66,13 @@ pub type Performed = (StepResult, Vec<EffectChange>);
 pub async fn perform(core: &Core, job: &Behalf, call: Call) -> Performed {
     match prepare(core, job, call).await {
         Ok(call) if call.capability.write => write(core, job, call).await,
-        Ok(call) => (read(core, job, &call).await, Vec::new()),
+        Ok(call) => {
+            let result = match call.pass(core, job).await {
+                Ok(()) => read(core, job, &call).await,
+                Err(result) => result,
+            };
+            (result, Vec::new())
+        }
         Err(result) => (result, Vec::new()),
     }
 }
@@ -72,7 +81,29 @@ struct Prepared {
     capability: Arc<Capability>,
     connection: Arc<Connection>,
     arguments: Value,
+    authority: Authority,
     deadline: Instant,
+}
+
+impl Prepared {
+    /// Whether it may leave now. Nobody is asked about what the provider would not take.
+    async fn pass(&self, core: &Core, job: &Behalf) -> Result<(), StepResult> {
+        let wanted = Wanted {
+            capability: &self.capability.id,
+            integration: &self.capability.integration,
+            risk: self.capability.risk,
+            connection: &self.connection,
+            arguments: &self.arguments,
+        };
+        let passed = gate::pass(core, job, &self.authority, &wanted).await;
+        if matches!(passed, Err(StepResult::Asks(_))) {
+            let account = &self.connection.account;
+            let key = self.capability.write.then_some("");
+            shape(&self.capability, &self.arguments, account, key)
+                .map_err(|error| StepResult::Failed(bad_params(&error)))?;
+        }
+        passed
+    }
 }
 
 async fn prepare(core: &Core, job: &Behalf, call: Call) -> Result<Prepared, StepResult> {
@@ -83,10 +114,16 @@ async fn prepare(core: &Core, job: &Behalf, call: Call) -> Result<Prepared, Step
             format!("{} is not in the catalog", call.capability),
         )));
     };
+    gate::is_permitted(&call.authority, &capability).map_err(StepResult::Failed)?;
     let integration = capability.integration.clone();
     let found = core
         .connectors()
-        .find(job.org, &integration, call.connection.as_deref())
+        .find_for(
+            job.org,
+            call.authority.user(),
+            &integration,
+            call.connection.as_deref(),
+        )
         .await;
     let connection = match found {
         Ok(Some(connection)) => connection,
@@ -111,6 +148,7 @@ async fn prepare(core: &Core, job: &Behalf, call: Call) -> Result<Prepared, Step
         capability,
         connection,
         arguments: call.arguments,
+        authority: call.authority,
         deadline: Instant::now() + core.settings.action_deadline,
     })
 }
@@ -187,13 +225,30 @@ async fn write(core: &Core, job: &Behalf, call: Prepared) -> Performed {
     } else {
         ledger.look_up().await
     };
+    let known = match known {
+        Ok(known) => known,
+        Err(error) => return (unavailable(&error), Vec::new()),
+    };
+    if !known.as_ref().is_some_and(has_left)
+        && let Err(result) = ledger.call.pass(core, job).await
+    {
+        return (result, Vec::new());
+    }
     match known {
-        Ok(None) => match ledger.intend(args_hash).await {
+        None => match ledger.intend(args_hash).await {
             Ok(()) => ledger.send().await,
             Err(result) => (result, Vec::new()),
         },
-        Ok(Some(row)) => ledger.take_up(row).await,
-        Err(error) => (unavailable(&error), Vec::new()),
+        Some(row) => ledger.take_up(row).await,
+    }
+}
+
+/// Whether it may have left already. Then it was let through, and what became of it is found out whatever the rules say now.
+fn has_left(row: &EffectRow) -> bool {
+    match row.status {
+        EffectStatus::Sent | EffectStatus::Done | EffectStatus::Ambiguous => true,
+        EffectStatus::Reconciled => reconciled_as_done(row),
+        EffectStatus::Intended | EffectStatus::Failed => false,
     }
 }
 
@@ -215,7 +270,7 @@ impl Ledger<'_> {
             integration: self.call.capability.integration.clone(),
             connection_id: Some(self.call.connection.id),
             args_hash,
-            args: self.call.arguments.to_string(),
+            args: without_links(&self.call.arguments.to_string(), self.core),
             idempotency_key: self.key.clone(),
             status: EffectStatus::Intended,
             attempts: 0,
@@ -396,7 +451,7 @@ impl Ledger<'_> {
     fn done(&self, output: Value, status: EffectStatus, note: Option<Value>) -> Performed {
         let mut update = self.update(status);
         update.settled = Some(self.core.clock.now());
-        update.response = Some(output.to_string());
+        update.response = Some(without_links(&output.to_string(), self.core));
         update.note = note.map(|note| note.to_string());
         (
             completed(output),
@@ -436,6 +491,24 @@ impl Ledger<'_> {
             detail,
         })
     }
+}
+
+/// Links by which somebody connects an account are secrets: the ledger shows a mark in their place.
+fn without_links(text: &str, core: &Core) -> String {
+    mask(text, &format!("{}/connect/", core.settings.public_url))
+}
+
+/// `text` with what follows each `start`, as far as it may be a link's token, masked.
+fn mask(text: &str, start: &str) -> String {
+    let mut parts = text.split(start);
+    let mut masked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        masked += start;
+        masked += "[link]";
+        masked += part.trim_start_matches(is_token);
+    }
+    masked
 }
 
 fn stored_response(row: &EffectRow) -> Value {
@@ -479,6 +552,11 @@ fn failure(outcome: &CallOutcome) -> StepError {
         CallOutcome::Unsent { reason } => {
             StepError::retryable("provider_unreachable", reason.clone())
         }
+        CallOutcome::TooLong { limit } => StepError::new(
+            "output_too_large",
+            format!("the answer has more than {limit} bytes"),
+        ),
+        CallOutcome::Blocked { reason } => StepError::new("address_blocked", reason.clone()),
         CallOutcome::Unknown { reason, .. } => {
             StepError::retryable("provider_error", reason.clone())
         }
@@ -500,4 +578,24 @@ fn not_sent(connection: &Connection, error: &ConnectorError) -> StepResult {
 
 fn connector_failure(error: &ConnectorError) -> StepError {
     StepError::retryable(error.code(), error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mask;
+
+    #[test]
+    fn connect_links_are_masked() {
+        let start = "http://here/connect/";
+        for (text, masked) in [
+            ("nothing", "nothing"),
+            (
+                r#"{"text":"open http://here/connect/aB-_9 or http://here/connect/x."}"#,
+                r#"{"text":"open http://here/connect/[link] or http://here/connect/[link]."}"#,
+            ),
+            ("http://there/connect/a", "http://there/connect/a"),
+        ] {
+            assert_eq!(mask(text, start), masked);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The engine as the rest of the program sees it: start it, tell it, stop it.
 
 use super::{
+    approvals,
     catalogs::Catalogs,
     clock::Clock,
     connector::ConnectorPool,
@@ -14,6 +15,7 @@ use super::{
     ingest,
     interest::Interest,
     journal::JournalHandle,
+    policies::Policies,
     router::{self, Event, Routed},
     schedules, sweeper,
     timers::TimersHandle,
@@ -24,7 +26,7 @@ use crate::{
     connect::{CallerConfig, Catalog, HttpCaller, Sealer},
     domain::{ContentHash, EmployeeId, ExecutionId, OrgId, Timestamp, Trigger},
     graph::{Decision, StepId, StopKind},
-    persistence::{self, Db, DbError, Fence, WaitRow, waits_find},
+    persistence::{self, ApprovalRow, Db, DbError, Fence, WaitRow, waits_find},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::sync::Arc;
@@ -111,11 +113,17 @@ impl Engine {
         let (root, _) = Actor::spawn(None, NodeSupervisor, ()).await?;
         let journal = JournalHandle::spawn(root.get_cell(), db.clone(), fence, &vitals).await?;
         let vault = hub::keys::vault(&db, &clock, &sealer);
-        let http = HttpCaller::new(&CallerConfig::default())?;
+        let http = HttpCaller::new(&CallerConfig {
+            addresses: settings.allow_private.clone(),
+            answer_limit: settings.answer_limit,
+            ..CallerConfig::default()
+        })?;
+        let catalogs = Catalogs::new(db.clone(), catalog.clone());
         let hub = Hub::new(HubParts {
             db: db.clone(),
+            fence,
             vault: vault.clone(),
-            catalog: catalog.clone(),
+            catalogs: catalogs.clone(),
             http: http.clone(),
             clock: clock.clone(),
             apps: settings.oauth_apps.clone(),
@@ -123,7 +131,8 @@ impl Engine {
         let core = Arc::new(Core {
             clock,
             versions: Versions::new(catalog.clone()),
-            catalogs: Catalogs::new(db.clone(), catalog.clone()),
+            catalogs,
+            policies: Policies::new(db.clone()),
             catalog,
             db,
             vitals,
@@ -132,6 +141,7 @@ impl Engine {
             settings,
             vault,
             hub,
+            http: http.clone(),
             sealer,
             faults,
             interest: Interest::default(),
@@ -157,6 +167,9 @@ impl Engine {
         schedules::spawn(root.get_cell(), core.clone()).await?;
         tokio::spawn(sweeper::run(core.clone(), fence));
         tokio::spawn(hub::keep_house(core.clone()));
+        tokio::spawn(hub::renew(core.clone()));
+        tokio::spawn(hub::probe(core.clone()));
+        tokio::spawn(hub::tell(core.clone()));
         tokio::spawn(stop_when_fenced(
             core.journal.fenced(),
             placement,
@@ -237,6 +250,18 @@ impl Engine {
         router::route(&self.core, org, event).await
     }
 
+    /// The same for any approval, whoever asks.
+    ///
+    /// # Errors
+    /// If the approval is not pending any more or other arguments were meant.
+    pub async fn decide_approval(
+        &self,
+        approval: &ApprovalRow,
+        request: DecisionRequest,
+    ) -> Result<Timestamp, EmployeeError> {
+        approvals::decide(&self.core, approval, request).await
+    }
+
     /// When it was decided, once that is durable.
     ///
     /// # Errors
@@ -286,12 +311,7 @@ impl Engine {
         execution: ExecutionId,
         step: StepId,
     ) -> Result<(), EmployeeError> {
-        self.ask(org, employee, |reply| Message::Resume {
-            execution,
-            step,
-            reply,
-        })
-        .await
+        resume(&self.core, org, employee, execution, step).await
     }
 
     /// A connection came, changed or went: its connector starts anew, and the runs that waited for one go on.
@@ -351,6 +371,27 @@ impl Engine {
             .await;
         self.root.stop(None);
     }
+}
+
+/// Ends a named wait: the step starts again.
+///
+/// # Errors
+/// `NotPending` if it waits no more.
+pub(super) async fn resume(
+    core: &Core,
+    org: OrgId,
+    employee: EmployeeId,
+    execution: ExecutionId,
+    step: StepId,
+) -> Result<(), EmployeeError> {
+    let (reply, answer) = oneshot::channel();
+    let message = Message::Resume {
+        execution,
+        step,
+        reply,
+    };
+    core.host().tell(org, employee, message);
+    answer.await.unwrap_or(Err(EmployeeError::Stopped))
 }
 
 /// Hands a person's decision to the employee that asked.

@@ -256,6 +256,16 @@ fn described(fact: &Fact) -> (&'static str, Value) {
             "step.parked",
             json!({"step": step(id), "item": id.item, "wait": wait}),
         ),
+        Fact::StepAsked {
+            step: id,
+            title,
+            arguments,
+            expires,
+            ..
+        } => (
+            "approval.requested",
+            json!({"step": step(id), "item": id.item, "title": title, "arguments": arguments, "expires": expires}),
+        ),
         Fact::StepResumed { step: id, .. } => {
             ("step.resumed", json!({"step": step(id), "item": id.item}))
         }

@@ -8,6 +8,7 @@ use super::{
     effects::{self, Behalf},
     employee::{EmployeeMailbox, Message as EmployeeMessage, StepAnswer, StepResult},
     faults::FaultPoint,
+    gate::Authority,
     mailbox::{Envelope, Mailbox, Named},
     vitals::{Vitals, Waiting},
 };
@@ -211,6 +212,10 @@ impl MicroAgent {
                     capability,
                     connection,
                     arguments,
+                    authority: Authority::Step {
+                        permissions: job.context.permissions(),
+                        agreed: job.context.agreed().clone(),
+                    },
                 };
                 let own = Mailbox::new(myself, state.vitals.clone());
                 let (core, employee, key) = (

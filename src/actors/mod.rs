@@ -1,6 +1,7 @@
 //! Actors: one a file. `engine` is the way in; every actor is below the node supervisor and can be seen in `vitals`.
 
 mod append;
+pub mod approvals;
 pub mod catalogs;
 pub mod clock;
 pub mod connector;
@@ -10,6 +11,7 @@ pub mod employee;
 pub mod engine;
 pub mod events;
 pub mod faults;
+pub mod gate;
 mod host;
 pub mod hub;
 pub mod ingest;
@@ -20,6 +22,7 @@ mod loader;
 mod mailbox;
 mod micro_agent;
 mod offers;
+pub mod policies;
 pub mod proxy;
 pub mod router;
 pub mod schedules;

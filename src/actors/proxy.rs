@@ -1,18 +1,23 @@
 //! A call to the outside that a client asks for, not a step: the same way through connector and ledger, without a run around it.
 //!
 //! Two rules make a client's retry safe. Its idempotency key names an execution, so that the second try finds the first one's row in the
-//! ledger; and a key that comes with other arguments is refused, because one of the two would be lost.
+//! ledger; and a key that comes with other arguments is refused, because one of the two would be lost. A call that a person has to agree to
+//! is a question under the same execution: the client comes again with its key and finds the answer.
 
 use super::{
     append::new_append,
     core::Core,
     effects::{Behalf, Call, perform},
-    employee::StepResult,
+    employee::{StepResult, approval_id},
+    gate::{Authority, Question},
 };
 use crate::{
-    domain::{ContentHash, EmployeeId, ExecutionId, OrgId},
+    domain::{ApprovalId, ContentHash, EmployeeId, ExecutionId, OrgId, Role, Timestamp},
     graph::{StepError, StepId},
-    persistence::{DbError, EffectFilter, PageRequest, effect_list},
+    persistence::{
+        ApprovalChange, ApprovalRow, ApprovalStatus, DbError, EffectFilter, PageRequest,
+        approval_get, effect_list,
+    },
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -26,13 +31,18 @@ const STEP: StepId = StepId {
     visit: 1,
     item: None,
 };
+/// Under which the question about it is shown outside, so that what is written for that is never taken for the call.
+const QUESTION_STEP: StepId = StepId { node: 1, ..STEP };
 
 pub struct ProxyRequest {
     pub org: OrgId,
     /// Who asks: shares the quota as one employee does.
     pub by: String,
+    pub role: Role,
+    /// The one person for whom it is asked; their own connections may be used.
+    pub user: Option<String>,
     pub capability: String,
-    /// The name of the connection; absent: the org's oldest one.
+    /// The name of the connection, or its id; absent: the user's oldest one, else the org's.
     pub connection: Option<String>,
     pub arguments: Value,
     /// A second call with it gives the answer of the first.
@@ -43,6 +53,17 @@ pub struct ProxyRequest {
 pub struct ProxyAnswer {
     pub execution: ExecutionId,
     pub output: Arc<Value>,
+}
+
+/// A call that waits for a person.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    pub approval: ApprovalId,
+    pub execution: ExecutionId,
+    /// With which the client has to come again; made for it if it gave none.
+    pub idempotency_key: String,
+    pub title: String,
+    pub expires: Option<Timestamp>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +78,9 @@ pub enum ProxyError {
     /// An account is missing or has to be connected again.
     #[error("{0}")]
     NoAccount(String),
+    /// A person has to agree first. It did not happen.
+    #[error("approval {} is needed first", .0.approval)]
+    ApprovalNeeded(Box<Waiting>),
     /// Nobody here can tell whether it happened; a person can say so in the ledger.
     #[error("{detail}")]
     Ambiguous { effect: String, detail: String },
@@ -80,27 +104,31 @@ pub async fn call(core: &Core, request: ProxyRequest) -> Result<ProxyAnswer, Pro
         return Err(ProxyError::UnknownCapability(request.capability));
     }
     let ProxyRequest { org, by, .. } = &request;
-    let execution = match &request.idempotency_key {
-        Some(key) => {
-            let execution = named(*org, &["execution", by, &request.capability, key]);
-            let execution = ExecutionId::from_uuid(execution);
-            let hash = ContentHash::of_json(&request.arguments);
-            only_with(core, *org, execution, hash).await?;
-            execution
-        }
-        None => ExecutionId::from_uuid(core.clock.uuid()),
+    let fresh = request.idempotency_key.is_none();
+    let key = match &request.idempotency_key {
+        Some(key) => key.clone(),
+        None => format!("call-{}", core.clock.uuid()),
     };
+    let execution = named(*org, &["execution", by, &request.capability, &key]);
+    let execution = ExecutionId::from_uuid(execution);
+    if !fresh {
+        only_with(core, *org, execution, &request.arguments).await?;
+    }
     let behalf = Behalf {
         org: *org,
         employee: EmployeeId::from_uuid(named(*org, &["caller", by])),
         execution,
         step: STEP,
-        fresh: request.idempotency_key.is_none(),
+        fresh,
     };
     let call = Call {
         capability: request.capability,
         connection: request.connection,
         arguments: request.arguments,
+        authority: Authority::Client {
+            role: request.role,
+            user: request.user,
+        },
     };
     let (result, changes) = perform(core, &behalf, call).await;
     if !changes.is_empty() {
@@ -112,6 +140,10 @@ pub async fn call(core: &Core, request: ProxyRequest) -> Result<ProxyAnswer, Pro
     match result {
         StepResult::Completed { output, .. } => Ok(ProxyAnswer { execution, output }),
         StepResult::Failed(error) => Err(ProxyError::Failed(error)),
+        StepResult::Asks(question) => {
+            let waiting = ask(core, &behalf, request.by, *question, key).await?;
+            Err(ProxyError::ApprovalNeeded(Box::new(waiting)))
+        }
         StepResult::Parked(wait) if wait.kind == "connection" => {
             Err(ProxyError::NoAccount(wait.detail))
         }
@@ -120,6 +152,53 @@ pub async fn call(core: &Core, request: ProxyRequest) -> Result<ProxyAnswer, Pro
             detail: wait.detail,
         }),
     }
+}
+
+/// Asks people about a call. A question that is open already stands as it is.
+async fn ask(
+    core: &Core,
+    behalf: &Behalf,
+    by: String,
+    question: Question,
+    idempotency_key: String,
+) -> Result<Waiting, ProxyError> {
+    let arguments = question.arguments.to_string();
+    let id = approval_id(behalf.execution, STEP);
+    let row = ApprovalRow {
+        org_id: behalf.org,
+        id,
+        run_id: behalf.execution,
+        employee_id: behalf.employee,
+        step: QUESTION_STEP.to_string(),
+        title: question.title,
+        arguments_hash: ContentHash::of(arguments.as_bytes()),
+        arguments,
+        status: ApprovalStatus::Pending,
+        asked: core.clock.now(),
+        expires: Some(question.expires),
+        decided: None,
+        decided_by: None,
+        comment: None,
+        asked_by: Some(by),
+    };
+    let mut append = new_append(behalf.org);
+    append
+        .approvals
+        .push(ApprovalChange::Ask(Box::new(row.clone())));
+    let written = core.journal.write(Some(behalf.execution), append).await;
+    written.map_err(|error| {
+        let message = error.to_string();
+        ProxyError::Failed(StepError::retryable("not_durable", message))
+    })?;
+    let mut tx = core.db.begin_read(behalf.org).await?;
+    let stands = approval_get(&mut tx, id).await?.unwrap_or(row);
+    Ok(Waiting {
+        approval: id,
+        execution: behalf.execution,
+        idempotency_key,
+        title: stands.title,
+        expires: stands.expires,
+    })
 }
 
 /// A name that is the same for the same words, and another for every org.
@@ -131,12 +210,12 @@ fn named(org: OrgId, words: &[&str]) -> Uuid {
     Uuid::new_v5(&org.uuid(), text.join("|").as_bytes())
 }
 
-/// Refuses a key whose first call had other arguments.
+/// Refuses a key whose first call had other arguments, whether it was made or only asked about.
 async fn only_with(
     core: &Core,
     org: OrgId,
     execution: ExecutionId,
-    arguments: ContentHash,
+    arguments: &Value,
 ) -> Result<(), ProxyError> {
     let filter = EffectFilter {
         run: Some(execution),
@@ -144,7 +223,15 @@ async fn only_with(
     };
     let mut tx = core.db.begin_read(org).await?;
     let known = effect_list(&mut tx, &filter, &PageRequest::default()).await?;
-    match known.items.iter().all(|row| row.args_hash == arguments) {
+    let asked = approval_get(&mut tx, approval_id(execution, STEP)).await?;
+    drop(tx);
+    let (hash, step) = (ContentHash::of_json(arguments), STEP.to_string());
+    let was_made = known.items.iter().filter(|row| row.step == step);
+    let was_asked = asked.map(|row| {
+        let shown: Value = serde_json::from_str(&row.arguments).unwrap_or_default();
+        shown["input"] == *arguments
+    });
+    match was_made.map(|row| row.args_hash).all(|made| made == hash) && was_asked != Some(false) {
         true => Ok(()),
         false => Err(ProxyError::OtherArguments),
     }

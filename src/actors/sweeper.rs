@@ -6,8 +6,9 @@ use super::{core::Core, vitals::Waiting};
 use crate::{
     domain::Timestamp,
     persistence::{
-        self, DbError, Fence, PageRequest, inbox_delete_batch, org_list, recovery_list,
-        retention_delete_batch, unfinished_audit, unfinished_count,
+        self, DbError, Fence, PageRequest, approvals_of_calls_delete, approvals_of_calls_expire,
+        inbox_delete_batch, org_list, recovery_list, retention_delete_batch, unfinished_audit,
+        unfinished_count,
     },
     telemetry,
 };
@@ -99,6 +100,7 @@ async fn look(core: &Core) -> Result<(), DbError> {
     }
     recover(core).await?;
     settle_abandoned(core).await?;
+    expire_calls(core).await?;
     core.interest.refresh(core).await?;
     telemetry::actors(
         core.vitals.len(),
@@ -123,6 +125,13 @@ async fn settle_abandoned(core: &Core) -> Result<(), DbError> {
         tracing::warn!(settled, "effects of runs that are over were left unsettled");
     }
     Ok(())
+}
+
+/// Questions about calls of clients that nobody decided: no run has a timer for them.
+async fn expire_calls(core: &Core) -> Result<(), DbError> {
+    let mut tx = core.db.begin_system("questions nobody decided").await?;
+    approvals_of_calls_expire(&mut tx, core.clock.now()).await?;
+    tx.commit().await
 }
 
 async fn delete_old(core: &Core) -> Result<(), DbError> {
@@ -161,6 +170,9 @@ async fn delete_of_org(
             break;
         }
     }
+    let mut tx = core.db.begin_system("retention of questions").await?;
+    approvals_of_calls_delete(&mut tx, org.id, before).await?;
+    tx.commit().await?;
     delete_of_inbox(core, org, now, days.max(INBOX_DAYS_LEAST)).await
 }
 

@@ -3,5 +3,6 @@
 mod effects;
 mod house;
 mod ingest;
+mod policies;
 mod runs;
 mod supervision;

@@ -24,7 +24,10 @@ use serde_json::Value;
 pub struct ApprovalView {
     id: ApprovalId,
     execution_id: ExecutionId,
-    employee_id: EmployeeId,
+    /// Absent where a client asks.
+    employee_id: Option<EmployeeId>,
+    /// The client whose call it is about; absent where an employee asks.
+    asked_by: Option<String>,
     title: String,
     arguments: Value,
     arguments_hash: ContentHash,
@@ -41,7 +44,8 @@ impl From<ApprovalRow> for ApprovalView {
         Self {
             id: row.id,
             execution_id: row.run_id,
-            employee_id: row.employee_id,
+            employee_id: row.asked_by.is_none().then_some(row.employee_id),
+            asked_by: row.asked_by,
             title: row.title,
             arguments: text::json(Some(&row.arguments)),
             arguments_hash: row.arguments_hash,
@@ -158,7 +162,7 @@ pub async fn decide(
         comment: body.comment,
     };
     let (by, comment) = (request.by.clone(), request.comment.clone());
-    let deciding = api.engine().decide(caller.org, row.employee_id, request);
+    let deciding = api.engine().decide_approval(&row, request);
     match api.bounded(deciding).await? {
         Ok(at) => {
             let status = match body.decision {

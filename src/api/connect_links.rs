@@ -88,7 +88,7 @@ pub async fn create(
     caller: Caller,
     JsonBody(body): JsonBody<LinkBody>,
 ) -> ApiResult<(StatusCode, Json<LinkView>)> {
-    let integration = owner::integration(&api, &body.integration)?;
+    let integration = owner::integration(&api, caller.org, &body.integration).await?;
     check_scopes(body.scopes.as_deref())?;
     let lifetime = body.expires_in_seconds.unwrap_or(LIFETIME_DEFAULT_S);
     if !(LIFETIME_MIN_S..=LIFETIME_MAX_S).contains(&lifetime) {
@@ -96,7 +96,7 @@ pub async fn create(
         return Err(ApiError::field("expires_in_seconds", detail));
     }
     let wanted = Wanted {
-        integration,
+        integration: &integration,
         connection: body.connection_id.as_deref(),
         name: body.name.as_deref(),
         kind: body.owner,

@@ -158,7 +158,9 @@ async fn carry_out(
     given: &BTreeMap<String, String>,
 ) -> Result<Html, HubError> {
     let hub = &api.core().hub;
-    let integration = hub.integration(&opened.link.integration)?;
+    let link = &opened.link;
+    let integration = hub.integration(link.org_id, &link.integration).await?;
+    let integration = &*integration;
     let way = way_of(integration, given.get("way").map(String::as_str))?;
     let account = account_given(integration, given);
     if let AuthWay::Oauth2Code(_) = way {
@@ -182,7 +184,7 @@ async fn carry_out(
     };
     let row = hub.connect_typed(typed).await?;
     changed(api, &row).await;
-    Ok(connected(api, &row))
+    Ok(connected(api, &row).await)
 }
 
 async fn depart(
@@ -241,16 +243,17 @@ async fn page(
     error: Option<&HubError>,
 ) -> Html {
     let hub = &api.core().hub;
-    let integration = match hub.integration(&opened.link.integration) {
+    let link = &opened.link;
+    let integration = match hub.integration(link.org_id, &link.integration).await {
         Ok(integration) => integration,
         Err(error) => return super::oauth::failed(&error),
     };
-    let app = match hub.app(opened.link.org_id, &integration.id).await {
+    let app = match hub.app(link.org_id, &integration.id).await {
         Ok(app) => app,
         Err(error) => return super::oauth::failed(&error),
     };
     Page {
-        integration,
+        integration: &integration,
         app: app.as_ref(),
         opened,
         given,

@@ -1,7 +1,7 @@
 //! `/v1/connections`: the accounts of the org and its people at integrations. Secrets go in and never come out.
 
 use super::{
-    ApiState,
+    ApiState, address,
     auth::Caller,
     body::Json as JsonBody,
     error::{ApiError, ApiResult},
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     actors::{
         connector::{ConnectorView, connections::CONNECTION_ACTIVE},
-        hub::{credentials::seal_credential, typed::Typed},
+        hub::{credentials::seal_credential, probing::probe_now, typed::Typed},
     },
     connect::{
         Account, Integration, Quota,
@@ -20,7 +20,8 @@ use crate::{
     },
     domain::{ConnectionId, Timestamp},
     persistence::{
-        ConnectionRow, Page, connection_delete, connection_list, connection_put, connection_status,
+        ConnectionRow, Health, Page, connection_delete, connection_list, connection_notices_close,
+        connection_put, connection_status,
     },
 };
 use axum::{Json, extract::State, http::StatusCode};
@@ -56,9 +57,20 @@ pub struct ConnectionView {
     refreshed_at: Option<Timestamp>,
     /// When the provider said last that it is good.
     verified_at: Option<Timestamp>,
+    /// What the last probe found.
+    health: HealthView,
     /// Why a person is needed, and how that person gets a link.
     #[serde(skip_serializing_if = "Option::is_none")]
     reauth: Option<Value>,
+}
+
+#[derive(Serialize)]
+struct HealthView {
+    /// `healthy`, `failing` or `unknown`.
+    state: Health,
+    /// When that was found.
+    checked_at: Option<Timestamp>,
+    error: Option<String>,
 }
 
 impl From<ConnectionRow> for ConnectionView {
@@ -91,6 +103,11 @@ impl From<ConnectionRow> for ConnectionView {
             refresh_due_at: row.refresh_due,
             refreshed_at: row.refreshed,
             verified_at: row.verified,
+            health: HealthView {
+                state: row.health,
+                checked_at: row.health_at,
+                error: row.health_error,
+            },
             reauth,
         }
     }
@@ -226,9 +243,13 @@ pub async fn create(
     caller: Caller,
     JsonBody(mut body): JsonBody<ConnectionBody>,
 ) -> ApiResult<(StatusCode, Json<ConnectionView>)> {
-    let integration = owner::integration(&api, &body.integration)?;
+    let integration = owner::integration(&api, caller.org, &body.integration).await?;
+    let integration = &*integration;
     let account = body.account.take().unwrap_or_default();
     let base_url = base_url(body.base_url.take().or(account.base_url))?;
+    if let Some(url) = &base_url {
+        address::check(&api, "base_url", url).await?;
+    }
     check_quota(account.quota)?;
     let wanted = Wanted {
         integration,
@@ -373,8 +394,23 @@ async fn put_token(
     };
     let mut tx = api.db().begin(org).await?;
     connection_put(&mut tx, &row).await?;
+    connection_notices_close(&mut tx, id, now).await?;
     tx.commit().await?;
     Ok(row)
+}
+
+/// Asks the provider at once whether the account still works.
+pub async fn probe(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(connection): Path<String>,
+) -> ApiResult<Json<ConnectionView>> {
+    let mut tx = api.db().begin_read(caller.org).await?;
+    let row = owner::connection(&mut tx, &caller, &connection).await?;
+    drop(tx);
+    let probed = probe_now(api.core(), row);
+    let row = api.bounded(probed).await??;
+    Ok(Json(row.into()))
 }
 
 /// Removes a connection; the provider is told that its token is not needed any more.

@@ -69,6 +69,8 @@ problems! {
     NotReplayable        409 "not_replayable"        "The event cannot be given again",
     IdempotencyConflict  409 "idempotency_conflict"  "The idempotency key was used for something else",
     Ambiguous            409 "AMBIGUOUS"             "Nobody can tell whether the write happened",
+    PolicyDenied         403 "POLICY_DENIED"         "The org's rules forbid the call",
+    ApprovalDenied       403 "APPROVAL_DENIED"       "A person has denied the call",
     BadParams            422 "BAD_PARAMS"            "The input does not fit the capability",
     AuthError            424 "AUTH_ERROR"            "The account is missing or not accepted",
     RateLimit            429 "RATE_LIMIT"            "The provider or the queue before it has no room now",

@@ -5,6 +5,7 @@ use super::{
     ApiState,
     auth::Caller,
     error::{ApiError, ApiResult, Problem},
+    owner::may_see,
     query::{Query, page},
     runs::existing,
     text::{self, Path},
@@ -39,14 +40,21 @@ const BUSY_LOOK: Duration = Duration::from_millis(50);
 const BUSY_LOOKS: u32 = 20;
 const GATHER: Duration = Duration::from_millis(15);
 
-const TYPES: [&str; 4] = ["runIntent", "agentEvent", "executionResult", "GraphDefined"];
+const TYPES: [&str; 5] = [
+    "runIntent",
+    "agentEvent",
+    "executionResult",
+    "GraphDefined",
+    "connection.needs_reauth",
+];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventsQuery {
     /// Go on after this event; `now`: only what happens from now on. Absent: from the beginning. `Last-Event-ID` goes before it.
     after: Option<String>,
-    /// Only these, separated by commas: `runIntent`, `agentEvent`, `executionResult`, `GraphDefined`.
+    /// Only these, separated by commas: `runIntent`, `agentEvent`, `executionResult`, `GraphDefined`,
+    /// `connection.needs_reauth`.
     types: Option<String>,
     /// `sse` (default), or `json` for one page.
     format: Option<String>,
@@ -99,7 +107,7 @@ async fn open(
             let limit = page(query.limit, None)?.limit();
             let (events, end) = reader.page(after, limit).await?;
             let items = events.into_iter().map(|(_, event)| event);
-            let items = items.filter(|event| fits(&types, event)).collect();
+            let items = items.filter(|event| fits(&types, &caller, event)).collect();
             let next = (end != after).then(|| end.to_string());
             Ok(Json(EventPage { items, next }).into_response())
         }
@@ -152,10 +160,16 @@ fn wanted(types: Option<&str>) -> ApiResult<Option<Arc<[&'static str]>>> {
     names.collect::<ApiResult<_>>().map(Some)
 }
 
-fn fits(types: &Option<Arc<[&'static str]>>, event: &PlatformEvent) -> bool {
-    types
-        .as_ref()
-        .is_none_or(|types| types.contains(&event.name()))
+/// Whether the caller wants it, and may see it: one user's connections are nobody else's.
+fn fits(types: &Option<Arc<[&'static str]>>, caller: &Caller, event: &PlatformEvent) -> bool {
+    let may_see = match event {
+        PlatformEvent::ConnectionNeedsReauth(dead) => may_see(caller, dead.owner.as_deref()),
+        _ => true,
+    };
+    may_see
+        && types
+            .as_ref()
+            .is_none_or(|types| types.contains(&event.name()))
 }
 
 async fn place(
@@ -208,7 +222,7 @@ impl Follower {
                 // A run has nothing to say after this.
                 self.over |= matches!(self.scope, StreamScope::Run(_))
                     && matches!(event, PlatformEvent::ExecutionResult(_));
-                if !fits(&self.types, &event) {
+                if !fits(&self.types, &self.caller, &event) {
                     continue;
                 }
                 let sse = SseEvent::default()

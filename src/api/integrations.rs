@@ -1,7 +1,7 @@
 //! `/v1/integrations`: what the org has added to the catalog for itself. The same checks as for the built-in files.
 
 use super::{
-    ApiState,
+    ApiState, address,
     auth::Caller,
     body::JsonOrYaml,
     error::{ApiError, ApiResult, Problem},
@@ -83,7 +83,8 @@ pub async fn put(
     caller: Caller,
     JsonOrYaml(definition): JsonOrYaml<Value>,
 ) -> ApiResult<(StatusCode, Json<IntegrationView>)> {
-    let definition = definition.to_string();
+    let written = definition;
+    let definition = written.to_string();
     if definition.len() > DEFINITION_MAX {
         let detail = format!("the integration has more than {DEFINITION_MAX} bytes");
         return Err(ApiError::new(Problem::InvalidField, detail));
@@ -97,6 +98,7 @@ pub async fn put(
         );
         return Err(ApiError::new(Problem::AlreadyExists, detail).at("id"));
     }
+    address::check_all(&api, &written).await?;
     let now = api.engine().now();
     let mut row = IntegrationRow {
         org_id: caller.org,

@@ -4,6 +4,7 @@
 //! what belongs to another org is not found; what is answered as accepted is durable; every wait has an end.
 
 mod actors;
+mod address;
 mod approvals;
 mod auth;
 mod body;
@@ -32,6 +33,7 @@ mod org;
 mod org_keys;
 mod owner;
 mod people;
+mod policies;
 mod proxy;
 mod query;
 mod route;

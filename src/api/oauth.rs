@@ -83,10 +83,10 @@ pub async fn start(
     caller: Caller,
     JsonBody(body): JsonBody<StartBody>,
 ) -> ApiResult<Json<Started>> {
-    let integration = owner::integration(&api, &body.integration)?;
+    let integration = owner::integration(&api, caller.org, &body.integration).await?;
     check_scopes(body.scopes.as_deref())?;
     let wanted = Wanted {
-        integration,
+        integration: &integration,
         connection: body.connection_id.as_deref(),
         name: body.name.as_deref(),
         kind: body.owner,
@@ -217,7 +217,7 @@ pub async fn callback(
     // A code is good once: what was begun with it must not stop because a browser was closed.
     let work = async move { come_back(&service, &integration, &mut query, &cookies).await };
     match api.to_the_end(work).await {
-        Ok(Ok(row)) => connected(&api, &row),
+        Ok(Ok(row)) => connected(&api, &row).await,
         Ok(Err(page)) => page,
         Err(error) => html::of_error(error),
     }
@@ -236,11 +236,10 @@ fn cookies_of(headers: &HeaderMap) -> Vec<String> {
 }
 
 /// What a person sees when it worked.
-pub fn connected(api: &ApiState, row: &ConnectionRow) -> Html {
-    let catalog = &api.core().catalog;
-    let name = catalog
-        .integration(&row.integration)
-        .map_or(row.integration.as_str(), |one| one.name.as_str());
+pub async fn connected(api: &ApiState, row: &ConnectionRow) -> Html {
+    let known = api.core().hub.integration(row.org_id, &row.integration);
+    let known = known.await.ok();
+    let name = known.as_ref().map_or(&row.integration, |one| &one.name);
     let account = match &row.account_name {
         Some(account) => format!(" as {account}"),
         None => String::new(),

@@ -2,7 +2,7 @@
 //! come out.
 
 use super::{
-    ApiState,
+    ApiState, address,
     auth::Caller,
     body::Json as JsonBody,
     error::{ApiError, ApiResult},
@@ -96,7 +96,7 @@ pub async fn put(
     JsonBody(body): JsonBody<ClientBody>,
 ) -> ApiResult<Json<ClientView>> {
     if integration != AUTH0 {
-        owner::integration(&api, &integration)?;
+        owner::integration(&api, caller.org, &integration).await?;
     }
     text::short("client_id", &body.client_id, 1_000)?;
     let overrides = Overrides {
@@ -111,6 +111,17 @@ pub async fn put(
     overrides
         .check()
         .map_err(|error| ApiError::field(error.field, error.to_string()))?;
+    // Browsers go to the other addresses, not this service.
+    let called = [
+        ("token_url", &overrides.token_url),
+        ("revoke_url", &overrides.revoke_url),
+        ("base_url", &overrides.base_url),
+    ];
+    for (field, url) in called {
+        if let Some(url) = url {
+            address::check(&api, field, url).await?;
+        }
+    }
 
     let (now, vault) = (api.engine().now(), &api.core().vault);
     let mut tx = api.db().begin_read(caller.org).await?;

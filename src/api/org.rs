@@ -9,7 +9,10 @@ use super::{
     text,
 };
 use crate::{
-    actors::ingest::approvals::SlackSettings,
+    actors::{
+        hub::telling::settings::{MailSettings, MailVia},
+        ingest::approvals::SlackSettings,
+    },
     domain::{KeyId, OrgId, Role, Timestamp},
     persistence::{OrgRow, org_get, org_set_settings},
 };
@@ -48,6 +51,10 @@ pub struct OrgBody {
     #[serde(default, deserialize_with = "given")]
     #[schemars(with = "Option<SlackBody>")]
     slack: Option<Option<SlackBody>>,
+    /// Where people of the org are told by mail that an account has to be connected again; null: nowhere.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<MailBody>")]
+    mail: Option<Option<MailBody>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -55,7 +62,20 @@ pub struct OrgBody {
 struct SlackBody {
     /// A channel as `#name`, or its id.
     approvals_channel: Option<String>,
+    /// Where it is told that an account has to be connected again; absent: the same.
+    alerts_channel: Option<String>,
     /// Name of the connection; absent: the oldest one to Slack.
+    connection: Option<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct MailBody {
+    /// A mail address; absent: only the users whose own accounts it is about, where their name is their address.
+    alerts_to: Option<String>,
+    /// `gmail` or `microsoft`; absent: `gmail`.
+    via: Option<MailVia>,
+    /// Name of the connection; absent: the oldest one.
     connection: Option<String>,
 }
 
@@ -134,6 +154,16 @@ pub async fn change(
         }
         None => {}
     }
+    match body.mail {
+        Some(Some(mail)) => {
+            let mail = serde_json::to_value(checked_mail(mail)?).map_err(ApiError::internal)?;
+            settings.insert("mail".into(), mail);
+        }
+        Some(None) => {
+            settings.remove("mail");
+        }
+        None => {}
+    }
     row.settings = Value::Object(settings).to_string();
     org_set_settings(&mut tx, &row.settings).await?;
     tx.commit().await?;
@@ -142,18 +172,39 @@ pub async fn change(
 
 fn checked(slack: SlackBody) -> ApiResult<SlackSettings> {
     text::short_if("slack.connection", slack.connection.as_deref(), 100)?;
-    if slack
-        .approvals_channel
-        .as_deref()
-        .is_some_and(|channel| !is_channel(channel))
-    {
-        let detail =
-            "`slack.approvals_channel` must be a channel as `#name`, or an id such as C0123456789";
-        return Err(ApiError::field("slack.approvals_channel", detail));
+    for (field, channel) in [
+        ("slack.approvals_channel", &slack.approvals_channel),
+        ("slack.alerts_channel", &slack.alerts_channel),
+    ] {
+        if channel.as_deref().is_some_and(|text| !is_channel(text)) {
+            let detail =
+                format!("`{field}` must be a channel as `#name`, or an id such as C0123456789");
+            return Err(ApiError::field(field, detail));
+        }
     }
     Ok(SlackSettings {
         approvals_channel: slack.approvals_channel,
+        alerts_channel: slack.alerts_channel,
         connection: slack.connection,
+    })
+}
+
+fn checked_mail(mail: MailBody) -> ApiResult<MailSettings> {
+    text::short_if("mail.connection", mail.connection.as_deref(), 100)?;
+    text::short_if("mail.alerts_to", mail.alerts_to.as_deref(), 320)?;
+    let is_address = |text: &String| text.contains('@') && !text.contains(char::is_whitespace);
+    if mail
+        .alerts_to
+        .as_ref()
+        .is_some_and(|text| !is_address(text))
+    {
+        let detail = "`mail.alerts_to` must be a mail address";
+        return Err(ApiError::field("mail.alerts_to", detail));
+    }
+    Ok(MailSettings {
+        alerts_to: mail.alerts_to,
+        via: mail.via.unwrap_or_default(),
+        connection: mail.connection,
     })
 }
 

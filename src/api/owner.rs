@@ -9,11 +9,12 @@ use super::{
 };
 use crate::{
     connect::{Integration, catalog::nearest},
-    domain::{ConnectionId, Role},
+    domain::{ConnectionId, OrgId, Role},
     persistence::{ConnectionRow, Owners, Tx, connection_find, connection_get},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::sync::Arc;
 
 const USER_MAX: usize = 200;
 const NAME_MAX: usize = 100;
@@ -144,13 +145,13 @@ pub async fn wanted(
     Ok((row, true))
 }
 
-/// An integration of the catalog.
+/// An integration of the org's catalog: a built-in one, or one that the org has added.
 ///
 /// # Errors
 /// `invalid_field` with the nearest name.
-pub fn integration<'a>(api: &'a ApiState, id: &str) -> ApiResult<&'a Integration> {
-    let catalog = &api.core().catalog;
-    catalog.integration(id).ok_or_else(|| {
+pub async fn integration(api: &ApiState, org: OrgId, id: &str) -> ApiResult<Arc<Integration>> {
+    let catalog = api.core().catalogs.of(org).await?;
+    catalog.shared(id).cloned().ok_or_else(|| {
         let ids: Vec<&str> = catalog.integrations().map(|one| one.id.as_str()).collect();
         let hint = nearest(id, ids.iter().copied()).map(|near| format!("; do you mean `{near}`"));
         let detail = format!(
@@ -165,7 +166,7 @@ pub fn integration<'a>(api: &'a ApiState, id: &str) -> ApiResult<&'a Integration
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{KeyId, OrgId};
+    use crate::domain::KeyId;
     use uuid::Uuid;
 
     fn caller(role: Role, user: Option<&str>) -> Caller {

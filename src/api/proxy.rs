@@ -9,14 +9,19 @@ use super::{
     text::{self, Path},
 };
 use crate::{
-    actors::proxy::{ProxyError, ProxyRequest, call},
+    actors::proxy::{ProxyError, ProxyRequest, Waiting, call},
     connect::catalog::nearest,
     domain::ExecutionId,
 };
-use axum::{Json, extract::State, http::HeaderMap};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 const KEY_MAX: usize = 255;
@@ -27,7 +32,7 @@ pub struct ProxyBody {
     /// The arguments, as the capability's input schema has them.
     #[serde(alias = "params")]
     input: Value,
-    /// The connection's name; absent: the org's oldest one to that integration.
+    /// The connection's name or id; absent: the oldest one to that integration of the key's user, else of the org.
     connection: Option<String>,
     /// A second call with it gives the answer of the first. The header `Idempotency-Key` says the same.
     idempotency_key: Option<String>,
@@ -46,7 +51,7 @@ pub async fn forward(
     Path(capability): Path<String>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<ProxyBody>,
-) -> ApiResult<Json<ProxyView>> {
+) -> ApiResult<Response> {
     let header = headers
         .get("idempotency-key")
         .map(|value| {
@@ -60,18 +65,36 @@ pub async fn forward(
     let request = ProxyRequest {
         org: caller.org,
         by: caller.by(),
+        role: caller.role,
+        user: caller.user,
         capability: capability.clone(),
         connection: body.connection,
         arguments: body.input,
         idempotency_key: key,
     };
-    let answer = call(api.core(), request)
-        .await
-        .map_err(|error| told(&api, &capability, error))?;
-    Ok(Json(ProxyView {
-        output: answer.output,
-        execution_id: answer.execution,
-    }))
+    match call(api.core(), request).await {
+        Ok(answer) => Ok(Json(ProxyView {
+            output: answer.output,
+            execution_id: answer.execution,
+        })
+        .into_response()),
+        Err(ProxyError::ApprovalNeeded(waiting)) => Ok(accepted(&waiting)),
+        Err(error) => Err(told(&api, &capability, error)),
+    }
+}
+
+/// No failure: the call is kept as a question, and goes through when the client comes again after it was approved.
+fn accepted(waiting: &Waiting) -> Response {
+    let body = json!({
+        "code": "APPROVAL_REQUIRED",
+        "detail": "a person has to agree first; call again with this idempotency key",
+        "title": waiting.title,
+        "approval_id": waiting.approval,
+        "execution_id": waiting.execution,
+        "idempotency_key": waiting.idempotency_key,
+        "expires_at": waiting.expires,
+    });
+    (StatusCode::ACCEPTED, Json(body)).into_response()
 }
 
 fn told(api: &ApiState, capability: &str, error: ProxyError) -> ApiError {
@@ -88,6 +111,8 @@ fn told(api: &ApiState, capability: &str, error: ProxyError) -> ApiError {
         ProxyError::OtherArguments => {
             ApiError::new(Problem::IdempotencyConflict, text).at("idempotency_key")
         }
+        // Answered before as what it is, no failure.
+        ProxyError::ApprovalNeeded(_) => ApiError::internal(text),
         ProxyError::NoAccount(_) => ApiError::new(Problem::AuthError, text),
         ProxyError::Ambiguous { effect, .. } => {
             ApiError::new(Problem::Ambiguous, text).with("effect_id", effect)
@@ -112,6 +137,9 @@ fn canonical(code: &str) -> Problem {
         "auth_error" | "token_unavailable" => Problem::AuthError,
         "rate_limited" | "overloaded" => Problem::RateLimit,
         "timeout" => Problem::Timeout,
+        "policy_denied" => Problem::PolicyDenied,
+        "approval_denied" | "approval_stale" => Problem::ApprovalDenied,
+        "approval_expired" => Problem::ApprovalExpired,
         "not_durable" | "unavailable" => Problem::Unavailable,
         _ => Problem::ProviderError,
     }

@@ -3,12 +3,12 @@
 use super::{
     actors, approvals, catalog, connect_links, connect_page, connections, effects, employees,
     events, graphs, health, hooks, inbox, integrations, keys, memory, oauth, oauth_clients,
-    openapi, org, org_keys, people, proxy,
+    openapi, org, org_keys, people, policies, proxy,
     query::{NoQuery, PageQuery},
     route::{Access, Route, delete, get, patch, post, put},
     runs, schedules, sources, triggers, webhook,
 };
-use crate::domain::Role;
+use crate::{connect::policy::RuleSpec, domain::Role};
 use axum::http::StatusCode;
 
 const VIEWER: Access = Access::Key(Role::Viewer);
@@ -73,6 +73,7 @@ pub fn routes() -> Vec<Route> {
         post("/v1/connections", OPERATOR, "Connect an account by what one types: one's own, or as an admin the org's", connections::create)
             .body::<connections::ConnectionBody>().answers(StatusCode::CREATED),
         get("/v1/connections/{id}", VIEWER, "Show a connection", connections::show),
+        post("/v1/connections/{id}/probe", OPERATOR, "Ask the provider at once whether the account still works", connections::probe),
         delete("/v1/connections/{id}", OPERATOR, "Remove a connection: one's own, or as an admin the org's", connections::delete)
             .answers(StatusCode::NO_CONTENT),
         post("/v1/connect-links", OPERATOR, "Make a link by which a person connects an account, once; shown once", connect_links::create)
@@ -128,6 +129,15 @@ pub fn routes() -> Vec<Route> {
         get("/v1/integrations/{id}", VIEWER, "Show an integration that the org has added, as it was written", integrations::show),
         delete("/v1/integrations/{id}", ADMIN, "Remove an integration from the org's catalog", integrations::delete)
             .answers(StatusCode::NO_CONTENT),
+
+        get("/v1/policies", VIEWER, "List the rules about what may be called", policies::list),
+        post("/v1/policies", ADMIN, "Make a rule about what may be called (JSON, or YAML)", policies::create)
+            .body::<RuleSpec>().answers(StatusCode::CREATED),
+        post("/v1/policies/check", VIEWER, "Say what would become of a call, and which rule decides", policies::dry_run)
+            .body::<policies::CheckBody>(),
+        get("/v1/policies/{id}", VIEWER, "Show a rule", policies::show),
+        put("/v1/policies/{id}", ADMIN, "Replace a rule (JSON, or YAML)", policies::replace).body::<RuleSpec>(),
+        delete("/v1/policies/{id}", ADMIN, "Remove a rule", policies::delete).answers(StatusCode::NO_CONTENT),
 
         get("/healthz", Access::Public, "Whether the process lives", health::alive),
         get("/readyz", Access::Public, "Whether it can take work", health::ready),

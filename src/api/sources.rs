@@ -14,7 +14,7 @@ use crate::{
         ingest::poll::{CursorRule, PollRule, one_or_more},
         request::check_arguments,
     },
-    domain::{SourceId, Timestamp},
+    domain::{OrgId, SourceId, Timestamp},
     graph::spec::is_id,
     persistence::{
         Page, PollSourceRow, PollStatus, poll_source_delete, poll_source_get, poll_source_insert,
@@ -124,7 +124,7 @@ pub async fn create(
     }
     text::short_if("connection", body.connection.as_deref(), 100)?;
     text::short_if("event", body.event.as_deref(), 200)?;
-    let capability = capability(&api, &body.capability)?;
+    let capability = capability(&api, caller.org, &body.capability).await?;
     let now = api.engine().now();
     let (rule, cursor) = rule(&body, &capability, now)?;
     let row = PollSourceRow {
@@ -149,8 +149,8 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(row.into())))
 }
 
-fn capability(api: &ApiState, id: &str) -> ApiResult<std::sync::Arc<Capability>> {
-    let catalog = &api.core().catalog;
+async fn capability(api: &ApiState, org: OrgId, id: &str) -> ApiResult<std::sync::Arc<Capability>> {
+    let catalog = api.core().catalogs.of(org).await?;
     let Some(capability) = catalog.capability(id) else {
         let hint = catalog
             .nearest(id)

@@ -61,7 +61,7 @@ pub async fn run(args: ApproveArgs, out: Output) -> anyhow::Result<()> {
     let decided = slow("deciding", client.post(&path, &[], &body)).await?;
     let word = if args.deny { "denied" } else { "approved" };
     out.thing(&decided, "id", out.bold(word))?;
-    if out.is_for_people() {
+    if out.is_for_people() && decided["asked_by"].is_null() {
         let execution = text_at(&approval, "execution_id");
         let since = Timestamp::parse(&text_at(&decided, "decided_at"));
         return follow::follow(&client, out, &execution, Until::Attention, since).await;

@@ -171,6 +171,14 @@ impl Client {
 
     /// # Errors
     /// As [`Client::get`].
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        let request = self.request(Method::PUT, path, &[])?.json(body);
+        let response = self.send(request).await?;
+        self.json(response).await
+    }
+
+    /// # Errors
+    /// As [`Client::get`].
     pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
         self.send(self.request(Method::DELETE, path, &[])?).await?;
         Ok(())

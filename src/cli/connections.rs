@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 Example:
   tenure connections
   tenure connections show conn_…
+  tenure connections probe conn_…
   tenure connections delete conn_…
 
 `tenure connect INTEGRATION` adds one, and mends one that needs a new consent.",
@@ -32,6 +33,13 @@ pub struct ConnectionsArgs {
 enum Verb {
     /// Show a connection; never its secrets
     Show {
+        /// The connection's id, conn_…
+        id: String,
+        #[command(flatten)]
+        remote: RemoteArgs,
+    },
+    /// Ask the provider at once whether the account still works
+    Probe {
         /// The connection's id, conn_…
         id: String,
         #[command(flatten)]
@@ -58,6 +66,18 @@ pub async fn run(args: ConnectionsArgs, out: Output) -> anyhow::Result<()> {
                 Format::People => out.line(described(&connection, out))?,
                 _ => out.thing(&connection, "id", "")?,
             }
+            Ok(())
+        }
+        Some(Verb::Probe { id, remote }) => {
+            let path = format!("/v1/connections/{}/probe", segment(id));
+            let connection = remote.client()?.post(&path, &[], &json!({})).await?;
+            let word = |pointer: &str| connection.pointer(pointer).and_then(Value::as_str);
+            let state = word("/health/state").unwrap_or("unknown");
+            let text = match word("/health/error") {
+                Some(error) => format!("connection {id} is {state}: {error}"),
+                None => format!("connection {id} is {state}"),
+            };
+            out.thing(&connection, "id", text)?;
             Ok(())
         }
         Some(Verb::Delete { id, remote }) => {
@@ -164,6 +184,7 @@ async fn list(args: &ConnectionsArgs, out: Output) -> anyhow::Result<()> {
         field("INTEGRATION", "integration"),
         field("NAME", "name"),
         field("STATUS", "status"),
+        field("HEALTH", "health.state"),
         field("OWNER", "owner"),
         field("ACCOUNT", "account_name"),
         time("RENEWED", "refreshed_at"),

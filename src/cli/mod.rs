@@ -26,6 +26,7 @@ mod names;
 mod node;
 mod org;
 mod output;
+mod policies;
 mod progress;
 mod remote;
 mod replay;
@@ -107,6 +108,8 @@ enum Command {
     Connect(connect::ConnectArgs),
     /// List, show and remove the connected accounts
     Connections(connections::ConnectionsArgs),
+    /// List what may be called, make and remove rules, try one out
+    Policies(policies::PoliciesArgs),
     /// Watch the live actors
     Top(top::TopArgs),
     /// Find out what is wrong with a service
@@ -176,6 +179,7 @@ async fn run(command: Command, out: Output) -> anyhow::Result<()> {
         Command::Replay(args) => replay::run(args, out).await,
         Command::Connect(args) => connect::run(args, out).await,
         Command::Connections(args) => connections::run(args, out).await,
+        Command::Policies(args) => policies::run(args, out).await,
         Command::Top(args) => top::run(args, out).await,
         Command::Doctor(args) => doctor::run(args, out).await,
         Command::Bench(args) => bench::run(args, out).await,

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     actors::{Clock, Settings},
     config::{Config, LogFormat, public_url},
-    connect::oauth::OperatorApps,
+    connect::{Addresses, oauth::OperatorApps},
     persistence::Db,
     telemetry,
 };
@@ -35,9 +35,12 @@ The file is TOML with these keys; each is also a variable: TENURE_ and its name 
   public_url            where browsers reach this service, for redirects and links (http:// and the address)
   oauth_clients_file    the service's own apps at providers, a TOML file that only its owner may read
   node_name             names this node in the database (tenure)
-  idle_after            an employee without work sleeps after this long (30s)
+  idle_after            an employee or a connector without work sleeps after this long (30s)
   action_deadline       for an action with all its retries (5m)
   request_timeout       for one request to a provider (30s)
+  probe_every           each connection is asked this often whether it still works (15m)
+  allow_private         address ranges that calls may go to beyond the public internet, such as 10.0.0.0/8,127.0.0.1:8080 (none)
+  answer_limit          bytes of a provider's answer that is not streamed (2097152)
   log                   what is logged, as in RUST_LOG (info)
   log_format            text or json (text)")]
 pub struct ServeArgs {
@@ -49,6 +52,9 @@ pub struct ServeArgs {
     /// Where browsers reach this service; goes before file and environment
     #[arg(long, value_name = "URL", value_parser = public_url)]
     public_url: Option<String>,
+    /// Address ranges that calls may go to beyond the public internet; goes before file and environment
+    #[arg(long, value_name = "RANGES")]
+    allow_private: Option<Addresses>,
 }
 
 /// # Errors
@@ -56,6 +62,9 @@ pub struct ServeArgs {
 pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
     let mut config = args.settings.load()?;
     config.http.listen = args.listen.unwrap_or(config.http.listen);
+    if let Some(allowed) = args.allow_private {
+        config.engine.allow_private = allowed;
+    }
     telemetry::init_logging(&config.log.filter, config.log.format == LogFormat::Json);
     let database = db_config(&config)?;
     let sealer = Arc::new(sealer(&config.secrets)?);
@@ -93,6 +102,9 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
         idle_after: config.engine.idle_after,
         action_deadline: config.engine.action_deadline,
         request_timeout: config.engine.request_timeout,
+        probe_every: config.engine.probe_every,
+        allow_private: config.engine.allow_private.clone(),
+        answer_limit: config.engine.answer_limit,
         ..Settings::default()
     })
 }

@@ -57,6 +57,10 @@ pub enum CallOutcome {
     },
     /// It surely never reached the provider.
     Unsent { reason: String },
+    /// It was not sent, and will not be: its address is none that calls may go to.
+    Blocked { reason: String },
+    /// A read whose answer has more bytes than are read.
+    TooLong { limit: usize },
     /// Nobody here can tell whether a write happened. A read may just be repeated.
     Unknown {
         reason: String,
@@ -75,6 +79,7 @@ impl CallOutcome {
                 | Self::Rejected { .. }
                 | Self::Auth { .. }
                 | Self::Unsent { .. }
+                | Self::Blocked { .. }
         )
     }
 
@@ -304,8 +309,8 @@ mod tests {
                 CallOutcome::Busy { .. } => "busy",
                 CallOutcome::Rejected { .. } => "rejected",
                 CallOutcome::Auth { .. } => "auth",
-                CallOutcome::Unsent { .. } => "unsent",
-                CallOutcome::Unknown { .. } => "unknown",
+                CallOutcome::Unsent { .. } | CallOutcome::Blocked { .. } => "unsent",
+                CallOutcome::TooLong { .. } | CallOutcome::Unknown { .. } => "unknown",
             };
             assert_eq!(found, expected, "{status} {body}");
             assert_eq!(

@@ -1,13 +1,18 @@
 //! Sends shaped requests. One client for all connections: it keeps the pool of open sockets.
 //!
-//! No redirect is followed (a redirect would carry the token elsewhere), no call is repeated here (whether that is allowed is
-//! the ledger's question), no answer is read beyond a bound, and no error text holds a token or a URL with arguments.
+//! No redirect is followed, to whatever address (it would carry the token elsewhere; an answer 3xx is a refusal), and no proxy of the
+//! environment is used, since then its addresses and not the provider's would be held to the rule. No call is repeated here (whether that
+//! is allowed is the ledger's question), no answer is read beyond a bound, and no error text holds a token or a URL with arguments.
+//!
+//! Every request is held to [`Addresses`]: what its URL says before it is sent, and what its name leads to when a connection is opened.
 
 use super::{
+    address::{AddressError, Addresses, literal},
     answer::{AnswerBody, CallOutcome, RateHints},
     catalog::{PlacedSecret, auth::Place},
     rate::rate_hints,
     request::{Body, ShapedRequest},
+    resolver::{LookupError, Names, Policed},
 };
 use chrono::Utc;
 use reqwest::{
@@ -17,8 +22,11 @@ use reqwest::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
+
+/// For the look at a name's addresses when an account is connected.
+const LOOK_UP_TIME: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
 pub struct CallerConfig {
@@ -28,6 +36,9 @@ pub struct CallerConfig {
     pub idle_timeout: Duration,
     /// Longer answers are given up, in bytes.
     pub answer_limit: usize,
+    /// What may be called beyond the public internet.
+    pub addresses: Addresses,
+    pub names: Names,
 }
 
 impl Default for CallerConfig {
@@ -36,6 +47,8 @@ impl Default for CallerConfig {
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(20),
             answer_limit: 2 * 1024 * 1024,
+            addresses: Addresses::default(),
+            names: Names::default(),
         }
     }
 }
@@ -43,7 +56,12 @@ impl Default for CallerConfig {
 /// The client that all connectors share; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HttpCaller {
-    client: Client,
+    /// Speaks TLS, with what is public or opened.
+    secure: Client,
+    /// Speaks plain http, with what the operator opened and nothing else.
+    plain: Client,
+    addresses: Addresses,
+    names: Names,
     answer_limit: usize,
 }
 
@@ -69,23 +87,61 @@ impl HttpCaller {
     /// # Errors
     /// Only if TLS cannot be set up.
     pub fn new(config: &CallerConfig) -> Result<Self, CallerError> {
-        let client = Client::builder()
-            .user_agent(concat!("tenure/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .connect_timeout(config.connect_timeout)
-            .pool_idle_timeout(config.idle_timeout)
-            .tcp_nodelay(true)
-            .build()?;
+        let client = |secure: bool| {
+            Client::builder()
+                .user_agent(concat!("tenure/", env!("CARGO_PKG_VERSION")))
+                .redirect(redirect::Policy::none())
+                .no_proxy()
+                .https_only(secure)
+                .dns_resolver(Arc::new(Policed {
+                    names: config.names.clone(),
+                    addresses: config.addresses.clone(),
+                    secure,
+                }))
+                .retry(retry::never())
+                .connect_timeout(config.connect_timeout)
+                .pool_idle_timeout(config.idle_timeout)
+                .tcp_nodelay(true)
+                .build()
+        };
         Ok(Self {
-            client,
+            secure: client(true)?,
+            plain: client(false)?,
+            addresses: config.addresses.clone(),
+            names: config.names.clone(),
             answer_limit: config.answer_limit,
         })
     }
 
-    /// For requests that are no calls of a capability: those to token endpoints.
-    pub(super) fn raw(&self) -> &Client {
-        &self.client
+    /// The client for requests to this URL. Every request goes through here.
+    ///
+    /// # Errors
+    /// If it is none that may be asked.
+    pub(super) fn client(&self, url: &Url) -> Result<&Client, AddressError> {
+        self.addresses.check_url(url)?;
+        Ok(match url.scheme() {
+            "https" => &self.secure,
+            _ => &self.plain,
+        })
+    }
+
+    /// Whether calls to this address could be made, as far as it can be told now: for whoever writes it down.
+    ///
+    /// # Errors
+    /// Why not. That a name is not known now is no reason.
+    pub async fn check_address(&self, url: &str) -> Result<(), AddressError> {
+        let url = Url::parse(url).map_err(|_| AddressError::NotHttp)?;
+        self.addresses.check_url(&url)?;
+        let host = url.host_str().unwrap_or_default();
+        if literal(host).is_some() {
+            return Ok(());
+        }
+        let secure = url.scheme() == "https";
+        let looked = self.names.open(host, &self.addresses, secure);
+        match tokio::time::timeout(LOOK_UP_TIME, looked).await {
+            Ok(Err(LookupError::Refused(error))) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Sends the request and reads the answer, all within `deadline`. Dropping the future closes the connection.
@@ -139,7 +195,11 @@ impl HttpCaller {
         } else {
             &[]
         };
-        let builder = match self.prepare(request, credential) {
+        let client = match self.client(&request.url) {
+            Ok(client) => client,
+            Err(error) => return blocked(&error),
+        };
+        let builder = match prepare(client, request, credential) {
             Ok(builder) => builder,
             Err(reason) => return CallOutcome::Unsent { reason },
         };
@@ -163,45 +223,13 @@ impl HttpCaller {
         deadline: Duration,
     ) -> Result<(), String> {
         let url = answer_address(url, own).ok_or("the address is not one of slack's")?;
-        let sending = self.client.post(url).json(body).timeout(deadline).send();
+        let client = self.client(&url).map_err(|error| error.to_string())?;
+        let sending = client.post(url).json(body).timeout(deadline).send();
         match sending.await {
             Ok(response) if response.status().is_success() => Ok(()),
             Ok(response) => Err(format!("status {}", response.status().as_u16())),
             Err(error) => Err(error.without_url().to_string()),
         }
-    }
-
-    fn prepare(
-        &self,
-        request: &ShapedRequest,
-        credential: &[PlacedSecret],
-    ) -> Result<RequestBuilder, String> {
-        let mut url = request.url.clone();
-        for secret in credential.iter().filter(|one| one.place == Place::Query) {
-            url.query_pairs_mut()
-                .append_pair(&secret.name, secret.value.expose_secret());
-        }
-        let mut builder = self.client.request(request.method.clone(), url);
-        for (name, value) in &request.headers {
-            builder = builder.header(name, value);
-        }
-        for secret in credential.iter().filter(|one| one.place == Place::Header) {
-            let mut value = HeaderValue::from_str(secret.value.expose_secret())
-                .map_err(|_| "the token has characters that a header cannot carry")?;
-            value.set_sensitive(true);
-            builder = builder.header(&secret.name, value);
-        }
-        Ok(match &request.body {
-            None => builder,
-            Some(Body::Json(json)) => builder.json(json),
-            Some(Body::Form(fields)) => builder.form(fields),
-            Some(Body::Bytes {
-                content_type,
-                bytes,
-            }) => builder
-                .header(CONTENT_TYPE, content_type)
-                .body(bytes.clone()),
-        })
     }
 
     async fn exchange(&self, builder: RequestBuilder, request: &ShapedRequest) -> CallOutcome {
@@ -223,40 +251,91 @@ impl HttpCaller {
                 };
                 request.answer.read(status, body, rate)
             }
-            Err(reason) => self.without_body(request, status, reason, rate),
+            Err(reason) => without_body(request, status, &reason, rate),
         }
     }
 
-    /// A refusal is known from its status alone; of a success the result is missing.
-    fn without_body(
-        &self,
-        request: &ShapedRequest,
-        status: u16,
-        reason: String,
-        rate: RateHints,
-    ) -> CallOutcome {
-        if (200..300).contains(&status) {
-            return unknown(format!("answered {status}, but {reason}"), Some(status));
+    async fn read_body(&self, mut response: Response) -> Result<Vec<u8>, NoBody> {
+        let limit = self.answer_limit;
+        let told = response.content_length().unwrap_or_default();
+        if told > limit as u64 {
+            return Err(NoBody::TooLong { limit });
         }
-        request.answer.read(status, AnswerBody::Text(reason), rate)
-    }
-
-    async fn read_body(&self, mut response: Response) -> Result<Vec<u8>, String> {
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|_| "the connection broke in the middle of the answer")?
-        {
-            if bytes.len() + chunk.len() > self.answer_limit {
-                return Err(format!(
-                    "the answer is longer than {} bytes",
-                    self.answer_limit
-                ));
+        let mut bytes = Vec::with_capacity(told as usize);
+        while let Some(chunk) = response.chunk().await.map_err(|_| NoBody::Broken)? {
+            if bytes.len() + chunk.len() > limit {
+                return Err(NoBody::TooLong { limit });
             }
             bytes.extend_from_slice(&chunk);
         }
         Ok(bytes)
+    }
+}
+
+/// Why an answer has a status and nothing else.
+#[derive(Debug, thiserror::Error)]
+enum NoBody {
+    #[error("the connection broke in the middle of the answer")]
+    Broken,
+    #[error("the answer is longer than {limit} bytes")]
+    TooLong { limit: usize },
+}
+
+/// A refusal is known from its status alone; of a success the result is missing.
+fn without_body(
+    request: &ShapedRequest,
+    status: u16,
+    reason: &NoBody,
+    rate: RateHints,
+) -> CallOutcome {
+    match reason {
+        _ if !(200..300).contains(&status) => {
+            let text = AnswerBody::Text(reason.to_string());
+            request.answer.read(status, text, rate)
+        }
+        // The same answer would come again.
+        NoBody::TooLong { limit } if !request.write => CallOutcome::TooLong { limit: *limit },
+        _ => unknown(format!("answered {status}, but {reason}"), Some(status)),
+    }
+}
+
+/// The request as the client takes it, with the credential in its places.
+fn prepare(
+    client: &Client,
+    request: &ShapedRequest,
+    credential: &[PlacedSecret],
+) -> Result<RequestBuilder, String> {
+    let mut url = request.url.clone();
+    for secret in credential.iter().filter(|one| one.place == Place::Query) {
+        url.query_pairs_mut()
+            .append_pair(&secret.name, secret.value.expose_secret());
+    }
+    let mut builder = client.request(request.method.clone(), url);
+    for (name, value) in &request.headers {
+        builder = builder.header(name, value);
+    }
+    for secret in credential.iter().filter(|one| one.place == Place::Header) {
+        let mut value = HeaderValue::from_str(secret.value.expose_secret())
+            .map_err(|_| "the token has characters that a header cannot carry")?;
+        value.set_sensitive(true);
+        builder = builder.header(&secret.name, value);
+    }
+    Ok(match &request.body {
+        None => builder,
+        Some(Body::Json(json)) => builder.json(json),
+        Some(Body::Form(fields)) => builder.form(fields),
+        Some(Body::Bytes {
+            content_type,
+            bytes,
+        }) => builder
+            .header(CONTENT_TYPE, content_type)
+            .body(bytes.clone()),
+    })
+}
+
+fn blocked(error: &dyn std::fmt::Display) -> CallOutcome {
+    CallOutcome::Blocked {
+        reason: format!("the call was not sent: its address {error}"),
     }
 }
 
@@ -279,6 +358,15 @@ fn unknown(reason: String, status: Option<u16>) -> CallOutcome {
 /// Whether a request without an answer can have reached the provider.
 pub(super) fn no_answer(error: reqwest::Error) -> CallOutcome {
     let error = error.without_url();
+    let refused = |source: &(dyn std::error::Error + 'static)| {
+        let lookup = source.downcast_ref::<LookupError>()?;
+        matches!(lookup, LookupError::Refused(_)).then(|| lookup.to_string())
+    };
+    if let Some(reason) = sources(&error).find_map(refused) {
+        return CallOutcome::Blocked {
+            reason: format!("the call was not sent: {reason}"),
+        };
+    }
     let reason = deepest(&error);
     if error.is_connect() {
         return CallOutcome::Unsent {

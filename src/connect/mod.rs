@@ -4,6 +4,7 @@
 //! owns a connection and puts these pieces together: [`limiter`] and [`breaker`] say when, [`request`] says what,
 //! [`client`] sends, [`answer`] says what the answer means, [`resolve`] says what to do where there was none.
 
+pub mod address;
 pub mod answer;
 pub mod app_quota;
 pub mod backoff;
@@ -18,10 +19,12 @@ pub mod learned;
 pub mod limiter;
 pub mod oauth;
 pub mod pages;
+pub mod policy;
 pub mod quickbooks;
 mod rate;
 pub mod request;
 pub mod resolve;
+mod resolver;
 pub mod rfc822;
 pub mod seal;
 pub mod template;
@@ -29,6 +32,7 @@ pub mod token;
 pub mod vault;
 pub mod webhook;
 
+pub use address::{AddressError, Addresses};
 pub use answer::{CallOutcome, RateHints};
 pub use app_quota::AppQuota;
 pub use backoff::Backoff;
@@ -42,6 +46,7 @@ pub use limiter::Gcra;
 pub use pages::next_page;
 pub use request::{Account, BadParams, ShapedRequest, shape};
 pub use resolve::{ProbeReading, Resolution, ShapedProbe, resolution};
+pub use resolver::Names;
 pub use seal::{SealError, Sealer, SecretName};
 pub use token::{Held, Live, TokenError, TokenSource};
 pub use vault::{SecretPlace, Vault, VaultError};

@@ -1,7 +1,8 @@
 //! The events that come out of the journal, in the shapes that clients of the first source system know: `runIntent`,
-//! `executionResult`, `agentEvent`, `GraphDefined`. Field names and order are a contract; add nothing to them.
+//! `executionResult`, `agentEvent`, `GraphDefined`. Field names and order are a contract; add nothing to them. `connection.needs_reauth` is our
+//! own.
 
-use super::{EmployeeId, ExecutionId, MemoryView, OrgId, Timestamp, Trigger};
+use super::{ConnectionId, EmployeeId, ExecutionId, MemoryView, OrgId, Timestamp, Trigger};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -18,6 +19,8 @@ pub enum PlatformEvent {
     AgentEvent(Box<AgentEvent>),
     #[serde(rename = "GraphDefined")]
     GraphDefined(Box<GraphDefined>),
+    #[serde(rename = "connection.needs_reauth")]
+    ConnectionNeedsReauth(Box<ConnectionNeedsReauth>),
 }
 
 impl PlatformEvent {
@@ -27,6 +30,7 @@ impl PlatformEvent {
             Self::ExecutionResult(_) => "executionResult",
             Self::AgentEvent(_) => "agentEvent",
             Self::GraphDefined(_) => "GraphDefined",
+            Self::ConnectionNeedsReauth(_) => "connection.needs_reauth",
         }
     }
 }
@@ -106,6 +110,23 @@ pub struct AgentEvent {
     /// The micro-agent's node id, where there is one.
     pub micro_agent: Option<String>,
     pub data: Value,
+    pub timestamp: Timestamp,
+}
+
+/// The grant of a connection is dead: a person has to connect the account again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionNeedsReauth {
+    pub event_id: Uuid,
+    pub org_id: OrgId,
+    pub connection_id: ConnectionId,
+    pub integration: String,
+    /// The connection's.
+    pub name: String,
+    /// The one user to whom it belongs; `null`: to the org. Another user's connection is not told of.
+    pub owner: Option<String>,
+    /// The provider's name for the account.
+    pub account_name: Option<String>,
+    pub reason: String,
     pub timestamp: Timestamp,
 }
 

@@ -98,6 +98,8 @@ typed_id!(/// Something outside that is asked for news now and then.
     SourceId, "src");
 typed_id!(/// An API key.
     KeyId, "key");
+typed_id!(/// A rule of an org about what may be called.
+    PolicyId, "pol");
 typed_id!(/// A one-time link by which a person connects an account.
     LinkId, "link");
 typed_id!(/// What an org registered at a provider of OAuth.

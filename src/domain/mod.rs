@@ -17,7 +17,7 @@ pub use filter::EventFilter;
 pub use hash::ContentHash;
 pub use ids::{
     ApprovalId, ConnectionId, EffectId, EmployeeId, ExecutionId, HookId, InboxId, KeyId, LinkId,
-    OauthClientId, OrgId, ScheduleId, SourceId,
+    OauthClientId, OrgId, PolicyId, ScheduleId, SourceId,
 };
 pub use memory::{MemoryLayer, MemoryView, MemoryWrite};
 pub use role::Role;

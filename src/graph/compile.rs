@@ -163,6 +163,7 @@ impl Compiler<'_> {
             }
         }
         let mut plans = Vec::new();
+        let mut given = Vec::new();
         for node in &employee.nodes {
             let WorkSpec::Skill {
                 skill_graph,
@@ -185,6 +186,7 @@ impl Compiler<'_> {
                     format!("there is no skill graph `{skill_graph}`{}", known(skills)),
                 ),
             }
+            given.push(Arc::from(permissions.as_slice()));
             plans.extend(compiled.get(skill_graph.as_str()).cloned());
         }
         let durability = if employee.durability == Durability::Step {
@@ -197,6 +199,7 @@ impl Compiler<'_> {
         employee_plan.filter(|_| complete).map(|employee| Plan {
             employee,
             skills: plans,
+            permissions: given,
             durability,
             capabilities,
         })

@@ -1,10 +1,11 @@
-//! Conditions of subscriptions: expressions over `event` (the payload) and `trigger` (its type and source), outside of any run.
+//! Expressions outside of any run: conditions of subscriptions over `event` (the payload) and `trigger` (its type and source), and of
+//! policies over a call.
 
 use super::{
     expr::{EvalError, Expr},
-    scope::{Data, Names},
+    scope::{CallScope, Data, Names},
 };
-use crate::domain::{ExecutionId, MemoryView, Timestamp, Trigger};
+use crate::domain::{ExecutionId, MemoryView, Timestamp, Trigger, TriggerType};
 use serde_json::Value;
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -20,6 +21,7 @@ impl EventExpr {
             steps: &HashMap::new(),
             output: false,
             item: Some("event"),
+            call: false,
         };
         Expr::compile(source, &names).map(Self)
     }
@@ -41,6 +43,7 @@ impl EventExpr {
             output: None,
             item: Some((&trigger.payload, 0)),
             item_name: "event",
+            call: None,
         })
     }
 
@@ -51,10 +54,52 @@ impl EventExpr {
     }
 }
 
+/// A checked condition of a policy, over `input`, `capability`, `employee` and `connection`.
+#[derive(Clone, Debug)]
+pub struct CallExpr(Expr);
+
+impl CallExpr {
+    /// # Errors
+    /// One sentence that says what is wrong and what would be right.
+    pub fn compile(source: &str) -> Result<Self, String> {
+        let names = Names {
+            steps: &HashMap::new(),
+            output: false,
+            item: None,
+            call: true,
+        };
+        Expr::compile(source, &names).map(Self)
+    }
+
+    /// # Errors
+    /// If the call has not what the expression names, if its value is no boolean, or if it does too much work.
+    pub fn holds(&self, input: &Value, call: CallScope<'_>) -> Result<bool, EvalError> {
+        let trigger = Trigger {
+            kind: TriggerType::DirectCommand,
+            payload: std::sync::Arc::default(),
+            source: String::new(),
+        };
+        self.0.test(&Data {
+            trigger: &trigger,
+            execution: ExecutionId::from_uuid(Uuid::nil()),
+            at: Timestamp::default(),
+            input,
+            skills: &[],
+            nodes: &[],
+            ids: [&[], &[]],
+            memory: &MemoryView::default(),
+            skill: None,
+            output: None,
+            item: None,
+            item_name: "item",
+            call: Some(call),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::TriggerType;
     use serde_json::json;
     use std::sync::Arc;
 

@@ -215,6 +215,22 @@ pub enum Fact {
         #[serde(with = "micros", rename = "t")]
         at: Timestamp,
     },
+    /// The step may go on only if a person agrees to exactly `arguments`. Answered by `ApprovalDecided` or its timer.
+    #[serde(rename = "asked")]
+    StepAsked {
+        #[serde(rename = "s")]
+        step: StepId,
+        title: String,
+        arguments: Arc<Value>,
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            with = "maybe_micros"
+        )]
+        expires: Option<Timestamp>,
+        #[serde(with = "micros", rename = "t")]
+        at: Timestamp,
+    },
     #[serde(rename = "resumed")]
     StepResumed {
         #[serde(rename = "s")]
@@ -274,6 +290,7 @@ impl Fact {
             | Fact::StepCompleted { at, .. }
             | Fact::StepFailed { at, .. }
             | Fact::StepParked { at, .. }
+            | Fact::StepAsked { at, .. }
             | Fact::StepResumed { at, .. }
             | Fact::TimerFired { at, .. }
             | Fact::ApprovalDecided { at, .. }
@@ -287,6 +304,7 @@ impl Fact {
             Fact::StepCompleted { step, .. }
             | Fact::StepFailed { step, .. }
             | Fact::StepParked { step, .. }
+            | Fact::StepAsked { step, .. }
             | Fact::StepResumed { step, .. }
             | Fact::ApprovalDecided { step, .. }
             | Fact::EventArrived { step, .. } => Some(*step),
@@ -427,5 +445,24 @@ mod micros {
     }
     pub fn deserialize<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Timestamp, D::Error> {
         i64::deserialize(d).map(Timestamp::from_micros)
+    }
+}
+
+/// The same for one that may be absent.
+mod maybe_micros {
+    use super::{Deserialize, Timestamp};
+    pub fn serialize<S: serde::Serializer>(
+        at: &Option<Timestamp>,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
+        match at {
+            Some(at) => s.serialize_i64(at.micros()),
+            None => s.serialize_none(),
+        }
+    }
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(
+        d: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
+        Ok(Option::<i64>::deserialize(d)?.map(Timestamp::from_micros))
     }
 }

@@ -15,14 +15,14 @@ pub mod text;
 
 pub use compile::{CapabilityInfo, CapabilityLookup, compile};
 pub use error::{CompileError, CompileErrors};
-pub use event::EventExpr;
+pub use event::{CallExpr, EventExpr};
 pub use fact::{
     ApprovalEnd, ApprovalRequest, Command, Decision, EventWait, Fact, FinalStatus, NamedWait,
     Outcome, RunError, StepError, StepId, StopKind, TimerKey, TimerPurpose,
 };
 pub use plan::{Plan, SKILL_NODE};
 pub use run::{
-    Run, RunState, RunStatus, SkillView, StepContext, StepStatus, StepView, Waiting, Work,
+    Agreed, Run, RunState, RunStatus, SkillView, StepContext, StepStatus, StepView, Waiting, Work,
 };
 pub use schema::json_schema;
 pub use spec::{Durability, GraphSpec, yaml_to_value};

@@ -20,6 +20,8 @@ pub struct Plan {
     pub(super) employee: GraphPlan,
     /// By position of the skill node in the employee graph. Skill nodes of the same skill graph share it.
     pub(super) skills: Vec<Arc<GraphPlan>>,
+    /// What each skill node was given, by its position.
+    pub(super) permissions: Vec<Arc<[String]>>,
     pub(super) durability: Durability,
     pub(super) capabilities: BTreeMap<String, CapabilityInfo>,
 }
@@ -84,6 +86,8 @@ pub(super) enum WorkPlan {
     Approval {
         title: Option<Text>,
         arguments: Option<Template>,
+        /// Capabilities that the question is about.
+        approves: Box<[Box<str>]>,
         expires_ms: Option<u64>,
         on_denied: Option<u16>,
         on_expired: Option<u16>,
@@ -194,6 +198,31 @@ impl Plan {
             Some(WorkPlan::Action { capability, .. }) => Some(capability),
             _ => None,
         }
+    }
+
+    /// What the skill of a step was given; nothing for a step of another plan.
+    pub fn permissions(&self, step: StepId) -> Arc<[String]> {
+        self.permissions
+            .get(usize::from(step.skill))
+            .cloned()
+            .unwrap_or_else(|| Arc::from([]))
+    }
+
+    /// Whether an approval of the graphs names this capability.
+    pub(super) fn approves(&self, capability: &str) -> bool {
+        fn names(work: &WorkPlan, capability: &str) -> bool {
+            match work {
+                WorkPlan::Approval { approves, .. } => {
+                    approves.iter().any(|named| &**named == capability)
+                }
+                WorkPlan::Map(map) => names(&map.body, capability),
+                _ => false,
+            }
+        }
+        self.skills
+            .iter()
+            .flat_map(|graph| &graph.nodes)
+            .any(|node| names(&node.work, capability))
     }
 
     /// What the employee can use, by id of the capability.

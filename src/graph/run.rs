@@ -15,6 +15,7 @@
 //! - A frame with nothing at work and no tokens is done. Its output is that of its last nodes: those completed, none of whose edges
 //!   fired then. A step that fails for good goes to its handler, else its frame fails, else the run.
 
+mod agreed;
 mod context;
 mod invariants;
 mod join;
@@ -28,6 +29,7 @@ mod stop;
 mod timers;
 mod view;
 
+pub use agreed::Agreed;
 pub use context::{StepContext, Work};
 pub use state::RunState;
 pub use view::{RunStatus, SkillView, StepStatus, StepView, Waiting};
@@ -93,6 +95,13 @@ impl Run {
                 ..
             } => self.step_failed(*step, *attempt, error.clone()),
             Fact::StepParked { step, wait, .. } => self.step_parked(*step, wait.clone()),
+            Fact::StepAsked {
+                step,
+                title,
+                arguments,
+                expires,
+                ..
+            } => self.step_asked(*step, title, arguments, *expires),
             Fact::StepResumed { step, .. } => self.step_resumed(*step),
             Fact::TimerFired { timer, .. } => self.timer_fired(*timer),
             Fact::ApprovalDecided {

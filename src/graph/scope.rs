@@ -22,6 +22,27 @@ pub enum Place {
     Item,
     /// Its position, from 0.
     Index,
+    /// What a policy is asked about, beside the call's `input`.
+    Call(CallPart),
+}
+
+/// What a policy can name of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallPart {
+    Capability,
+    Employee,
+    Connection,
+}
+
+/// A call as a policy sees it. Its arguments are [`Data::input`].
+#[derive(Clone, Copy)]
+pub struct CallScope<'a> {
+    /// The id, a string.
+    pub capability: &'a Value,
+    /// `id` and `name`; null where no employee calls.
+    pub employee: &'a Value,
+    /// `id`, `name`, `integration`; null where none was found.
+    pub connection: &'a Value,
 }
 
 /// A step that an expression may name.
@@ -41,11 +62,22 @@ pub struct Names<'a> {
     pub output: bool,
     /// In the body of a `map`: the name of the element.
     pub item: Option<&'a str>,
+    /// In a policy: of a call there are its parts, and nothing of a run.
+    pub call: bool,
 }
 
 impl Names<'_> {
     /// The place that a variable stands for.
     pub fn place(&self, name: &str) -> Option<Place> {
+        if self.call {
+            return match name {
+                "input" => Some(Place::Input),
+                "capability" => Some(Place::Call(CallPart::Capability)),
+                "employee" => Some(Place::Call(CallPart::Employee)),
+                "connection" => Some(Place::Call(CallPart::Connection)),
+                _ => None,
+            };
+        }
         match name {
             "trigger" => Some(Place::Trigger),
             "input" => Some(Place::Input),
@@ -62,6 +94,9 @@ impl Names<'_> {
 
     /// All variables, for messages.
     pub fn known(&self) -> String {
+        if self.call {
+            return "input, capability, employee, connection".into();
+        }
         let mut names = vec!["trigger", "input", "steps", "memory", "org", "run"];
         names.extend(self.output.then_some("output"));
         names.extend(self.item);
@@ -111,6 +146,7 @@ pub struct Data<'a> {
     pub item: Option<(&'a Value, u32)>,
     /// The name of the element, beside `item`.
     pub item_name: &'a str,
+    pub call: Option<CallScope<'a>>,
 }
 
 fn last(log: &Log, node: u16) -> Option<&Value> {
@@ -188,6 +224,14 @@ impl<'a> Data<'a> {
                 0,
             )),
             (Place::Index, _) => whole(json!(self.item.map(|(_, index)| index))),
+            (Place::Call(part), _) => {
+                let value = self.call.map(|call| match part {
+                    CallPart::Capability => call.capability,
+                    CallPart::Employee => call.employee,
+                    CallPart::Connection => call.connection,
+                });
+                Ok((value.map_or(Cow::Owned(Value::Null), Cow::Borrowed), 0))
+            }
         }
     }
 
@@ -244,6 +288,9 @@ impl<'a> Data<'a> {
             Place::Output => "output".into(),
             Place::Item => self.item_name.into(),
             Place::Index => "index".into(),
+            Place::Call(CallPart::Capability) => "capability".into(),
+            Place::Call(CallPart::Employee) => "employee".into(),
+            Place::Call(CallPart::Connection) => "connection".into(),
         };
         taken
             .iter()

@@ -116,6 +116,8 @@ pub enum WorkSpec {
     Approval {
         title: Option<String>,
         arguments: Option<Value>,
+        /// Capabilities that the question is about: what the run calls of them afterwards is not asked again by default.
+        approves: Vec<String>,
         expires_ms: Option<u64>,
         on_denied: Option<String>,
         on_expired: Option<String>,

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::domain::{EventFilter, Misfire, Overlap, ScheduleSpec, SubscriptionSpec};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The graph id of every planned employee graph.
 const EMPLOYEE_GRAPH: &str = "employee_v1";
@@ -102,7 +102,7 @@ impl Builder {
         for (place, placed) in flow.skills.iter().enumerate() {
             self.nodes.push(node(flow, place, placed));
             self.skills
-                .insert(placed.graph_id.clone(), skill_graph(placed));
+                .insert(placed.graph_id.clone(), skill_graph(flow, place));
             self.edges_from(flow, place, placed);
         }
     }
@@ -159,13 +159,39 @@ fn node(flow: &Flow<'_>, place: usize, placed: &Placed<'_>) -> Value {
     node
 }
 
-fn skill_graph(placed: &Placed<'_>) -> Value {
+fn skill_graph(flow: &Flow<'_>, place: usize) -> Value {
+    let placed = &flow.skills[place];
     let mut graph = fill(&placed.found.template.skill_graph, &placed.found.fillings);
+    if placed.found.template.asks {
+        let next = flow.skills[place + 1..].iter();
+        let then: BTreeSet<&str> = next
+            .filter(|later| later.found.template.when_gated == WhenGated::Skip)
+            .flat_map(|later| &later.found.template.needs)
+            .map(String::as_str)
+            .collect();
+        answers_for(&mut graph, &then);
+    }
     if let Some(fields) = graph.as_object_mut() {
         fields.insert("graph_id".into(), json!(placed.graph_id));
         fields.insert("type".into(), json!("skill"));
     }
     graph
+}
+
+/// What a person is asked about is what comes after the question: it is not asked again for each call of it.
+fn answers_for(graph: &mut Value, then: &BTreeSet<&str>) {
+    let nodes = graph.get_mut("nodes").and_then(Value::as_array_mut);
+    let fields = nodes
+        .into_iter()
+        .flatten()
+        .filter(|node| node["type"] == "approval")
+        .filter_map(Value::as_object_mut);
+    if then.is_empty() {
+        return;
+    }
+    for node in fields {
+        node.insert("approves".into(), json!(then));
+    }
 }
 
 fn schedules(commands: &[&Flow<'_>], zone: &str) -> Vec<ScheduleSpec> {

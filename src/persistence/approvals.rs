@@ -3,7 +3,7 @@
 use super::{
     error::Result,
     page::{Page, PageRequest, uuid_key},
-    tx::{Tx, on_tx},
+    tx::{SystemTx, Tx, on_tx},
     words::words,
 };
 use crate::domain::{ApprovalId, ContentHash, EmployeeId, ExecutionId, OrgId, Timestamp};
@@ -42,6 +42,8 @@ pub struct ApprovalRow {
     pub decided: Option<Timestamp>,
     pub decided_by: Option<String>,
     pub comment: Option<String>,
+    /// The client whose call it is about; `None`: a step of a run asks.
+    pub asked_by: Option<String>,
 }
 
 macro_rules! approval_columns {
@@ -77,7 +79,9 @@ macro_rules! approval_columns {
             $of,
             "decided_by, ",
             $of,
-            "comment"
+            "comment, ",
+            $of,
+            "asked_by"
         )
     };
 }
@@ -140,4 +144,39 @@ pub async fn approval_list(
         query.build_query_as().fetch_all(conn).await
     })?;
     Ok(request.page(rows, |approval: &ApprovalRow| uuid_key(approval.id.uuid())))
+}
+
+/// Closes the questions about calls of clients that nobody decided in time; gives their number. Those of runs have their timers.
+pub async fn approvals_of_calls_expire(tx: &mut SystemTx, now: Timestamp) -> Result<u64> {
+    Ok(on_tx!(tx, |conn| sqlx::query(
+        "UPDATE approval SET status = 'expired', decided_us = $1
+         WHERE status = 'pending' AND asked_by IS NOT NULL AND expires_us <= $1"
+    )
+    .bind(now)
+    .execute(conn)
+    .await
+    .map(|done| done.rows_affected()))?)
+}
+
+/// Deletes the questions about calls of clients that were closed before a time, with their notices; gives their number.
+pub async fn approvals_of_calls_delete(
+    tx: &mut SystemTx,
+    org: OrgId,
+    before: Timestamp,
+) -> Result<u64> {
+    const STATEMENTS: [&str; 2] = [
+        "DELETE FROM approval_notice WHERE org_id = $1 AND approval_id IN
+           (SELECT id FROM approval WHERE org_id = $1 AND asked_by IS NOT NULL AND decided_us < $2)",
+        "DELETE FROM approval WHERE org_id = $1 AND asked_by IS NOT NULL AND decided_us < $2",
+    ];
+    let mut gone = 0;
+    for statement in STATEMENTS {
+        gone = on_tx!(tx, |conn| sqlx::query(statement)
+            .bind(org)
+            .bind(before)
+            .execute(conn)
+            .await
+            .map(|done| done.rows_affected()))?;
+    }
+    Ok(gone)
 }

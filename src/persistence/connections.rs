@@ -2,6 +2,7 @@
 
 use super::{
     error::{DbError, Result},
+    health::Health,
     page::{Page, PageRequest, uuid_key},
     tx::{SystemTx, Tx, on_tx, one_row},
 };
@@ -188,6 +189,14 @@ pub struct ConnectionRow {
     pub reauth_since: Option<Timestamp>,
     /// Why the status is what it is, for people.
     pub status_reason: Option<String>,
+    /// What the last probe found. A new credential begins anew.
+    pub health: Health,
+    #[sqlx(rename = "health_us")]
+    pub health_at: Option<Timestamp>,
+    pub health_error: Option<String>,
+    /// When it is probed next.
+    #[sqlx(rename = "probe_due_us")]
+    pub probe_due: Option<Timestamp>,
 }
 
 impl ConnectionRow {
@@ -223,18 +232,32 @@ impl ConnectionRow {
             verified: None,
             reauth_since: None,
             status_reason: None,
+            health: Health::Unknown,
+            health_at: None,
+            health_error: None,
+            probe_due: None,
         }
     }
 }
 
-macro_rules! connection_columns {
+/// Those that are written with a connection.
+macro_rules! connection_written {
     () => {
         "org_id, id, integration, name, sealed_credential, base_url, account, status, created_us, updated_us,
          credential_version, way, owner_user, account_name, account_ref, scopes, expires_us, refresh_due_us, refresh_started_us, refreshed_us,
          verified_us, reauth_since_us, status_reason"
     };
 }
+macro_rules! connection_columns {
+    () => {
+        concat!(
+            $crate::persistence::connections::connection_written!(),
+            ", health, health_us, health_error, probe_due_us"
+        )
+    };
+}
 pub(super) use connection_columns;
+pub(super) use connection_written;
 
 /// Puts a connection in place, or replaces what is there under its id: its credential must be a later version then.
 ///
@@ -245,7 +268,7 @@ pub async fn connection_put(tx: &mut Tx, connection: &ConnectionRow) -> Result<(
     let put = on_tx!(tx, |conn| {
         sqlx::query(concat!(
         "INSERT INTO connection (",
-        connection_columns!(),
+        connection_written!(),
         ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
          ON CONFLICT (org_id, integration, name, coalesce(owner_user, '')) DO UPDATE SET
              sealed_credential = excluded.sealed_credential, base_url = excluded.base_url, account = excluded.account,
@@ -253,7 +276,7 @@ pub async fn connection_put(tx: &mut Tx, connection: &ConnectionRow) -> Result<(
              way = excluded.way, account_name = excluded.account_name, account_ref = excluded.account_ref, scopes = excluded.scopes, expires_us = excluded.expires_us,
              refresh_due_us = excluded.refresh_due_us, refresh_started_us = excluded.refresh_started_us,
              refreshed_us = excluded.refreshed_us, verified_us = excluded.verified_us, reauth_since_us = excluded.reauth_since_us,
-             status_reason = excluded.status_reason
+             status_reason = excluded.status_reason, health = 'unknown', health_us = NULL, health_error = NULL
              WHERE connection.id = excluded.id AND connection.credential_version < excluded.credential_version"
     ))
     .bind(org)
@@ -408,6 +431,7 @@ pub async fn connection_delete(tx: &mut Tx, connection: ConnectionId) -> Result<
     for statement in [
         "DELETE FROM oauth_state WHERE org_id = $1 AND connection_id = $2",
         "DELETE FROM connect_link WHERE org_id = $1 AND connection_id = $2",
+        "DELETE FROM connection_notice WHERE org_id = $1 AND connection_id = $2",
     ] {
         on_tx!(tx, |conn| sqlx::query(statement)
             .bind(org)

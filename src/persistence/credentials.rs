@@ -21,6 +21,8 @@ pub struct CredentialSwap<'a> {
     /// JSON array of texts.
     pub scopes: Option<&'a str>,
     pub at: Timestamp,
+    /// Only if nobody has begun another refresh since the one that began then.
+    pub begun: Option<Timestamp>,
     /// Set by a consent, not by a refresh.
     pub consent: Option<Consented<'a>>,
 }
@@ -76,9 +78,11 @@ async fn swap(
         "UPDATE connection SET sealed_credential = $4, credential_version = credential_version + 1, status = $5, expires_us = $6,
              refresh_due_us = $7, scopes = coalesce($8, scopes), updated_us = $9, refreshed_us = $9, refresh_started_us = NULL,
              reauth_since_us = NULL, status_reason = NULL, way = coalesce($10, way), account = coalesce($11, account),
-             account_name = coalesce($12, account_name), base_url = coalesce($13, base_url), verified_us = coalesce($14, verified_us),
-             account_ref = coalesce($15, account_ref)
-         WHERE org_id = $1 AND id = $2 AND credential_version = $3"
+             account_name = coalesce($12, account_name), base_url = coalesce($13, base_url), verified_us = coalesce(CAST($14 AS BIGINT), verified_us),
+             account_ref = coalesce($15, account_ref),
+             health = CASE WHEN CAST($16 AS BIGINT) IS NULL THEN health WHEN CAST($14 AS BIGINT) IS NULL THEN 'unknown' ELSE 'healthy' END,
+             health_us = CASE WHEN CAST($16 AS BIGINT) IS NULL THEN health_us ELSE CAST($14 AS BIGINT) END, health_error = CASE WHEN CAST($16 AS BIGINT) IS NULL THEN health_error END
+         WHERE org_id = $1 AND id = $2 AND credential_version = $3 AND (CAST($17 AS BIGINT) IS NULL OR refresh_started_us = $17)"
     )
     .bind(org)
     .bind(connection)
@@ -95,6 +99,8 @@ async fn swap(
     .bind(consent.and_then(|consent| consent.base_url))
     .bind(consent.and_then(|consent| consent.verified))
     .bind(consent.and_then(|consent| consent.account_ref))
+    .bind(consent.map(|_| 1_i64))
+    .bind(new.begun)
     .execute(conn)
     .await
     .map(|done| done.rows_affected())
@@ -160,7 +166,7 @@ pub async fn connection_needs_reauth(
     let changed = on_tx!(tx, |conn| {
         sqlx::query(
         "UPDATE connection SET status = $4, status_reason = $5, reauth_since_us = $6, updated_us = $6, refresh_due_us = NULL,
-             refresh_started_us = NULL
+             refresh_started_us = NULL, health = 'failing', health_us = $6, health_error = $5
          WHERE org_id = $1 AND id = $2 AND credential_version = $3 AND status = $7"
     )
     .bind(org)
@@ -174,6 +180,27 @@ pub async fn connection_needs_reauth(
     .await
     .map(|done| done.rows_affected())
     })?;
+    Ok(changed > 0)
+}
+
+/// Takes a refresh that is due upon oneself; when nothing comes of it, it is due again at `again`. `false` if another node was faster.
+pub async fn connection_refresh_claim(
+    tx: &mut SystemTx,
+    row: &ConnectionRow,
+    again: Timestamp,
+) -> Result<bool> {
+    let changed = on_tx!(tx, |conn| sqlx::query(
+        "UPDATE connection SET refresh_due_us = $5
+         WHERE org_id = $1 AND id = $2 AND credential_version = $3 AND refresh_due_us = $4"
+    )
+    .bind(row.org_id)
+    .bind(row.id)
+    .bind(row.credential_version)
+    .bind(row.refresh_due)
+    .bind(again)
+    .execute(conn)
+    .await
+    .map(|done| done.rows_affected()))?;
     Ok(changed > 0)
 }
 

@@ -3,7 +3,7 @@
 use super::{
     error::Result,
     rows::{Column, Rows},
-    tx::{Inner, Tx},
+    tx::{Inner, SystemTx, Tx},
 };
 use crate::domain::{OrgId, Timestamp};
 use sqlx::FromRow;
@@ -23,6 +23,16 @@ pub struct OrgEventRow {
 pub async fn org_event_insert(tx: &mut Tx, event: &OrgEventRow) -> Result<()> {
     let position = position(&mut tx.inner, true).await?;
     events_insert(&mut tx.inner, &[(tx.org, event)], position).await
+}
+
+/// The same for the runtime.
+pub async fn org_event_insert_system(
+    tx: &mut SystemTx,
+    org: OrgId,
+    event: &OrgEventRow,
+) -> Result<()> {
+    let position = position(&mut tx.inner, true).await?;
+    events_insert(&mut tx.inner, &[(org, event)], position).await
 }
 
 /// The commit position of this transaction: on SQLite the next number, if it is needed; on PostgreSQL `None`, for there each row takes

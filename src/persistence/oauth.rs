@@ -5,7 +5,7 @@
 use super::{
     connections::Sealed,
     error::Result,
-    tx::{SystemTx, Tx, on_tx, one_row},
+    tx::{Inner, SystemTx, Tx, on_tx, one_row},
 };
 use crate::domain::{ConnectionId, LinkId, OauthClientId, OrgId, Timestamp};
 use sqlx::FromRow;
@@ -245,6 +245,20 @@ macro_rules! link_columns {
 
 pub async fn connect_link_insert(tx: &mut Tx, link: &ConnectLinkRow) -> Result<()> {
     let org = tx.org();
+    link_insert(&mut tx.inner, org, link).await
+}
+
+/// The same for the runtime, which tells of dead grants.
+pub async fn connect_link_insert_system(tx: &mut SystemTx, link: &ConnectLinkRow) -> Result<()> {
+    link_insert(&mut tx.inner, link.org_id, link).await
+}
+
+struct Scope<'a> {
+    inner: &'a mut Inner,
+}
+
+async fn link_insert(inner: &mut Inner, org: OrgId, link: &ConnectLinkRow) -> Result<()> {
+    let mut tx = Scope { inner };
     on_tx!(tx, |conn| sqlx::query(concat!(
         "INSERT INTO connect_link (",
         link_columns!(),

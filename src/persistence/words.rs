@@ -2,8 +2,8 @@
 
 use crate::domain::{
     ApprovalId, ConnectionId, ContentHash, EffectId, EmployeeId, ExecutionId, HookId, InboxId,
-    KeyId, LinkId, MemoryLayer, Misfire, OauthClientId, OrgId, Overlap, Role, ScheduleId, SourceId,
-    Timestamp, TriggerType,
+    KeyId, LinkId, MemoryLayer, Misfire, OauthClientId, OrgId, Overlap, PolicyId, Role, ScheduleId,
+    SourceId, Timestamp, TriggerType,
 };
 use uuid::Uuid;
 
@@ -64,6 +64,7 @@ id_columns!(
     KeyId,
     LinkId,
     OauthClientId,
+    PolicyId,
     ExecutionId
 );
 

@@ -193,6 +193,10 @@ impl SandboxHandle {
         format!("http://{}", self.address)
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub fn accounts(&self) -> Vec<SandboxAccount> {
         accounts_at(&self.url())
     }

@@ -26,6 +26,14 @@ fn today() -> NaiveDate {
     NaiveDate::from_ymd_opt(2026, 11, 21).unwrap()
 }
 
+/// A client that may call this machine.
+fn here() -> CallerConfig {
+    CallerConfig {
+        addresses: "127.0.0.0/8".parse().unwrap(),
+        ..CallerConfig::default()
+    }
+}
+
 /// A sandbox, and a client with an account at each of its providers.
 struct Bench {
     url: String,
@@ -36,7 +44,7 @@ struct Bench {
 
 impl Bench {
     fn at(url: String) -> Self {
-        let caller = HttpCaller::new(&CallerConfig::default()).unwrap();
+        let caller = HttpCaller::new(&here()).unwrap();
         Self {
             url,
             caller,

@@ -3,8 +3,14 @@
 mod api;
 mod cli;
 mod crash;
+mod desk;
 mod imports;
+mod needs;
+mod oidc;
 mod polling_crash;
 mod process;
+mod refresh_crash;
 mod slack_crash;
 mod slack_sdk;
+mod traces;
+mod vault_rotation;

@@ -34,6 +34,10 @@ pub struct Launch {
     pub data: PathBuf,
     pub database_url: Option<String>,
     pub idle_after: Option<u32>,
+    /// Ranges that calls may go to beside the sandbox of its own.
+    pub allow_private: Option<String>,
+    /// Everything that it logs goes here, as much of it as there is.
+    pub trace_to: Option<PathBuf>,
 }
 
 impl Launch {
@@ -42,6 +46,8 @@ impl Launch {
             data: data.to_path_buf(),
             database_url: None,
             idle_after: None,
+            allow_private: None,
+            trace_to: None,
         }
     }
 
@@ -57,12 +63,24 @@ impl Launch {
                 "127.0.0.1:0",
                 "--data",
             ])
-            .arg(&self.data);
+            .arg(&self.data)
+            // Other providers of a test than the server's own sandbox are on this machine as well.
+            .env("TENURE_ALLOW_PRIVATE", "127.0.0.0/8");
         if let Some(url) = &self.database_url {
             command.args(["--database-url", url]);
         }
         if let Some(seconds) = self.idle_after {
             command.args(["--idle-after", &seconds.to_string()]);
+        }
+        if let Some(ranges) = &self.allow_private {
+            command.env("TENURE_ALLOW_PRIVATE", ranges);
+        }
+        if let Some(path) = &self.trace_to {
+            let log = std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path);
+            command.env("RUST_LOG", "trace").stderr(log.expect("a log"));
         }
         let mut child = command
             .stdout(Stdio::piped())

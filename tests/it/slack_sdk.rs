@@ -2,7 +2,7 @@
 //!
 //! `scripts/test-needs` (a part of `make test`) installs it outside of the checkout. Without it these tests fail and say so.
 
-use crate::process::Launch;
+use crate::{needs, process::Launch};
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
@@ -10,16 +10,9 @@ const REQUESTS: &str = "10000";
 /// The sandbox's own token; `tenure dev` connects its org with it.
 const TOKEN: &str = "sandbox-slack-token";
 
-/// The Python that has the packages of `tests/interop/requirements.txt`; where the script puts it.
+/// The Python that has the packages of `tests/interop/requirements.txt`.
 fn python() -> PathBuf {
-    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let cache = of("TENURE_TEST_CACHE").map(PathBuf::from).or_else(|| {
-        let cache = of("XDG_CACHE_HOME").map(PathBuf::from);
-        let cache = cache.or_else(|| Some(Path::new(&of("HOME")?).join(".cache")));
-        Some(cache?.join("tenure-test"))
-    });
-    let python = cache.map(|cache| cache.join("interop/bin/python3"));
-    let python = python.expect("neither TENURE_TEST_CACHE nor HOME is set");
+    let python = needs::directory("interop").join("bin/python3");
     assert!(
         python.exists(),
         "{} is missing, which has Slack's SDK (slack_sdk): call scripts/test-needs, or `make needs`",

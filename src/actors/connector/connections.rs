@@ -29,6 +29,8 @@ pub struct Connection {
     pub org: OrgId,
     pub integration: String,
     pub name: String,
+    /// The one user to whom it belongs; `None`: to the org.
+    pub owner_user: Option<String>,
     pub account: Account,
     /// Its limits.
     pub rules: Rules,
@@ -65,15 +67,17 @@ impl Connections {
         }
     }
 
-    /// The connection called `name`, or the oldest active one of the integration.
+    /// The active connection that `wanted` names or has as its id; absent: the oldest one of the integration. The user's own go before the
+    /// org's, and nobody else's are found.
     ///
     /// # Errors
     /// If the database cannot be read.
     pub async fn find(
         &self,
         org: OrgId,
+        user: Option<&str>,
         integration: &str,
-        name: Option<&str>,
+        wanted: Option<&str>,
     ) -> Result<Option<Arc<Connection>>, DbError> {
         let key = (org, integration.to_string());
         let known = self
@@ -89,16 +93,14 @@ impl Connections {
                 all
             }
         };
-        Ok(all
-            .into_iter()
-            .find(|connection| name.is_none_or(|name| connection.name == name)))
+        Ok(choose(&all, user, wanted).cloned())
     }
 
-    /// What a connection would be used with, whoever it belongs to; `None` if the catalog has its integration no more.
+    /// A connection as its row is, whoever owns it; `None` if catalog and account do not fit.
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub async fn of_row(&self, row: ConnectionRow) -> Result<Option<Connection>, DbError> {
+    pub async fn of_row(&self, row: &ConnectionRow) -> Result<Option<Arc<Connection>>, DbError> {
         let catalog = self.catalogs.of(row.org_id).await?;
         let Some(integration) = catalog.integration(&row.integration) else {
             return Ok(None);
@@ -107,7 +109,7 @@ impl Connections {
             QuotaPer::App => self.app(row.org_id, &integration.id).await?,
             QuotaPer::Account => None,
         };
-        Ok(connection(integration, app.as_ref(), row))
+        Ok(connection(integration, app.as_ref(), row.clone()))
     }
 
     /// Something about the org's connections has changed.
@@ -129,10 +131,8 @@ impl Connections {
         };
         Ok(rows
             .into_iter()
-            // What belongs to one user is not for everybody's employees.
-            .filter(|row| row.status == CONNECTION_ACTIVE && row.owner_user.is_none())
+            .filter(|row| row.status == CONNECTION_ACTIVE)
             .filter_map(|row| connection(integration, app.as_ref(), row))
-            .map(Arc::new)
             .collect())
     }
 
@@ -162,11 +162,34 @@ impl Connections {
     }
 }
 
+/// What belongs to one user is not for everybody's employees.
+fn choose<'a>(
+    all: &'a [Arc<Connection>],
+    user: Option<&str>,
+    wanted: Option<&str>,
+) -> Option<&'a Arc<Connection>> {
+    let is_wanted = |connection: &&Arc<Connection>| {
+        wanted.is_none_or(|wanted| {
+            connection.name == wanted
+                || wanted
+                    .parse()
+                    .is_ok_and(|id: ConnectionId| id == connection.id)
+        })
+    };
+    let of = |owner: Option<&str>| {
+        all.iter()
+            .filter(move |connection| connection.owner_user.as_deref() == owner)
+            .find(is_wanted)
+    };
+    let own = user.and_then(|user| of(Some(user)));
+    own.or_else(|| of(None))
+}
+
 fn connection(
     integration: &Integration,
     app: Option<&UsedApp>,
     row: ConnectionRow,
-) -> Option<Connection> {
+) -> Option<Arc<Connection>> {
     let mut account: Account = serde_json::from_str(&row.account).ok()?;
     let way = integration.way(Some(&row.way));
     // Whoever points a connection elsewhere speaks with another provider, which must not use up or hold back the app of others.
@@ -179,14 +202,15 @@ fn connection(
         Some(own) => own,
         None => integration.base_url_for(way, &account.data).ok()?,
     };
-    Some(Connection {
+    Some(Arc::new(Connection {
         id: row.id,
         org: row.org_id,
         integration: row.integration,
         name: row.name,
+        owner_user: row.owner_user,
         rules: Rules::new(integration, account.quota, key),
         account,
         sealed: row.sealed_credential.0,
         credential_version: row.credential_version,
-    })
+    }))
 }

@@ -1,20 +1,22 @@
 //! The connector pool: supervises the connectors, which are started on first use and started again when they break down.
 //!
-//! Invariant: one connector a connection. Persists nothing.
+//! Invariants: one connector a connection; no call is lost between one that goes to sleep and the next. Senders hold the directory's entry
+//! while they send, and a connector takes itself out only with an empty mailbox. Persists nothing.
 
 use super::{
-    Answer, Args, CallRequest, ConnectorError, ConnectorHandle, ConnectorView, Waiter, WaitingCall,
+    Answer, Args, Call, CallRequest, ConnectorError, ConnectorHandle, ConnectorView, NotTaken,
+    Waiter, WaitingCall,
     app::Apps,
     connections::{Connection, Connections},
-    restore,
+    path, restore,
 };
 use crate::{
     actors::{
         core::Core,
         mailbox::{Envelope, Mailbox, Named},
-        vitals::Vitals,
+        vitals::{Vitals, VitalsRegistry},
     },
-    connect::HttpCaller,
+    connect::{HttpCaller, token::Live},
     domain::{ConnectionId, ExecutionId, OrgId, Timestamp},
     persistence::{ConnectionRow, DbError},
 };
@@ -27,6 +29,8 @@ use std::{
 use tokio::sync::oneshot;
 
 const MAILBOX: usize = 10_000;
+/// How often a call that found its connector gone looks for the next one. Each has just been started, so that once is the rule.
+const STARTS: usize = 3;
 
 type Directory = DashMap<ConnectionId, ConnectorHandle>;
 
@@ -73,6 +77,7 @@ pub struct ConnectorPool {
     directory: Arc<Directory>,
     waiters: Arc<Waiters>,
     mailbox: Mailbox<Message>,
+    vitals: VitalsRegistry,
 }
 
 impl ConnectorPool {
@@ -90,6 +95,7 @@ impl ConnectorPool {
             core.settings.oauth_apps.clone(),
         ));
         let directory = Arc::new(Directory::new());
+        let registry = core.vitals.clone();
         let pool = Pool {
             core,
             http,
@@ -102,6 +108,7 @@ impl ConnectorPool {
             directory,
             waiters: Arc::default(),
             mailbox: Mailbox::new(actor, vitals),
+            vitals: registry,
         })
     }
 
@@ -113,7 +120,29 @@ impl ConnectorPool {
         integration: &str,
         name: Option<&str>,
     ) -> Result<Option<Arc<Connection>>, DbError> {
-        self.connections.find(org, integration, name).await
+        self.connections.find(org, None, integration, name).await
+    }
+
+    /// The same for somebody who may also use what belongs to one user.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn find_for(
+        &self,
+        org: OrgId,
+        user: Option<&str>,
+        integration: &str,
+        wanted: Option<&str>,
+    ) -> Result<Option<Arc<Connection>>, DbError> {
+        self.connections.find(org, user, integration, wanted).await
+    }
+
+    /// A connection as its row is, whoever owns it; `None` if catalog and account do not fit.
+    ///
+    /// # Errors
+    /// If the org's catalog cannot be read.
+    pub async fn of_row(&self, row: &ConnectionRow) -> Result<Option<Arc<Connection>>, DbError> {
+        self.connections.of_row(row).await
     }
 
     /// Queues the call at the connection's connector and waits for its end, at most until its deadline and the request's own limit.
@@ -125,8 +154,49 @@ impl ConnectorPool {
         connection: &Arc<Connection>,
         request: CallRequest,
     ) -> Result<crate::connect::CallOutcome, ConnectorError> {
-        let answer: Answer = self.connector(connection).await?.call(request, None).await;
-        answer
+        self.queue(connection, request, None).await
+    }
+
+    async fn queue(
+        &self,
+        connection: &Arc<Connection>,
+        request: CallRequest,
+        waiter: Option<Waiter>,
+    ) -> Answer {
+        let (mut call, answer) = Call::new(request, waiter);
+        for _ in 0..STARTS {
+            match self.give(connection.id, call) {
+                Ok(()) => return answer.await.unwrap_or(Err(ConnectorError::Stopped)),
+                Err(NotTaken::Overloaded) => return Err(ConnectorError::Overloaded),
+                Err(NotTaken::Gone(back)) => call = back,
+            }
+            self.start(connection).await?;
+        }
+        Err(ConnectorError::Stopped)
+    }
+
+    fn give(&self, id: ConnectionId, call: Box<Call>) -> Result<(), NotTaken> {
+        match self.directory.get(&id) {
+            Some(connector) => connector.take(call),
+            None => Err(NotTaken::Gone(call)),
+        }
+    }
+
+    /// For the connector alone: takes it out of the directory if nothing is in its mailbox. After this nobody can reach it.
+    pub(super) fn let_go(&self, connection: &Connection, actor: ActorId) -> bool {
+        let gone = self.directory.remove_if(&connection.id, |id, connector| {
+            let is_last = connector.0.cell().get_id() == actor && connector.0.depth() == 0;
+            if is_last {
+                // Before the next one can register under the same path.
+                self.vitals.remove_tree(&path(*id));
+            }
+            is_last
+        });
+        if gone.is_some() {
+            self.connections
+                .forget(connection.org, &connection.integration);
+        }
+        gone.is_some()
     }
 
     /// As [`ConnectorPool::call`], for a step: until it ends, [`ConnectorPool::waiting_of`] tells where it stands.
@@ -139,9 +209,8 @@ impl ConnectorPool {
         connection: &Arc<Connection>,
         request: CallRequest,
     ) -> Result<crate::connect::CallOutcome, ConnectorError> {
-        let connector = self.connector(connection).await?;
         let _noted = Noted::new(&self.waiters, waiter, connection.id);
-        connector.call(request, Some(waiter)).await
+        self.queue(connection, request, Some(waiter)).await
     }
 
     /// The calls of a run that wait for their turn here, with their places and estimates. What is under way is not among them.
@@ -161,6 +230,14 @@ impl ConnectorPool {
     /// What is known of the org's connections to an integration is read again when it is needed next.
     pub fn forget(&self, org: OrgId, integration: &str) {
         self.connections.forget(org, integration);
+    }
+
+    /// The connection has a newer credential: its connector, if it is awake, uses that from now on.
+    pub fn renewed(&self, org: OrgId, integration: &str, id: ConnectionId, live: Arc<Live>) {
+        self.connections.forget(org, integration);
+        if let Some(connector) = self.directory.get(&id) {
+            connector.renewed(live);
+        }
     }
 
     /// A connection was added, changed or removed: what is kept of it is wrong.
@@ -193,35 +270,30 @@ impl ConnectorPool {
         if let Some(view) = self.look(row.id).await {
             return Ok(Some(view));
         }
-        let Some(connection) = self.connections.of_row(row.clone()).await? else {
+        let Some(connection) = self.connections.of_row(row).await? else {
             return Ok(None);
         };
         let kept = restore(self.connections.db(), row.id).await;
-        Ok(Some(ConnectorView::asleep(connection.rules, kept, now)))
+        Ok(Some(ConnectorView::asleep(&connection.rules, kept, now)))
     }
 
-    async fn connector(
-        &self,
-        connection: &Arc<Connection>,
-    ) -> Result<ConnectorHandle, ConnectorError> {
-        if let Some(connector) = self.directory.get(&connection.id) {
-            return Ok(connector.clone());
-        }
-        let (reply, answer) = oneshot::channel();
+    /// Starts a connector, unless there is one.
+    async fn start(&self, connection: &Arc<Connection>) -> Result<(), ConnectorError> {
+        let (reply, started) = oneshot::channel();
         self.mailbox
             .offer(Message::Start {
                 connection: connection.clone(),
                 reply,
             })
             .map_err(|_| ConnectorError::Overloaded)?;
-        answer.await.map_err(|_| ConnectorError::Stopped)
+        started.await.map_err(|_| ConnectorError::Stopped)
     }
 }
 
 enum Message {
     Start {
         connection: Arc<Connection>,
-        reply: oneshot::Sender<ConnectorHandle>,
+        reply: oneshot::Sender<()>,
     },
 }
 impl Named for Message {
@@ -265,27 +337,22 @@ impl Actor for Pool {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         let (Message::Start { connection, reply }, _handling) = message.open(&state.vitals);
-        let known = self
-            .directory
-            .get(&connection.id)
-            .map(|connector| connector.clone());
-        let connector = match known {
-            Some(connector) => connector,
-            None => {
-                let id = connection.id;
-                let args = Args {
-                    core: self.core.clone(),
-                    http: self.http.clone(),
-                    apps: self.apps.clone(),
-                    connection,
-                };
-                let connector = ConnectorHandle::spawn(myself.get_cell(), args).await?;
-                state.by_actor.insert(connector.0.cell().get_id(), id);
-                self.directory.insert(id, connector.clone());
-                connector
-            }
-        };
-        let _ = reply.send(connector);
+        // One that has stopped without leaving is on its way out: its end is seen by the supervision.
+        let known = self.directory.get(&connection.id);
+        let is_there = known.is_some_and(|connector| connector.is_living());
+        if !is_there {
+            let id = connection.id;
+            let args = Args {
+                core: self.core.clone(),
+                http: self.http.clone(),
+                apps: self.apps.clone(),
+                connection,
+            };
+            let connector = ConnectorHandle::spawn(myself.get_cell(), args).await?;
+            state.by_actor.insert(connector.0.cell().get_id(), id);
+            self.directory.insert(id, connector);
+        }
+        let _ = reply.send(());
         Ok(())
     }
 

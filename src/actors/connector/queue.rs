@@ -331,6 +331,11 @@ impl<T> Queue<T> {
                     false => Retry::No,
                 }
             }
+            // It did not leave: neither for nor against the provider.
+            Ok(CallOutcome::Blocked { .. }) => {
+                self.breaker.withdrawn(now);
+                Retry::No
+            }
             Ok(outcome) => {
                 self.breaker.succeeded();
                 let told = match outcome {

@@ -26,8 +26,15 @@ impl Kept {
             .clone()
     }
 
-    fn put(&self, live: &Arc<Live>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(live.clone());
+    /// Keeps it, unless a newer one is there.
+    pub fn put(&self, live: &Arc<Live>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept
+            .as_ref()
+            .is_none_or(|kept| kept.version <= live.version)
+        {
+            *kept = Some(live.clone());
+        }
     }
 
     /// A credential that is good now. Renewing it happens once for everybody who waits.

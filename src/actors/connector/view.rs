@@ -35,21 +35,27 @@ pub struct ConnectorView {
 
 impl ConnectorView {
     /// Of a connector that sleeps: what it would begin with. Nobody is woken.
-    pub fn asleep(mut rules: Rules, mut kept: Option<LimiterState>, now: Timestamp) -> Self {
-        let app = rules.app.take();
-        let mut of_app = Vec::new();
-        if let Some(app) = app {
-            let known = kept.as_mut().map(|kept| std::mem::take(&mut kept.app));
-            let mut known: HashMap<_, _> = known.into_iter().flatten().collect();
-            let limits = [(String::new(), app.quota)]
-                .into_iter()
-                .chain(rules.own.drain(..));
-            of_app.extend(limits.map(|(name, quota)| {
-                let state = known.remove(&name);
-                QuotaView::new("app", &name, &Bucket::restored(quota, state), now)
-            }));
-        }
-        let mut view = Queue::<()>::new(&rules, None, 0, kept).view(now);
+    pub fn asleep(rules: &Rules, mut kept: Option<LimiterState>, now: Timestamp) -> Self {
+        let known = kept.as_mut().map(|kept| std::mem::take(&mut kept.app));
+        let mut known: HashMap<_, _> = known.into_iter().flatten().collect();
+        let by_app = rules.app.is_some();
+        let limits = rules.app_limits().into_iter().filter(|_| by_app);
+        let of_app: Vec<QuotaView> = limits
+            .map(|(name, quota)| {
+                let bucket = Bucket::restored(quota, known.remove(&name));
+                QuotaView::new("app", &name, &bucket, now)
+            })
+            .collect();
+        let of_account = Rules {
+            account: rules.account,
+            concurrency: rules.concurrency,
+            own: match by_app {
+                true => Vec::new(),
+                false => rules.own.clone(),
+            },
+            ..Rules::default()
+        };
+        let mut view = Queue::<()>::new(&of_account, None, 0, kept).view(now);
         view.awake = false;
         view.quotas.extend(of_app);
         view

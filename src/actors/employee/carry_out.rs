@@ -43,6 +43,27 @@ impl State {
         }
     }
 
+    /// After a decision. A call that was approved goes on when the decision is durable: whoever sends it reads it in the database.
+    pub(super) fn carry_out_decided(
+        &mut self,
+        execution: ExecutionId,
+        decided: StepId,
+        commands: Vec<Command>,
+    ) {
+        let goes_on = |command: &Command| matches!(command, Command::StartStep { step, .. } if *step == decided);
+        if !commands.iter().any(goes_on) {
+            return self.carry_out_when_due(execution, commands);
+        }
+        self.resumed.insert((execution, decided));
+        let (start, others): (Vec<Command>, Vec<Command>) = commands.into_iter().partition(goes_on);
+        self.carry_out(execution, others);
+        self.change(execution, |run| {
+            let needed = run.facts();
+            run.held.push_back((needed, start));
+        });
+        self.flush(execution);
+    }
+
     pub(super) fn carry_out(&mut self, execution: ExecutionId, commands: Vec<Command>) {
         for command in commands {
             match command {
@@ -204,6 +225,7 @@ impl State {
                     decided: None,
                     decided_by: None,
                     comment: None,
+                    asked_by: None,
                 })));
         });
     }

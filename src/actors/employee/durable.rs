@@ -62,7 +62,12 @@ impl State {
             self.memory
                 .hold_back(execution, run.facts(), remember.clone(), skill);
         }
-        self.carry_out_when_due(execution, commands);
+        match &fact {
+            Fact::ApprovalDecided { step, .. } => {
+                self.carry_out_decided(execution, *step, commands)
+            }
+            _ => self.carry_out_when_due(execution, commands),
+        }
     }
 
     /// The journal has answered.

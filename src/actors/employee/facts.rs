@@ -11,6 +11,7 @@ use crate::{
     graph::{Fact, NamedWait, StepId, StopKind, TimerKey},
     persistence::{TimerChange, WaitChange, WaitRow},
 };
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 impl State {
@@ -58,6 +59,13 @@ impl State {
                 self.note_wait(execution, step, &wait);
                 Fact::StepParked { step, wait, at }
             }
+            StepResult::Asks(question) => Fact::StepAsked {
+                step,
+                title: question.title,
+                arguments: Arc::new(question.arguments),
+                expires: Some(question.expires),
+                at,
+            },
         };
         self.apply(execution, fact);
     }

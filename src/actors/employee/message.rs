@@ -2,7 +2,7 @@
 
 use super::live_run::FinishedRun;
 use crate::{
-    actors::{journal::JournalError, mailbox::Named, versions::LoadedVersion},
+    actors::{gate::Question, journal::JournalError, mailbox::Named, versions::LoadedVersion},
     domain::{
         ContentHash, EmployeeId, ExecutionId, MemoryView, MemoryWrite, Timestamp, Trigger, event,
     },
@@ -115,6 +115,8 @@ pub enum StepResult {
     },
     Failed(StepError),
     Parked(crate::graph::NamedWait),
+    /// A person has to agree first.
+    Asks(Box<Question>),
 }
 
 pub struct StepAnswer {

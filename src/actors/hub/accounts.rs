@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     connect::{
-        Account, Catalog, HttpCaller, Integration,
+        Account, HttpCaller, Integration,
         catalog::AuthWay,
         oauth::{Credential, Grant, OauthApp, Provider, TokenEndpoint, TokenOutcome},
         token::Held,
@@ -15,7 +15,10 @@ use crate::{
     persistence::{ConnectionRow, Db, connection_get_system},
 };
 use async_trait::async_trait;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 /// What a connection knows of its account, with the base URL that calls go to.
 ///
@@ -45,6 +48,10 @@ pub(super) fn renewal_of(way: Option<&AuthWay>) -> Renewal {
     }
 }
 
+fn renewal_in(integration: Option<&Integration>, row: &ConnectionRow) -> Renewal {
+    renewal_of(integration.and_then(|integration| integration.way(Some(&row.way))))
+}
+
 impl Hub {
     /// The connection as it is stored, and who renews it; `None` if it is not there or nobody has consented yet.
     ///
@@ -64,16 +71,14 @@ impl Hub {
 
     pub(super) async fn held_of(&self, row: &ConnectionRow) -> Result<Held, HubError> {
         let parts = &self.parts;
-        let way = parts
-            .catalog
-            .integration(&row.integration)
-            .and_then(|integration| integration.way(Some(&row.way)));
-        let renewal = renewal_of(way);
+        let catalog = parts.catalogs.of(row.org_id).await?;
+        let integration = catalog.shared(&row.integration).cloned();
+        let renewal = renewal_in(integration.as_deref(), row);
         let endpoint: Option<Arc<dyn TokenEndpoint>> = match renewal.margin {
             None => None,
             Some(_) => Some(Arc::new(Endpoint {
                 http: parts.http.clone(),
-                catalog: parts.catalog.clone(),
+                integration,
                 app: self.app(row.org_id, &row.integration).await?,
                 row: row.clone(),
             })),
@@ -84,6 +89,8 @@ impl Hub {
             stored: stored(&parts.vault, row).await?,
             store: Arc::new(DbStore {
                 db: parts.db.clone(),
+                fence: parts.fence,
+                begun: OnceLock::new(),
                 vault: parts.vault.clone(),
                 org: row.org_id,
                 connection: row.id,
@@ -106,7 +113,8 @@ pub(super) async fn read(
 /// The provider's token endpoint for one connection.
 struct Endpoint {
     http: HttpCaller,
-    catalog: Arc<Catalog>,
+    /// `None`: the org's catalog does not have it any more.
+    integration: Option<Arc<Integration>>,
     app: Option<OauthApp>,
     row: ConnectionRow,
 }
@@ -117,7 +125,7 @@ impl Endpoint {
         credential: &Credential,
         now: Timestamp,
     ) -> Result<crate::connect::oauth::Prepared, String> {
-        let integration = self.catalog.integration(&self.row.integration);
+        let integration = self.integration.as_deref();
         let integration =
             integration.ok_or("the catalog does not have the integration any more")?;
         let way = integration.way(Some(&self.row.way));
@@ -137,12 +145,8 @@ impl Endpoint {
 #[async_trait]
 impl TokenEndpoint for Endpoint {
     async fn renew(&self, credential: &Credential, now: Timestamp) -> TokenOutcome {
-        let way = renewal_of(
-            self.catalog
-                .integration(&self.row.integration)
-                .and_then(|integration| integration.way(Some(&self.row.way))),
-        );
-        if way.needs_refresh_token && credential.refresh_token.is_none() {
+        let renewal = renewal_in(self.integration.as_deref(), &self.row);
+        if renewal.needs_refresh_token && credential.refresh_token.is_none() {
             return TokenOutcome::DeadGrant {
                 reason: "the token has ended, and the provider gave none to renew it with".into(),
             };

@@ -73,7 +73,8 @@ impl Hub {
     /// What is missing or does not fit; nothing is left behind then.
     pub async fn depart(&self, departure: Departure<'_>) -> Result<Departed, HubError> {
         let row = &departure.row;
-        let integration = self.integration(&row.integration)?;
+        let integration = self.integration(row.org_id, &row.integration).await?;
+        let integration = &*integration;
         let way = code_way(integration, departure.way)?;
         let app = self.app(row.org_id, &integration.id).await?;
         let account = account_before(integration, way, row, app.as_ref(), &departure.account)?;
@@ -144,7 +145,8 @@ impl Hub {
     /// Why it came to nothing, in words for people. The connection is then as it was.
     pub async fn arrive(&self, arrival: Arrival<'_>) -> Result<ConnectionRow, HubError> {
         let state = arrival.state;
-        let integration = self.integration(&state.integration)?;
+        let integration = self.integration(state.org_id, &state.integration).await?;
+        let integration = &*integration;
         let way = code_way(integration, Some(&state.way))?;
         let mut tx = self.parts.db.begin_read(state.org_id).await?;
         let row = connection_get(&mut tx, state.connection_id).await?;

@@ -33,6 +33,8 @@ pub const KIND_OAUTH_STATE: &str = "oauth_state";
 
 /// Values that one transaction seals anew.
 const BATCH: u32 = 100;
+/// How long it takes at most from reading the master key to storing what it wrapped.
+const WRAPPED_WITHIN: Duration = Duration::from_secs(1);
 /// How long a retired key stays at least. A node may seal with it for [`CURRENT_FOR`], and what it sealed is in the database soon after.
 const GRACE: Duration = Duration::from_secs(600);
 const _: () = assert!(GRACE.as_secs() >= 10 * CURRENT_FOR.as_secs());
@@ -165,6 +167,24 @@ pub struct MasterRotated {
 /// # Errors
 /// Where it stopped; it can be called again.
 pub async fn rotate_master(db: &Db, vault: &Vault) -> Result<MasterRotated, KeysError> {
+    let mut rewrapped = rewrap_all(db, vault).await?;
+    // A service may have looked up the master key just before it was changed, and write what it wrapped just behind us.
+    tokio::time::sleep(WRAPPED_WITHIN).await;
+    loop {
+        match rewrap_all(db, vault).await? {
+            0 => break,
+            more => rewrapped += more,
+        }
+    }
+    let resealed = reseal_all(db, vault).await?;
+    Ok(MasterRotated {
+        master_id: vault.master_id().await?,
+        rewrapped,
+        resealed,
+    })
+}
+
+async fn rewrap_all(db: &Db, vault: &Vault) -> Result<u64, KeysError> {
     let (mut rewrapped, mut after) = (0, (OrgId::from_uuid(Uuid::nil()), 0));
     loop {
         let mut tx = db.begin_system_read("data keys are wrapped anew").await?;
@@ -175,15 +195,9 @@ pub async fn rotate_master(db: &Db, vault: &Vault) -> Result<MasterRotated, Keys
             after = (row.org_id, row.version);
         }
         if page.len() < BATCH as usize {
-            break;
+            return Ok(rewrapped);
         }
     }
-    let resealed = reseal_all(db, vault).await?;
-    Ok(MasterRotated {
-        master_id: vault.master_id().await?,
-        rewrapped,
-        resealed,
-    })
 }
 
 async fn rewrap(db: &Db, vault: &Vault, row: &OrgKeyRow) -> Result<bool, KeysError> {

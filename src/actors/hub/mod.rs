@@ -11,6 +11,9 @@
 //! | [`consent`] | from a browser's departure to an active connection |
 //! | [`typed`] | the same for fields that a person types |
 //! | [`housekeeping`] | what nobody waits for |
+//! | [`renewing`] | tokens ahead of their end |
+//! | [`probing`] | whether accounts still work |
+//! | [`telling`] | dead grants: their owners are told, with a link |
 
 pub mod accounts;
 pub mod apps;
@@ -18,7 +21,10 @@ pub mod consent;
 pub mod credentials;
 mod housekeeping;
 pub mod keys;
+pub mod probing;
+mod renewing;
 mod store;
+pub mod telling;
 pub mod tokens;
 pub mod typed;
 
@@ -26,16 +32,19 @@ pub mod typed;
 mod tests;
 
 pub use housekeeping::run as keep_house;
+pub use probing::run as probe;
+pub use renewing::run as renew;
+pub use telling::run as tell;
 
-use super::clock::Clock;
+use super::{catalogs::Catalogs, clock::Clock};
 use crate::{
     connect::{
-        BadParams, Catalog, HttpCaller, Integration, Vault, VaultError,
+        BadParams, HttpCaller, Integration, Vault, VaultError,
         catalog::AuthWay,
         oauth::{Auth0Tokens, Misconfigured, NoRandomness, OperatorApps, StoredTokens},
     },
-    domain::{ConnectionId, Timestamp},
-    persistence::{Db, DbError},
+    domain::{ConnectionId, OrgId, Timestamp},
+    persistence::{Db, DbError, Fence},
 };
 use credentials::CredentialError;
 use std::sync::Arc;
@@ -44,8 +53,11 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct HubParts {
     pub db: Db,
+    /// Under which this node renews.
+    pub fence: Fence,
     pub vault: Arc<Vault>,
-    pub catalog: Arc<Catalog>,
+    /// What each org has, its own integrations too.
+    pub catalogs: Catalogs,
     pub http: HttpCaller,
     pub clock: Clock,
     /// The operator's apps at providers.
@@ -119,10 +131,13 @@ impl Hub {
         self.parts.clock.now()
     }
 
+    /// One of the built-in integrations, or of those that the org has added.
+    ///
     /// # Errors
-    /// `NoIntegration`.
-    pub fn integration(&self, id: &str) -> Result<&Integration, HubError> {
-        let found = self.parts.catalog.integration(id);
+    /// `NoIntegration`, or the org's catalog cannot be read.
+    pub async fn integration(&self, org: OrgId, id: &str) -> Result<Arc<Integration>, HubError> {
+        let catalog = self.parts.catalogs.of(org).await?;
+        let found = catalog.shared(id).cloned();
         found.ok_or_else(|| HubError::NoIntegration(id.into()))
     }
 }

@@ -1,6 +1,9 @@
 //! One connection's credential in the database, as the refresh wants it.
 
-use super::credentials::{CredentialError, open_credential, seal_credential};
+use super::{
+    credentials::{CredentialError, open_credential, seal_credential},
+    telling,
+};
 use crate::{
     connect::{
         Vault,
@@ -8,16 +11,24 @@ use crate::{
     },
     domain::{ConnectionId, OrgId, Timestamp},
     persistence::{
-        ConnectionRow, CredentialSwap, Db, DbError, connection_credential_swap_system,
-        connection_get_system, connection_needs_reauth, connection_refresh_begin,
-        connection_refresh_failed, connection_status,
+        ConnectionRow, CredentialSwap, Db, DbError, Fence, connection_credential_swap_system,
+        connection_get_system, connection_needs_reauth, connection_notices_open,
+        connection_refresh_begin, connection_refresh_failed, connection_status,
+        org_event_insert_system,
     },
 };
 use async_trait::async_trait;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use uuid::Uuid;
 
 pub(super) struct DbStore {
     pub db: Db,
+    pub fence: Fence,
+    /// When a refresh was begun through this.
+    pub begun: OnceLock<Timestamp>,
     pub vault: Arc<Vault>,
     pub org: OrgId,
     pub connection: ConnectionId,
@@ -34,18 +45,26 @@ pub(super) struct Renewal {
 }
 
 impl Renewal {
-    /// When this credential is due.
-    pub fn due(self, credential: &Credential) -> Option<Timestamp> {
+    /// When this credential is due. Of many that were got at the same moment, not all at the same moment.
+    pub fn due(self, connection: ConnectionId, credential: &Credential) -> Option<Timestamp> {
         let (end, margin) = (credential.expires_at?, self.margin?);
         if self.needs_refresh_token && credential.refresh_token.is_none() {
             return None;
         }
         // Of a token that lives shortly at least half is used.
         let ahead = margin.min(end.since(credential.got_at) / 2);
+        let ahead = ahead + spread(connection, credential.got_at, ahead / 4);
         Some(Timestamp::from_micros(
             end.micros() - i64::try_from(ahead.as_micros()).unwrap_or(0),
         ))
     }
+}
+
+/// A part of `most` that is another for each connection, and for each of its times.
+pub(super) fn spread(connection: ConnectionId, at: Timestamp, most: Duration) -> Duration {
+    let drawn = Uuid::new_v5(&connection.uuid(), &at.micros().to_be_bytes());
+    let (drawn, _) = drawn.as_u64_pair();
+    most.mul_f64(drawn as f64 / u64::MAX as f64)
 }
 
 /// The scopes as they stand in a row.
@@ -87,10 +106,12 @@ impl CredentialStore for DbStore {
 
     async fn begin(&self, version: i64, at: Timestamp) -> Result<bool, StoreError> {
         let begin = async {
-            let mut tx = self.db.begin_system("a token is to be renewed").await?;
+            let reason = "a token is to be renewed";
+            let mut tx = self.db.begin_fenced(reason, self.fence).await?;
             let (org, id) = (self.org, self.connection);
             let begun = connection_refresh_begin(&mut tx, org, id, version, at).await?;
             tx.commit().await?;
+            let _ = self.begun.set(at);
             Ok::<_, DbError>(begun)
         };
         begin.await.map_err(failed)
@@ -111,13 +132,26 @@ impl CredentialStore for DbStore {
             expected: version,
             sealed: &sealed,
             expires: new.expires_at,
-            refresh_due: self.renewal.due(new),
+            refresh_due: self.renewal.due(id, new),
             scopes: Some(&scopes),
             at,
+            begun: None,
             consent: None,
         };
+        let reason = "a token was renewed";
         let write = async {
-            let mut tx = self.db.begin_system("a token was renewed").await?;
+            let (mut tx, swap) = match self.db.begin_fenced(reason, self.fence).await {
+                Ok(tx) => (tx, swap),
+                // Another node has this one's place. What the provider gave exists here alone, and the old refresh token may be used up: it is
+                // stored all the same, unless somebody has begun another refresh meanwhile.
+                Err(DbError::Fenced) => {
+                    let begun = self.begun.get().copied();
+                    let begun = Some(begun.ok_or(DbError::Fenced)?);
+                    let tx = self.db.begin_system(reason).await?;
+                    (tx, CredentialSwap { begun, ..swap })
+                }
+                Err(error) => return Err(error),
+            };
             let swapped = connection_credential_swap_system(&mut tx, org, id, &swap).await?;
             tx.commit().await?;
             Ok::<_, DbError>(swapped)
@@ -142,9 +176,14 @@ impl CredentialStore for DbStore {
         at: Timestamp,
     ) -> Result<bool, StoreError> {
         let write = async {
-            let mut tx = self.db.begin_system("a grant is dead").await?;
+            let mut tx = self.db.begin_fenced("a grant is dead", self.fence).await?;
             let (org, id) = (self.org, self.connection);
             let first = connection_needs_reauth(&mut tx, org, id, version, reason, at).await?;
+            // With the mark itself, so that whoever is to be told is told, whatever happens to this process.
+            if first && let Some(row) = connection_get_system(&mut tx, org, id).await? {
+                org_event_insert_system(&mut tx, org, &telling::event(&row, at)).await?;
+                connection_notices_open(&mut tx, &row, at).await?;
+            }
             tx.commit().await?;
             Ok::<_, DbError>(first)
         };
@@ -163,17 +202,18 @@ mod tests {
             margin: Some(Duration::from_secs(300)),
             needs_refresh_token: true,
         };
+        let id = ConnectionId::from_uuid(Uuid::nil());
+        let due = |credential: &Credential| renewal.due(id, credential);
         let mut credential = Credential::token("t", at(0));
-        assert_eq!(renewal.due(&credential), None, "it never ends");
+        assert_eq!(due(&credential), None, "it never ends");
         credential.expires_at = Some(at(3_600));
-        assert_eq!(
-            renewal.due(&credential),
-            None,
-            "there is nothing to renew it with"
-        );
+        assert_eq!(due(&credential), None, "there is nothing to renew it with");
         credential.refresh_token = Some("r".into());
-        assert_eq!(renewal.due(&credential), Some(at(3_300)));
-        credential.expires_at = Some(at(60));
-        assert_eq!(renewal.due(&credential), Some(at(30)));
+        // A quarter of the margin more at most.
+        for (end, earliest, latest) in [(3_600, 3_225, 3_300), (60, 22, 30)] {
+            credential.expires_at = Some(at(end));
+            let due = due(&credential).expect("it is due");
+            assert!((at(earliest)..=at(latest)).contains(&due), "{due}");
+        }
     }
 }

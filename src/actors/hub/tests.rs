@@ -169,6 +169,7 @@ async fn an_orgs_key_is_rotated_while_calls_flow() {
                     refresh_due: None,
                     scopes: None,
                     at: start(),
+                    begun: None,
                     consent: None,
                 };
                 let mut tx = house.db.begin(house.org).await.unwrap();

@@ -4,8 +4,7 @@ use super::{Hub, HubError, store::stored};
 use crate::{
     connect::{
         Account,
-        catalog::AuthWay,
-        oauth::WAY_AUTH0,
+        oauth::{Provider, WAY_AUTH0},
         token::{Held, Live, TokenError, TokenSource},
     },
     domain::{ConnectionId, OrgId},
@@ -75,32 +74,27 @@ impl Hub {
 impl Hub {
     /// Tells the provider that a connection's token is not needed any more, where it has an ear for that. Nothing depends on it.
     pub async fn give_back(&self, row: &ConnectionRow) {
-        let Ok(integration) = self.integration(&row.integration) else {
+        let Ok(integration) = self.integration(row.org_id, &row.integration).await else {
             return;
         };
-        let url = match integration.way(Some(&row.way)) {
-            Some(AuthWay::Oauth2Code(way)) => way.revoke_url.as_ref(),
-            Some(AuthWay::Oauth2ClientCredentials(way)) => way.revoke_url.as_ref(),
-            _ => None,
+        let Some(way) = integration.way(Some(&row.way)) else {
+            return;
         };
-        let Ok(Some(app)) = self.app(row.org_id, &row.integration).await else {
+        let (Ok(app), Ok(stored)) = (
+            self.app(row.org_id, &row.integration).await,
+            stored(&self.parts.vault, row).await,
+        ) else {
             return;
         };
         let account: Account = serde_json::from_str(&row.account).unwrap_or_default();
-        let declared = url.and_then(|url| integration.fill_url(url, &account.data).ok());
-        let url = app
-            .overrides
-            .revoke_url
-            .clone()
-            .or(declared.map(String::from));
-        let (Some(url), Ok(stored)) = (url, stored(&self.parts.vault, row).await) else {
-            return;
+        let provider = Provider {
+            integration: &integration,
+            way,
+            app: app.as_ref(),
+            account: &account,
         };
-        let credential = stored.credential;
-        let token = credential.refresh_token.or(credential.access_token);
-        let client = (app.client_id.as_str(), app.client_secret.as_ref());
-        if let Some(token) = token {
-            let heard = self.parts.http.revoke(&url, &token, client).await;
+        if let Ok(Some(revocation)) = provider.revocation(&stored.credential) {
+            let heard = self.parts.http.revoke(&revocation).await;
             tracing::info!(connection = %row.id, heard, "the grant was given back");
         }
     }

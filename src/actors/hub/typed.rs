@@ -12,7 +12,7 @@ use crate::{
     domain::{LinkId, Timestamp},
     persistence::{
         ConnectionRow, Consented, CredentialSwap, connect_link_complete,
-        connection_credential_swap, connection_get, connection_put,
+        connection_credential_swap, connection_get, connection_notices_close, connection_put,
     },
 };
 use serde_json::{Map, Value};
@@ -69,7 +69,9 @@ impl Hub {
     /// # Errors
     /// What is missing or is not accepted; nothing is stored then.
     pub async fn connect_typed(&self, typed: Typed<'_>) -> Result<ConnectionRow, HubError> {
-        let integration = self.integration(&typed.row.integration)?;
+        let (org, id) = (typed.row.org_id, &typed.row.integration);
+        let integration = self.integration(org, id).await?;
+        let integration = &*integration;
         if typed.way == Some(WAY_AUTH0) {
             return self.connect_auth0(integration, typed).await;
         }
@@ -253,9 +255,10 @@ impl Hub {
                 expected,
                 sealed: &sealed,
                 expires: new.credential.expires_at,
-                refresh_due: renewal_of(new.way).due(&new.credential),
+                refresh_due: renewal_of(new.way).due(id, &new.credential),
                 scopes: Some(&scopes),
                 at: now,
+                begun: None,
                 consent: Some(Consented {
                     way: &new.credential.way,
                     account: &account_json,
@@ -277,6 +280,7 @@ impl Hub {
                 if let Some(link) = new.link {
                     connect_link_complete(&mut tx, link, now).await?;
                 }
+                connection_notices_close(&mut tx, id, now).await?;
                 tx.commit().await?;
                 return Ok(row);
             }

@@ -4,8 +4,7 @@
 use super::{super::core::Core, verdict::Outcome};
 use crate::{
     actors::{
-        employee::EmployeeError,
-        engine::{DecisionRequest, decide as tell_employee},
+        approvals::decide as decide_approval, employee::EmployeeError, engine::DecisionRequest,
     },
     connect::{HttpCaller, ingest::blocks::Click},
     domain::{OrgId, Role},
@@ -32,12 +31,21 @@ pub struct SlackSettings {
     /// Where approvals are asked: a channel as `#name`, or its id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approvals_channel: Option<String>,
+    /// Where it is told that an account has to be connected again; absent: where approvals are asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alerts_channel: Option<String>,
     /// Name of the connection; absent: the oldest one to Slack.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
 }
 
 impl SlackSettings {
+    /// Where the org is told of what its people have to mend.
+    pub fn alerts(&self) -> Option<String> {
+        let alerts = self.alerts_channel.as_ref();
+        alerts.or(self.approvals_channel.as_ref()).cloned()
+    }
+
     /// Of an org's settings, which are a JSON object.
     pub fn of(settings: &str) -> Self {
         #[derive(Default, Deserialize)]
@@ -142,7 +150,7 @@ async fn try_decide(desk: &Desk, org: OrgId, click: &Click) -> Result<String, Fa
         comment: None,
     };
     let word = if click.approve { "approved" } else { "denied" };
-    match tell_employee(&desk.core, org, approval.employee_id, request).await {
+    match decide_approval(&desk.core, &approval, request).await {
         Ok(_) => Ok(format!("{} {word} by {by}", approval.id)),
         Err(EmployeeError::NotPending | EmployeeError::RunNotOpen(_)) => {
             let mut tx = desk.core.db.begin_read(org).await?;

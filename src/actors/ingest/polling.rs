@@ -249,7 +249,14 @@ async fn ask(
             | CallOutcome::Busy { code, message, .. },
         ) => Err(format!("{code}: {message}")),
         Ok(CallOutcome::RateLimited { .. }) => Err("the provider's limit is reached".into()),
-        Ok(CallOutcome::Unsent { reason } | CallOutcome::Unknown { reason, .. }) => Err(reason),
+        Ok(CallOutcome::TooLong { limit }) => {
+            Err(format!("the answer has more than {limit} bytes"))
+        }
+        Ok(
+            CallOutcome::Unsent { reason }
+            | CallOutcome::Blocked { reason }
+            | CallOutcome::Unknown { reason, .. },
+        ) => Err(reason),
         Err(error) => Err(error.to_string()),
     }
 }

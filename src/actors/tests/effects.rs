@@ -52,7 +52,7 @@ pub async fn sandbox(house: &House, method: &str, path: &str, body: Value) -> Va
     serde_json::from_slice(&answer).unwrap_or(Value::Null)
 }
 
-async fn sent(house: &House) -> Vec<Value> {
+pub async fn sent(house: &House) -> Vec<Value> {
     let record = sandbox(house, "GET", "/record?integration=gmail", Value::Null).await;
     let items = record["items"].as_array().cloned().unwrap_or_default();
     items
@@ -63,7 +63,7 @@ async fn sent(house: &House) -> Vec<Value> {
         .collect()
 }
 
-async fn effects(house: &House) -> Vec<EffectRow> {
+pub async fn effects(house: &House) -> Vec<EffectRow> {
     let mut tx = house
         .engine
         .core()
@@ -80,6 +80,7 @@ async fn effects(house: &House) -> Vec<EffectRow> {
 async fn three_mails_with(fault: Value) {
     let mut house = House::build().await;
     house.connect_sandbox().await;
+    house.allow("gmail.send").await;
     let id = house.hire(employee(&[mails()], json!({}))).await;
     if !fault.is_null() {
         sandbox(&house, "POST", "/faults", fault.clone()).await;
@@ -126,6 +127,7 @@ async fn a_server_error_is_looked_up_before_it_is_sent_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_connection_parks_the_run_until_it_is_there() {
     let mut house = House::build().await;
+    house.allow("gmail.send").await;
     let id = house.hire(employee(&[mails()], json!({}))).await;
     let execution = house.tell(id, json!({"to": ["a@x.test"]})).await;
     let run = house

@@ -2,14 +2,20 @@
 
 use crate::{
     actors::{
-        Clock, Engine, EngineConfig, Faults, Settings, TriggerRequest,
+        Clock, DecisionRequest, Engine, EngineConfig, Faults, Settings, TriggerRequest,
         connector::connections::CONNECTION_ACTIVE,
         employee::FinishedRun,
         inspect::{Inspected, inspect},
     },
     connect::{Catalog, Sealer, SecretName, seal::read_or_create_master_key},
-    domain::{ConnectionId, EmployeeId, EmployeeSpec, ExecutionId, OrgId, Trigger, TriggerType},
-    persistence::{self, ConnectionRow, Db, DbConfig, OrgEventRow, OrgRow, Sealed, VersionInsert},
+    domain::{
+        ConnectionId, EmployeeId, EmployeeSpec, ExecutionId, OrgId, PolicyId, Trigger, TriggerType,
+    },
+    graph::Decision,
+    persistence::{
+        self, ApprovalFilter, ApprovalRow, ApprovalStatus, ConnectionRow, Db, DbConfig,
+        OrgEventRow, OrgRow, PageRequest, PolicyRow, Sealed, VersionInsert,
+    },
     sandbox::{Sandbox, SandboxHandle},
 };
 use secrecy::ExposeSecret;
@@ -42,7 +48,9 @@ impl House {
         .await
     }
 
-    pub async fn with(settings: Settings, faults: Faults) -> Self {
+    pub async fn with(mut settings: Settings, faults: Faults) -> Self {
+        // Where the sandbox is.
+        settings.allow_private = "127.0.0.0/8".parse().expect("a range");
         let dir = TempDir::new().expect("a directory");
         let url = url(&dir);
         persistence::migrate(&url).await.expect("migrated");
@@ -199,6 +207,73 @@ impl House {
             .await
             .expect("in time")
             .expect("finished")
+    }
+
+    /// Makes a rule of the org.
+    pub async fn rule(&self, rule: Value) {
+        let core = self.engine.core();
+        let row = PolicyRow {
+            org_id: self.org,
+            id: PolicyId::from_uuid(core.clock.uuid()),
+            name: rule["name"].as_str().expect("a name").into(),
+            rule: rule.to_string(),
+            created: core.clock.now(),
+            updated: core.clock.now(),
+        };
+        let mut tx = core.db.begin(self.org).await.expect("a transaction");
+        persistence::policy_insert(&mut tx, &row)
+            .await
+            .expect("a rule");
+        tx.commit().await.expect("committed");
+        core.policies.forget(self.org);
+    }
+
+    /// Lets the employees do this without asking anybody.
+    pub async fn allow(&self, capability: &str) {
+        let rule = json!({"name": capability, "effect": "allow", "capabilities": [capability]});
+        self.rule(rule).await;
+    }
+
+    /// All questions to people.
+    pub async fn approvals(&self) -> Vec<ApprovalRow> {
+        let db = &self.engine.core().db;
+        let mut tx = db.begin_read(self.org).await.expect("a transaction");
+        let filter = ApprovalFilter::default();
+        let page = persistence::approval_list(&mut tx, &filter, &PageRequest::default()).await;
+        page.expect("a page").items
+    }
+
+    /// The question that waits, when it does.
+    pub async fn asked(&self) -> ApprovalRow {
+        self.until("a question", async |house| {
+            let mut all = house.approvals().await;
+            all.retain(|row| row.status == ApprovalStatus::Pending);
+            all.pop()
+        })
+        .await
+    }
+
+    pub async fn decide(&self, approval: &ApprovalRow, decision: Decision) {
+        let request = DecisionRequest {
+            execution: approval.run_id,
+            step: approval.step.parse().expect("a step"),
+            decision,
+            arguments_hash: approval.arguments_hash,
+            by: "anna".into(),
+            comment: None,
+        };
+        self.engine
+            .decide_approval(approval, request)
+            .await
+            .expect("decided");
+    }
+
+    /// The run when it is over.
+    pub async fn over(&self, execution: ExecutionId) -> Inspected {
+        self.until("the end", async |house| {
+            Some(house.inspect(execution).await).filter(|run| run.row.status.is_finished())
+        })
+        .await
     }
 
     pub async fn inspect(&self, execution: ExecutionId) -> Inspected {

@@ -1,4 +1,5 @@
-//! The load generator: a closed loop, so many connections, each with one request in flight.
+//! The load generator. [`run`] is a closed loop: so many connections, each with one request in flight. [`paced`] is an open one: a request
+//! is due every so often whether or not the ones before it were answered, and its latency counts from then.
 
 use super::http::{Answer, Connection};
 use anyhow::{Context, Result};
@@ -6,8 +7,10 @@ use futures::future::try_join_all;
 use std::{
     cell::Cell,
     net::SocketAddr,
+    thread,
     time::{Duration, Instant},
 };
+use tokio::sync::{Mutex, mpsc};
 
 /// What a load measured.
 #[derive(Debug)]
@@ -96,6 +99,91 @@ where
     }
 }
 
+/// Between opening the connections and the first request.
+const LEAD: Duration = Duration::from_millis(20);
+
+/// Sends `per_second` requests for `time`, over `connections` connections; one that finds none free waits, and its latency with it.
+///
+/// # Errors
+/// As [`run`].
+pub async fn paced<W, A>(
+    address: SocketAddr,
+    connections: usize,
+    (per_second, time): (u32, Duration),
+    write: W,
+    accept: A,
+) -> Result<Load>
+where
+    W: Fn(u64, &mut Vec<u8>),
+    A: Fn(u64, Answer<'_>) -> Result<()>,
+{
+    let opened = try_join_all((0..connections).map(|_| Connection::open(address))).await?;
+    let begin = Instant::now() + LEAD;
+    let due = Mutex::new(pacer(begin, per_second, time)?);
+    let lanes = opened
+        .into_iter()
+        .map(|connection| paced_lane(connection, &due, &write, &accept));
+    let deadline = time + Duration::from_secs(60);
+    let latencies = tokio::time::timeout(deadline, try_join_all(lanes))
+        .await
+        .with_context(|| format!("the load was not done after {deadline:?}"))??;
+    let took = begin.elapsed();
+    let mut latencies_us = latencies.concat();
+    latencies_us.sort_unstable();
+    Ok(Load { latencies_us, took })
+}
+
+/// Tells the number and the time of each request when it is due. A thread: the runtime's timers are no finer than a millisecond, which is
+/// as much as what is to be measured.
+fn pacer(
+    begin: Instant,
+    per_second: u32,
+    time: Duration,
+) -> Result<mpsc::UnboundedReceiver<(u64, Instant)>> {
+    let (tell, due) = mpsc::unbounded_channel();
+    let pause = Duration::from_secs(1) / per_second;
+    thread::Builder::new().name("pacer".into()).spawn(move || {
+        let mut number = 0;
+        loop {
+            let at = begin + pause * number;
+            if at >= begin + time {
+                return;
+            }
+            thread::sleep(at.saturating_duration_since(Instant::now()));
+            if tell.send((u64::from(number), at)).is_err() {
+                return;
+            }
+            number += 1;
+        }
+    })?;
+    Ok(due)
+}
+
+async fn paced_lane<W, A>(
+    mut connection: Connection,
+    due: &Mutex<mpsc::UnboundedReceiver<(u64, Instant)>>,
+    write: &W,
+    accept: &A,
+) -> Result<Vec<u32>>
+where
+    W: Fn(u64, &mut Vec<u8>),
+    A: Fn(u64, Answer<'_>) -> Result<()>,
+{
+    let mut request = Vec::with_capacity(2 * 1024);
+    let mut latencies = Vec::new();
+    loop {
+        let Some((number, at)) = due.lock().await.recv().await else {
+            return Ok(latencies);
+        };
+        request.clear();
+        write(number, &mut request);
+        let answer = connection.exchange(&request).await?;
+        let micros = u32::try_from(at.elapsed().as_micros()).unwrap_or(u32::MAX);
+        accept(number, answer)?;
+        latencies.push(micros);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,5 +229,22 @@ mod tests {
         assert!(load.quantile_ms(0.5) <= load.quantile_ms(1.0));
         let refuse = |_: u64, answer: Answer<'_>| answer.expect(404);
         assert!(run(address, 8, minute, write, refuse).await.is_err());
+    }
+    #[tokio::test]
+    async fn an_open_loop_sends_what_is_due_and_no_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(echo(listener));
+        let write = |number: u64, out: &mut Vec<u8>| {
+            out.extend_from_slice(b"GET / ");
+            out.push(number as u8);
+        };
+        let accept = |number: u64, answer: Answer<'_>| {
+            ensure!(answer.body == [number as u8]);
+            Ok(())
+        };
+        let pace = (1_000, Duration::from_millis(100));
+        let load = paced(address, 4, pace, write, accept).await.unwrap();
+        assert_eq!(load.count(), 100);
     }
 }

@@ -12,6 +12,7 @@ mod measure;
 mod place;
 mod processes;
 mod report;
+mod sandbox;
 mod server;
 mod w1;
 
@@ -66,17 +67,20 @@ pub enum Question {
     Recovery,
     /// Events a second that are durable at the Slack endpoint
     Events,
+    /// Calls by proxy: what they cost over a direct call, how many a second, and memory of connections that nobody uses
+    Proxy,
     /// Refusals after learning a provider's quota, and how equally employees share it
     Quota,
 }
 
 impl Question {
-    const ALL: [Question; 6] = [
+    const ALL: [Question; 7] = [
         Question::Throughput,
         Question::Parked,
         Question::Awake,
         Question::Recovery,
         Question::Events,
+        Question::Proxy,
         Question::Quota,
     ];
 }
@@ -89,6 +93,7 @@ impl fmt::Display for Question {
             Question::Awake => "awake",
             Question::Recovery => "recovery",
             Question::Events => "events",
+            Question::Proxy => "proxy",
             Question::Quota => "quota",
         })
     }

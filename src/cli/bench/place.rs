@@ -94,6 +94,11 @@ impl Place {
         self.directory.join("data")
     }
 
+    /// Where a sandbox keeps its record.
+    pub fn sandbox(&self) -> PathBuf {
+        self.directory.join("sandbox")
+    }
+
     pub fn log(&self) -> PathBuf {
         self.directory.join("server.log")
     }

@@ -1,5 +1,9 @@
 //! The measured server: the real binary as a child process, started, asked and killed.
 
+mod child;
+
+pub use child::{Child, address_of};
+
 use super::{
     http::{Connection, request_head, write_request},
     place::Place,
@@ -15,17 +19,13 @@ use serde_json::Value;
 use std::{
     fs::File,
     net::SocketAddr,
-    process::Stdio,
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, ChildStdin, ChildStdout, Command},
+    process::Command,
     time::{sleep, timeout},
 };
 
-/// How long a server may take until it is ready, on a busy machine and with work to recover.
-const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// For one request that is not part of a load.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a state is looked at that is waited for.
@@ -34,9 +34,6 @@ const POLL: Duration = Duration::from_millis(5);
 /// A running server. It ends with the value, and with this process however that ends.
 pub struct Server {
     child: Child,
-    /// Open as long as the server may want to write there.
-    _stdout: BufReader<ChildStdout>,
-    keeper: Keeper,
     pub address: SocketAddr,
     /// Of the providers' sandbox.
     pub sandbox: SocketAddr,
@@ -83,27 +80,14 @@ impl Server {
         if let Some(url) = place.database_url() {
             command.args(["--database-url", url]);
         }
-        let mut child = command
-            .env("RUST_LOG", "warn")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .context("start the server")?;
-        let pid = child.id().context("the server ended at once")?;
-        let keeper = Keeper::of(pid)?;
-        let stdout = child.stdout.take().context("the server has no output")?;
-        let mut stdout = BufReader::new(stdout);
-        let ready = match read_ready(&mut stdout).await {
-            Ok(ready) => ready,
-            Err(error) => return Err(error.context(log_end(place))),
-        };
+        // The sandbox that proxied calls go to is on this machine.
+        command.env("TENURE_ALLOW_PRIVATE", "127.0.0.0/8");
+        command.env("RUST_LOG", "warn").stderr(log);
+        let started = Child::start::<Ready>(command).await;
+        let (child, ready) = started.map_err(|error| error.context(log_end(place)))?;
         let (address, sandbox) = (address_of(&ready.url)?, address_of(&ready.sandbox_url)?);
         Ok(Self {
             child,
-            _stdout: stdout,
-            keeper,
             address,
             sandbox,
             key: ready.api_key,
@@ -115,15 +99,14 @@ impl Server {
     ///
     /// # Errors
     /// If it does not die.
-    pub async fn kill(mut self) -> Result<()> {
-        self.keeper.dismiss().await;
-        self.child.kill().await.context("kill the server")
+    pub async fn kill(self) -> Result<()> {
+        self.child.kill().await
     }
 
     /// # Errors
     /// If it does not run any more.
     pub fn resident_bytes(&self) -> Result<u64> {
-        processes::resident_bytes(self.child.id().context("the server ended")?)
+        processes::resident_bytes(self.child.id()?)
     }
 
     /// Request line and headers for a load.
@@ -235,16 +218,34 @@ impl Server {
     /// # Errors
     /// If that takes longer than `deadline`.
     pub async fn wait_until_asleep(&mut self, deadline: Duration) -> Result<()> {
+        self.wait_until_none("employee", deadline).await
+    }
+
+    /// Waits until no actor of this kind is alive.
+    ///
+    /// # Errors
+    /// If that takes longer than `deadline`.
+    pub async fn wait_until_none(&mut self, kind: &str, deadline: Duration) -> Result<()> {
         let begin = Instant::now();
+        let path = format!("/v1/actors?kind={kind}");
         // Rarely: the list is made of all actors, and nothing is timed meanwhile.
-        while !self.is_empty("/v1/actors?kind=employee").await? {
+        while !self.is_empty(&path).await? {
             ensure!(
                 begin.elapsed() < deadline,
-                "employees are still awake after {deadline:?}"
+                "there are still actors of kind {kind} after {deadline:?}"
             );
             sleep(Duration::from_millis(200)).await;
         }
         Ok(())
+    }
+
+    /// What the program holds in memory, bytes.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn heap_bytes(&mut self) -> Result<f64> {
+        let heap = self.metric("tenure_heap_allocated_bytes").await?;
+        heap.context("the server tells no heap")
     }
 
     /// A number of `/metrics`; `series` with its labels as it is written there. `None` if there is none yet.
@@ -261,21 +262,6 @@ impl Server {
     }
 }
 
-fn address_of(url: &str) -> Result<SocketAddr> {
-    url.strip_prefix("http://")
-        .and_then(|rest| rest.trim_end_matches('/').parse().ok())
-        .with_context(|| format!("`{url}` is no address of this machine"))
-}
-
-async fn read_ready(stdout: &mut BufReader<ChildStdout>) -> Result<Ready> {
-    let mut line = String::new();
-    timeout(START_TIMEOUT, stdout.read_line(&mut line))
-        .await
-        .with_context(|| format!("the server was not ready after {START_TIMEOUT:?}"))??;
-    serde_json::from_str(&line)
-        .context("the server ended or said something else than that it is ready")
-}
-
 /// The last lines of what it logged.
 fn log_end(place: &Place) -> String {
     const LINES: usize = 15;
@@ -285,35 +271,4 @@ fn log_end(place: &Place) -> String {
         "the log of the server ends with:\n{}",
         lines[lines.len().saturating_sub(LINES)..].join("\n")
     )
-}
-
-/// A shell that kills the server should this process be killed: then nobody else would.
-struct Keeper {
-    shell: Child,
-    input: Option<ChildStdin>,
-}
-
-impl Keeper {
-    fn of(pid: u32) -> Result<Self> {
-        let mut shell = Command::new("/bin/sh")
-            .args(["-c", r#"read -r word; [ "$word" = end ] || kill -9 "$1""#])
-            .arg("keeper")
-            .arg(pid.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // An interrupt from the terminal goes to all; this one must outlive us.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .context("start the shell that guards the server")?;
-        let input = shell.stdin.take();
-        Ok(Self { shell, input })
-    }
-
-    /// Must end before the server does, so that it never kills another process that got the same number.
-    async fn dismiss(&mut self) {
-        let _ = self.shell.kill().await;
-        self.input = None;
-    }
 }

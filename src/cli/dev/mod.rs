@@ -14,7 +14,7 @@ use super::{
 use crate::{
     actors::{Clock, Settings, hub},
     config::{parse_duration, public_url},
-    connect::Vault,
+    connect::{Addresses, Vault},
     domain::OrgId,
     persistence::{self, Db, DbConfig},
     sandbox::{Sandbox, SandboxHandle},
@@ -57,6 +57,9 @@ pub struct DevArgs {
     /// Where browsers reach this service, if not at the address that it listens on
     #[arg(long, value_name = "URL", value_parser = public_url)]
     public_url: Option<String>,
+    /// Address ranges that calls may go to beyond the public internet and the sandbox, such as 10.0.0.0/8,127.0.0.1:8080
+    #[arg(long, value_name = "RANGES", env = "TENURE_ALLOW_PRIVATE")]
+    allow_private: Option<Addresses>,
     /// Hire no employee
     #[arg(long)]
     no_demo: bool,
@@ -85,7 +88,7 @@ pub async fn run(args: DevArgs, out: Output) -> anyhow::Result<()> {
         sealer,
         settings: Settings {
             oauth_apps: Arc::new(apps::register(&sandbox, &public_url).await?),
-            ..settings(&args)
+            ..settings(&args, &sandbox)
         },
         public_url: Some(public_url),
         listener,
@@ -113,9 +116,11 @@ pub async fn run(args: DevArgs, out: Output) -> anyhow::Result<()> {
     ended
 }
 
-fn settings(args: &DevArgs) -> Settings {
+fn settings(args: &DevArgs, sandbox: &SandboxHandle) -> Settings {
     let defaults = Settings::default();
+    let opened = args.allow_private.clone().unwrap_or_default();
     Settings {
+        allow_private: opened.and(sandbox.address()),
         idle_after: args.idle_after.unwrap_or(defaults.idle_after),
         ..defaults
     }

@@ -22,7 +22,7 @@ pub struct Catalog {
 
 #[derive(Debug, Default)]
 struct Shelf {
-    integrations: BTreeMap<String, Integration>,
+    integrations: BTreeMap<String, Arc<Integration>>,
     capabilities: BTreeMap<String, Arc<Capability>>,
 }
 
@@ -37,7 +37,7 @@ impl Shelf {
                 .insert(capability.id.clone(), capability.clone());
         }
         self.integrations
-            .insert(integration.id.clone(), integration);
+            .insert(integration.id.clone(), Arc::new(integration));
         Ok(())
     }
 }
@@ -121,10 +121,16 @@ impl Catalog {
 
     /// The built-in ones first, each in the order of their ids.
     pub fn integrations(&self) -> impl Iterator<Item = &Integration> {
-        self.shelves().flat_map(|shelf| shelf.integrations.values())
+        self.shelves()
+            .flat_map(|shelf| shelf.integrations.values().map(|one| &**one))
     }
 
     pub fn integration(&self, id: &str) -> Option<&Integration> {
+        self.shared(id).map(|one| &**one)
+    }
+
+    /// The same for those who keep it while the catalog may change.
+    pub fn shared(&self, id: &str) -> Option<&Arc<Integration>> {
         self.shelves().find_map(|shelf| shelf.integrations.get(id))
     }
 

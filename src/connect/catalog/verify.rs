@@ -56,6 +56,10 @@ impl Verify {
             CallOutcome::RateLimited { .. } | CallOutcome::Busy { .. } => {
                 Verdict::Unknown("the provider asks to come back later".into())
             }
+            CallOutcome::Blocked { reason } => Verdict::Refused(reason.clone()),
+            CallOutcome::TooLong { limit } => {
+                Verdict::Unknown(format!("the answer has more than {limit} bytes"))
+            }
             CallOutcome::Unsent { reason } | CallOutcome::Unknown { reason, .. } => {
                 Verdict::Unknown(reason.clone())
             }

@@ -121,7 +121,7 @@ fn context(text: String) -> Value {
 }
 
 /// Slack's three characters of its own.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

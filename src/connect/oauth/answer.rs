@@ -47,7 +47,7 @@ const PASSING_CODES: [&str; 4] = [
 ];
 
 /// How to read the answers of one way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Reading {
     pub token_at: TokenAt,
     pub errors: TokenErrors,

@@ -4,7 +4,6 @@ use super::{
     answer::Answer,
     outcome::TokenOutcome,
     provider::{Body, Exchange, Prepared},
-    secret::Secret,
 };
 use crate::{
     connect::{
@@ -70,9 +69,10 @@ impl HttpCaller {
     }
 
     fn token_request(&self, exchange: &Exchange) -> Result<RequestBuilder, String> {
-        let mut builder = self
-            .raw()
-            .request(exchange.method.clone(), exchange.url.clone());
+        let client = self
+            .client(&exchange.url)
+            .map_err(|error| format!("the address of the token endpoint {error}"))?;
+        let mut builder = client.request(exchange.method.clone(), exchange.url.clone());
         if !exchange
             .headers
             .iter()
@@ -108,7 +108,8 @@ impl HttpCaller {
             url.query_pairs_mut()
                 .append_pair(&secret.name, secret.value.expose_secret());
         }
-        let mut builder = self.raw().get(url).header(ACCEPT, "application/json");
+        let client = self.client(&url).ok()?;
+        let mut builder = client.get(url).header(ACCEPT, "application/json");
         for secret in credential.iter().filter(|one| one.place == Place::Header) {
             builder = builder.header(&secret.name, sensitive(secret.value.expose_secret()).ok()?);
         }
@@ -121,12 +122,12 @@ impl HttpCaller {
         tokio::time::timeout(TOKEN_TIME, read).await.ok()?
     }
 
-    /// Tells the provider that a token is not needed any more (RFC 7009). Whether it listens is its business.
-    pub async fn revoke(&self, url: &str, token: &Secret, client: (&str, Option<&Secret>)) -> bool {
-        let mut fields = vec![("token", token.expose()), ("client_id", client.0)];
-        fields.extend(client.1.map(|secret| ("client_secret", secret.expose())));
-        let sent = self.raw().post(url).form(&fields).send();
-        match tokio::time::timeout(TOKEN_TIME, sent).await {
+    /// Tells the provider that a token is not needed any more. Whether it listens is its business.
+    pub async fn revoke(&self, revocation: &Exchange) -> bool {
+        let Ok(builder) = self.token_request(revocation) else {
+            return false;
+        };
+        match tokio::time::timeout(TOKEN_TIME, builder.send()).await {
             Ok(Ok(response)) => response.status().is_success(),
             _ => false,
         }
@@ -142,6 +143,9 @@ fn sensitive(text: &str) -> Result<HeaderValue, String> {
 
 fn not_answered(error: reqwest::Error) -> TokenOutcome {
     match no_answer(error) {
+        CallOutcome::Blocked { reason } => {
+            TokenOutcome::misconfigured(format!("the token endpoint: {reason}"))
+        }
         CallOutcome::Unsent { reason } => lost(format!("the token endpoint: {reason}"), false),
         CallOutcome::Unknown { reason, .. } => lost(format!("the token endpoint: {reason}"), true),
         _ => lost("the token endpoint gave no answer".into(), true),

@@ -63,7 +63,8 @@ pub trait MasterKey: Send + Sync {
 /// What a data key is called among the things that are sealed with a master key.
 const KIND: &str = "data_key";
 
-/// The keys of a file or of the environment. The file is read by a call that blocks: it is small, and it is read for a key that is not known.
+/// The keys of a file or of the environment. The file is read by a call that blocks: it is small, and it is read for a key that is not known,
+/// and for a new one.
 #[async_trait]
 impl MasterKey for Sealer {
     async fn current(&self) -> Result<String, MasterKeyError> {
@@ -71,7 +72,10 @@ impl MasterKey for Sealer {
         Ok(self.key_id())
     }
 
+    /// Reads the file first: a process that has run for months knows the master key of its start, and a data key under one that has been
+    /// taken out of service since would be lost with it.
     async fn wrap(&self, key: &DataKeyBytes, name: DataKeyName) -> Result<Wrapped, MasterKeyError> {
+        self.reload().map_err(unavailable)?;
         let version = name.version.to_string();
         let bytes = self
             .seal(key.as_slice(), secret_name(name, &version))

@@ -204,3 +204,19 @@ async fn many_who_open_at_once_unwrap_once() {
     }
     assert_eq!(store.read.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn a_new_data_key_is_wrapped_by_the_master_key_of_the_day() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("master.key");
+    crate::connect::seal::read_or_create_master_key(&path).unwrap();
+    let store = Arc::new(Kept::default());
+    let running = vault(&store, Sealer::from_file(&path).unwrap());
+    running.rotate(org(1)).await.unwrap();
+    // The master key of its start is taken out of service, and it goes on running.
+    std::fs::write(&path, "ab".repeat(32)).unwrap();
+    let version = running.rotate(org(1)).await.unwrap();
+    let key = store.get(org(1), version).await.unwrap().unwrap();
+    let today = Sealer::from_file(&path).unwrap();
+    assert_eq!(key.wrapped.master_id, today.key_id());
+}

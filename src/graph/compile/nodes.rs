@@ -28,6 +28,7 @@ impl Compiler<'_> {
             steps,
             output: false,
             item: None,
+            call: false,
         };
         let edges = self.edges(spec, &places, steps);
         let successors = self.successors(spec, &places);
@@ -82,6 +83,7 @@ impl Compiler<'_> {
             steps,
             output: true,
             item: None,
+            call: false,
         };
         let mut plans = Vec::with_capacity(spec.edges.len());
         for (number, edge) in spec.edges.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Compiling the work of each type of node.
 
 use super::{
-    At, Compiler,
+    At, CapabilityInfo, Compiler,
     nodes::{Scope, transpose},
 };
 use crate::{
@@ -50,10 +50,18 @@ impl Compiler<'_> {
             WorkSpec::Approval {
                 title,
                 arguments,
+                approves,
                 expires_ms,
                 on_denied,
                 on_expired,
             } => {
+                for (place, capability) in approves.iter().enumerate() {
+                    self.known_capability(
+                        scope.at,
+                        &field(&format!("approves[{place}]")),
+                        capability,
+                    );
+                }
                 let title = title
                     .as_ref()
                     .map(|title| self.text(scope, &field("title"), title));
@@ -65,6 +73,7 @@ impl Compiler<'_> {
                 Some(WorkPlan::Approval {
                     title: transpose(title)?,
                     arguments: transpose(arguments)?,
+                    approves: approves.iter().map(|id| id.as_str().into()).collect(),
                     expires_ms: *expires_ms,
                     on_denied,
                     on_expired,
@@ -204,11 +213,16 @@ impl Compiler<'_> {
     }
 
     fn capability(&mut self, at: At<'_>, field: &str, id: &str) {
+        if let Some(info) = self.known_capability(at, field, id) {
+            self.capabilities.insert(id.to_string(), info);
+        }
+    }
+
+    /// What the catalog says of it; refused if the catalog does not know it.
+    fn known_capability(&mut self, at: At<'_>, field: &str, id: &str) -> Option<CapabilityInfo> {
         match self.lookup.capability(id) {
-            Some(info) => {
-                self.capabilities.insert(id.to_string(), info);
-            }
-            None if self.lookup.lets_unknown_pass() => {}
+            Some(info) => Some(info),
+            None if self.lookup.lets_unknown_pass() => None,
             None => {
                 let close = self.lookup.suggestions(id);
                 let hint = if close.is_empty() {
@@ -221,6 +235,7 @@ impl Compiler<'_> {
                     field,
                     format!("there is no capability `{id}` in the catalog{hint}"),
                 );
+                None
             }
         }
     }

@@ -23,6 +23,7 @@ fn compile(source: &str) -> Result<Expr, String> {
             steps: &steps(),
             output: true,
             item: Some("row"),
+            call: false,
         },
     )
 }
@@ -61,6 +62,7 @@ fn with<T>(use_it: impl FnOnce(&Data<'_>) -> T) -> T {
         output: Some(&json!({"ok": true})),
         item: Some((&json!({"k": 5}), 2)),
         item_name: "row",
+        call: None,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     Run,
+    agreed::Agreed,
     state::{FrameKey, SharedLog},
 };
 use crate::{
@@ -31,6 +32,7 @@ pub struct StepContext {
     /// Of the employee and of the skill; `seen` says how much of them.
     logs: [SharedLog; 2],
     seen: [usize; 2],
+    agreed: Agreed,
 }
 
 /// What a step turned out to be.
@@ -74,6 +76,7 @@ impl Run {
                 log(FrameKey::Skill(id.skill, id.skill_visit)),
             ],
             seen,
+            agreed: self.agreed(id),
         }
     }
 
@@ -102,6 +105,16 @@ impl StepContext {
 
     pub fn step(&self) -> StepId {
         self.step
+    }
+
+    /// What its skill was given.
+    pub fn permissions(&self) -> Arc<[String]> {
+        self.plan.permissions(self.step)
+    }
+
+    /// What people have agreed to in this run, as far as it concerns this step's call.
+    pub fn agreed(&self) -> &Agreed {
+        &self.agreed
     }
 
     /// Its default input, or what the node's `input` made of it; the element, in a `map`.
@@ -213,6 +226,7 @@ impl StepContext {
             output,
             item: self.step.item.map(|index| (&*self.input, index)),
             item_name: self.plan.map(self.step).map_or("item", |map| &map.name),
+            call: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Facts about steps: what came back.
 
 use super::{Run, start::limits_of, state::Phase};
+use crate::domain::Timestamp;
 use crate::graph::{
     fact::{ApprovalEnd, Command, Decision, NamedWait, StepError, StepId, TimerPurpose},
     plan::WorkPlan,
@@ -41,6 +42,25 @@ impl Run {
         }
     }
 
+    /// A step that a person has to agree to first. As of a parked one, the time that this takes is not the step's.
+    pub(super) fn step_asked(
+        &mut self,
+        id: StepId,
+        title: &str,
+        arguments: &Arc<Value>,
+        expires: Option<Timestamp>,
+    ) {
+        if let Some(Phase::Running | Phase::Parked(_)) = self.phase(id) {
+            self.clear_timers(id);
+            self.ask(
+                id,
+                title.to_owned(),
+                arguments.clone(),
+                expires.map(Into::into),
+            );
+        }
+    }
+
     pub(super) fn step_resumed(&mut self, id: StepId) {
         if let Some(Phase::Parked(_)) = self.phase(id) {
             self.run_step(id);
@@ -64,6 +84,11 @@ impl Run {
                     step: id,
                     how: ApprovalEnd::Approved,
                 });
+                // A call that was asked about goes on; an approval of the graph is done.
+                if !matches!(self.plan.work(id), Some(WorkPlan::Approval { .. })) {
+                    self.clear_timers(id);
+                    return self.run_step(id);
+                }
                 let output = json!({"decision": "approved", "by": by, "comment": comment, "arguments": &*arguments});
                 self.complete(id, Arc::new(output));
             }

@@ -2,7 +2,7 @@
 
 use super::{
     Run,
-    state::{FrameKey, Phase},
+    state::{At, FrameKey, Phase},
 };
 use crate::{
     domain::Timestamp,
@@ -35,6 +35,26 @@ pub(super) fn limits_of(plan: &Plan, step: StepId) -> Limits {
     match step.item {
         Some(_) => plan.map(step).map(|map| map.limits).unwrap_or_default(),
         None => plan.node(step).map(|node| node.limits).unwrap_or_default(),
+    }
+}
+
+/// What a person decides on: the question's arguments, and the capabilities that the answer stands for.
+fn with_approves(arguments: Arc<Value>, approves: &[Box<str>]) -> Result<Arc<Value>, StepError> {
+    if approves.is_empty() {
+        return Ok(arguments);
+    }
+    match Value::clone(&arguments) {
+        Value::Object(mut fields) => {
+            fields.insert("approves".into(), approves.iter().map(|id| &**id).collect());
+            Ok(Arc::new(Value::Object(fields)))
+        }
+        other => Err(StepError::new(
+            "expression_failed",
+            format!(
+                "`arguments` of an approval with `approves` must be an object, found {}",
+                crate::graph::expr::kind_of(&other)
+            ),
+        )),
     }
 }
 
@@ -72,6 +92,7 @@ impl Run {
             Some(WorkPlan::Approval {
                 title,
                 arguments,
+                approves,
                 expires_ms,
                 ..
             }) => {
@@ -83,7 +104,9 @@ impl Run {
                     Some(arguments) => Arc::new(self.evaluate(id, arguments)?),
                     None => self.input_of(id),
                 };
-                self.ask(id, title, arguments, *expires_ms);
+                let arguments = with_approves(arguments, approves)?;
+                let expires = expires_ms.map(|millis| self.now().after_ms(millis));
+                self.ask(id, title, arguments, expires);
             }
             Some(WorkPlan::Wait(wait)) => self.wait(id, wait)?,
             Some(WorkPlan::Map(map)) => {
@@ -129,8 +152,13 @@ impl Run {
         }
     }
 
-    fn ask(&mut self, id: StepId, title: String, arguments: Arc<Value>, expires_ms: Option<u64>) {
-        let expires = expires_ms.map(|millis| self.now().after_ms(millis));
+    pub(super) fn ask(
+        &mut self,
+        id: StepId,
+        title: String,
+        arguments: Arc<Value>,
+        expires: Option<At>,
+    ) {
         self.end_phase(
             id,
             Phase::Approval {

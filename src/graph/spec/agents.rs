@@ -128,6 +128,7 @@ impl Reader {
         Some(WorkSpec::Approval {
             title: fields.text(self, "title"),
             arguments: fields.get("arguments").cloned(),
+            approves: fields.texts(self, "approves").unwrap_or_default(),
             expires_ms: fields.integer(self, "expires_ms", 1..=MAX_MS),
             on_denied: if routes {
                 fields.text(self, "on_denied")

@@ -521,6 +521,7 @@ async fn notices_follow_their_approvals(world: World) {
         decided: None,
         decided_by: None,
         comment: None,
+        asked_by: None,
     };
     accept
         .approvals

@@ -51,6 +51,7 @@ fn swap(expected: i64, sealed: &Sealed, now: Timestamp) -> CredentialSwap<'_> {
         refresh_due: Some(at(150)),
         scopes: None,
         at: now,
+        begun: None,
         consent: None,
     }
 }

@@ -30,6 +30,7 @@ fn approval(world: &World, append: &Append) -> ApprovalRow {
         decided: None,
         decided_by: None,
         comment: None,
+        asked_by: None,
     }
 }
 

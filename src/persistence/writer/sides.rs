@@ -97,8 +97,17 @@ async fn approvals_ask(inner: &mut Inner, live: &[&Append]) -> Result<()> {
                     .collect(),
             ),
         ),
+        (
+            "asked_by",
+            Column::MaybeText(
+                asked
+                    .iter()
+                    .map(|(_, row)| row.asked_by.as_deref())
+                    .collect(),
+            ),
+        ),
     ];
-    const NAMES: &str = "org_id, id, run_id, employee_id, step, title, arguments, arguments_hash, status, asked_us, expires_us";
+    const NAMES: &str = "org_id, id, run_id, employee_id, step, title, arguments, arguments_hash, status, asked_us, expires_us, asked_by";
     // The same question can be asked again after a crash: it stands as it was.
     let statement = format!(
         "INSERT INTO approval ({NAMES}) SELECT {NAMES} FROM t WHERE true ON CONFLICT (org_id, id) DO NOTHING"

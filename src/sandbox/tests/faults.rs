@@ -134,22 +134,16 @@ async fn nobody_there_is_surely_unsent_and_too_much_is_not_read() {
     let request = shape(capability, &json!({}), &account.account, None).unwrap();
     let small = HttpCaller::new(&CallerConfig {
         answer_limit: 100,
-        ..CallerConfig::default()
+        ..here()
     })
     .unwrap();
     let outcome = small.call(&request, &account.token, DEADLINE).await;
     assert!(
-        matches!(
-            outcome,
-            CallOutcome::Unknown {
-                status: Some(200),
-                ..
-            }
-        ),
+        matches!(outcome, CallOutcome::TooLong { limit: 100 }),
         "{outcome:?}"
     );
     handle.shutdown().await;
-    let fresh = HttpCaller::new(&CallerConfig::default()).unwrap();
+    let fresh = HttpCaller::new(&here()).unwrap();
     let outcome = fresh.call(&request, &account.token, DEADLINE).await;
     assert!(matches!(outcome, CallOutcome::Unsent { .. }), "{outcome:?}");
     assert!(

@@ -1,6 +1,7 @@
 //! The HTTP API over real connections: the real router on port 0, the real engine on SQLite. A second org is in every test.
 
 mod access;
+mod addresses;
 mod approvals;
 mod bad_input;
 mod catalog;
@@ -16,4 +17,4 @@ mod slack;
 mod sources;
 mod triggers;
 mod webhooks;
-mod world;
+pub mod world;

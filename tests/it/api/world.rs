@@ -28,7 +28,7 @@ pub struct World {
     pub admin: Client,
     /// The admin of another org.
     pub other_org: Client,
-    _dir: TempDir,
+    _dir: Arc<TempDir>,
 }
 
 impl Drop for World {
@@ -42,37 +42,21 @@ impl Drop for World {
 }
 
 pub async fn world() -> World {
-    let dir = tempfile::tempdir().expect("a directory");
-    let address = format!("sqlite:{}", dir.path().join("tenure.db").display());
-    migrate(&address).await.expect("migrates");
-    let db = Db::connect(&DbConfig::new(address))
-        .await
-        .expect("connects");
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let engine = Engine::start(EngineConfig {
-        db: db.clone(),
-        node_id: Uuid::new_v4(),
-        address: "test".into(),
-        catalog: Arc::new(Catalog::embedded().expect("the catalog is right")),
-        sealer: Arc::new(Sealer::new(&SecretBox::new(Box::new([7; 32])))),
-        clock: Clock::system(),
-        settings: Settings {
-            public_url: url.clone(),
-            ..Settings::default()
-        },
-        faults: Faults::default(),
-    })
-    .await
-    .expect("starts");
-    let state = ApiState::new(ApiParts {
-        engine: engine.clone(),
-        planner: Arc::new(TemplatePlanner::new().expect("the templates are right")),
-        metrics: Some(PrometheusBuilder::new().build_recorder().handle()),
-        sandbox_url: None,
-    });
-    tokio::spawn(api::serve(listener, state, std::future::pending()));
+    world_with(settings()).await
+}
 
+/// The providers of the tests are on this machine.
+pub fn settings() -> Settings {
+    Settings {
+        allow_private: "127.0.0.0/8".parse().expect("a range"),
+        ..Settings::default()
+    }
+}
+
+/// The same with other settings.
+pub async fn world_with(settings: Settings) -> World {
+    let dir = Arc::new(tempfile::tempdir().expect("a directory"));
+    let (engine, db, url) = serve(&dir, settings).await;
     let (org, other) = (new_org(&db, "mine").await, new_org(&db, "other").await);
     let http = reqwest::Client::new();
     let client = |key: Option<String>| Client {
@@ -91,6 +75,40 @@ pub async fn world() -> World {
         org,
         _dir: dir,
     }
+}
+
+/// A service on the database in `dir`, and where it is.
+async fn serve(dir: &TempDir, settings: Settings) -> (Engine, Db, String) {
+    let address = format!("sqlite:{}", dir.path().join("tenure.db").display());
+    migrate(&address).await.expect("migrates");
+    let db = Db::connect(&DbConfig::new(address))
+        .await
+        .expect("connects");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let engine = Engine::start(EngineConfig {
+        db: db.clone(),
+        node_id: Uuid::new_v4(),
+        address: "test".into(),
+        catalog: Arc::new(Catalog::embedded().expect("the catalog is right")),
+        sealer: Arc::new(Sealer::new(&SecretBox::new(Box::new([7; 32])))),
+        clock: Clock::system(),
+        settings: Settings {
+            public_url: url.clone(),
+            ..settings
+        },
+        faults: Faults::default(),
+    })
+    .await
+    .expect("starts");
+    let state = ApiState::new(ApiParts {
+        engine: engine.clone(),
+        planner: Arc::new(TemplatePlanner::new().expect("the templates are right")),
+        metrics: Some(PrometheusBuilder::new().build_recorder().handle()),
+        sandbox_url: None,
+    });
+    tokio::spawn(api::serve(listener, state, std::future::pending()));
+    (engine, db, url)
 }
 
 async fn new_org(db: &Db, name: &str) -> OrgId {
@@ -126,6 +144,27 @@ async fn new_key(db: &Db, org: OrgId, role: Role) -> String {
 }
 
 impl World {
+    /// A second service on the same data with the same keys, with other settings; the first one is stopped.
+    pub async fn restarted(&self, settings: Settings) -> World {
+        self.engine.stop().await;
+        let (engine, _, url) = serve(&self._dir, settings).await;
+        let there = |client: &Client| Client {
+            url: url.clone(),
+            ..client.clone()
+        };
+        World {
+            anonymous: there(&self.anonymous),
+            viewer: there(&self.viewer),
+            operator: there(&self.operator),
+            manager: there(&self.manager),
+            admin: there(&self.admin),
+            other_org: there(&self.other_org),
+            org: self.org,
+            engine,
+            _dir: self._dir.clone(),
+        }
+    }
+
     /// Somebody of the org, with a key of their own.
     pub async fn user(&self, name: &str, role: Role) -> Client {
         let body = json!({"name": name, "role": role.name(), "user": name});
@@ -208,7 +247,18 @@ impl Client {
 
     /// Asks until `good` is content with the answer.
     pub async fn until(&self, path: &str, good: impl Fn(&Value) -> bool) -> Value {
-        for _ in 0..400 {
+        self.until_within(path, Duration::from_secs(10), good).await
+    }
+
+    /// The same for what takes longer.
+    pub async fn until_within(
+        &self,
+        path: &str,
+        time: Duration,
+        good: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let give_up = tokio::time::Instant::now() + time;
+        while tokio::time::Instant::now() < give_up {
             let answer = self.get(path).await;
             if answer.status == 200 && good(&answer.body) {
                 return answer.body;

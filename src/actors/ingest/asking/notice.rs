@@ -6,6 +6,7 @@ use super::{
         core::Core,
         effects::{self, Behalf, Call},
         employee::StepResult,
+        gate::Authority,
     },
     put,
 };
@@ -159,6 +160,9 @@ fn question<'a>(task: &'a NoticeTask, arguments: &'a Value, employee: &'a str) -
 }
 
 async fn employee_name(core: &Core, task: &NoticeTask) -> Result<String, DbError> {
+    if let Some(client) = &task.approval.asked_by {
+        return Ok(client.clone());
+    }
     let mut tx = core.db.begin_read(task.approval.org_id).await?;
     let employee = employee_get(&mut tx, task.approval.employee_id).await?;
     Ok(employee.map_or_else(|| task.approval.employee_id.to_string(), |row| row.name))
@@ -190,6 +194,7 @@ async fn call(
         capability: capability.into(),
         connection: settings.connection.clone(),
         arguments,
+        authority: Authority::Runtime,
     };
     let (result, changes) = effects::perform(core, &behalf, call).await;
     write(core, task, changes).await?;
@@ -197,6 +202,7 @@ async fn call(
         StepResult::Completed { output, .. } => Ok((*output).clone()),
         StepResult::Failed(error) => Err((error.message, !error.retryable)),
         // Without a connection it may be there tomorrow; what is in doubt a person settles in the ledger.
+        StepResult::Asks(question) => Err((question.title, true)),
         StepResult::Parked(wait) => Err((wait.detail, wait.kind != "connection")),
     }
 }

@@ -3,6 +3,7 @@
 mod awake;
 mod events;
 mod parked;
+mod proxy;
 mod quota;
 mod recovery;
 mod throughput;
@@ -26,6 +27,7 @@ pub async fn measure(question: Question, ask: &mut Ask<'_>) -> Result<()> {
         Question::Awake => awake::measure(ask).await,
         Question::Recovery => recovery::measure(ask).await,
         Question::Events => events::measure(ask).await,
+        Question::Proxy => proxy::measure(ask).await,
         Question::Quota => quota::measure(ask).await,
     }
 }
@@ -46,6 +48,8 @@ pub struct Sizes {
     pub reactivated: usize,
     /// Runs at work when the server is killed.
     pub killed: usize,
+    /// Connections that are used once each.
+    pub connections: usize,
     /// Employees that share a provider with this quota in this window, for how long they learn it, and how long each look is.
     pub sharing: usize,
     pub quota: u64,
@@ -66,6 +70,7 @@ impl Sizes {
             awake: 1_000,
             reactivated: 200,
             killed: 1_000,
+            connections: 1_000,
             sharing: 500,
             quota: 6_000,
             quota_window: Duration::from_secs(60),
@@ -86,6 +91,7 @@ impl Sizes {
             awake: 20,
             reactivated: 5,
             killed: 50,
+            connections: 20,
             sharing: 5,
             quota: 20,
             quota_window: Duration::from_secs(1),

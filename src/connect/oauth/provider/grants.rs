@@ -2,7 +2,10 @@
 
 use super::{Body, Exchange, Grant, Made, Misconfigured, Provider};
 use crate::connect::{
-    catalog::auth::{ClientAuth, OauthClient, OauthCode, TokenBody},
+    catalog::{
+        AuthWay,
+        auth::{ClientAuth, OauthClient, OauthCode, TokenBody},
+    },
     oauth::{answer::Reading, credential::Credential, secret::Secret},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -11,6 +14,54 @@ use serde_json::{Map, Value};
 use std::time::Duration;
 
 impl Provider<'_> {
+    /// What tells the provider that this credential is not needed any more (RFC 7009); `None` where it has no ear for that. The refresh
+    /// token goes where there is one: with it most providers end the whole grant.
+    ///
+    /// # Errors
+    /// Something is missing, and trying again will not help.
+    pub fn revocation(&self, credential: &Credential) -> Made<Option<Exchange>> {
+        let (declared, id_param, auth) = match self.way {
+            AuthWay::Oauth2Code(way) => (&way.revoke_url, &way.client_id_param, way.client_auth),
+            AuthWay::Oauth2ClientCredentials(way) => {
+                (&way.revoke_url, &way.client_id_param, way.client_auth)
+            }
+            _ => return Ok(None),
+        };
+        let instead = self.app.and_then(|app| app.overrides.revoke_url.as_ref());
+        let url = match (declared, instead) {
+            (None, None) => return Ok(None),
+            (declared, instead) => self.url(declared.as_deref().unwrap_or_default(), instead)?,
+        };
+        let (token, hint) = match (&credential.refresh_token, &credential.access_token) {
+            (Some(token), _) => (token, "refresh_token"),
+            (None, Some(token)) => (token, "access_token"),
+            (None, None) => return Ok(None),
+        };
+        let (id, secret) = self.client_of(credential)?;
+        let mut form = pairs([("token_type_hint", hint)]);
+        form.push(("token".into(), token.clone()));
+        let mut headers = Vec::new();
+        let client = Client {
+            id_param,
+            id: &id,
+            secret,
+            auth,
+        };
+        client.prove(&mut form, &mut headers);
+        let reading = Reading::default();
+        Ok(Some(exchange(url, headers, form, TokenBody::Form, reading)))
+    }
+
+    /// The client that a person typed in for this connection, or else the app.
+    fn client_of<'a>(&'a self, credential: &'a Credential) -> Made<(String, Option<&'a Secret>)> {
+        let typed = |name: &str| credential.fields.get(name);
+        match (typed("client_id"), self.app) {
+            (Some(id), _) => Ok((id.expose().to_owned(), typed("client_secret"))),
+            (None, Some(app)) => Ok((app.client_id.clone(), app.client_secret.as_ref())),
+            (None, None) => Err(Misconfigured("`client_id` is missing".into())),
+        }
+    }
+
     pub(super) fn code_exchange(&self, way: &OauthCode, grant: Grant<'_>) -> Made<Exchange> {
         let app = self.app()?;
         let (url, mut form, extra) = match grant {
@@ -65,13 +116,7 @@ impl Provider<'_> {
         way: &OauthClient,
         credential: &Credential,
     ) -> Made<Exchange> {
-        let typed = |name: &str| credential.fields.get(name);
-        // Typed in by a person for this connection, or else the org's own app.
-        let (id, secret) = match (typed("client_id"), self.app) {
-            (Some(id), _) => (id.expose().to_owned(), typed("client_secret")),
-            (None, Some(app)) => (app.client_id.clone(), app.client_secret.as_ref()),
-            (None, None) => return Err(Misconfigured("`client_id` is missing".into())),
-        };
+        let (id, secret) = self.client_of(credential)?;
         let scope = self.scope(Some(credential));
         let mut form = pairs([("grant_type", way.grant_type.as_str())]);
         let scopes = match credential.scopes.is_empty() {
@@ -96,7 +141,7 @@ impl Provider<'_> {
             errors: way.error.clone(),
             expires_default: way.expires_default_seconds.map(Duration::from_secs),
             learn: way.learn.clone(),
-            typed_by_person: typed("client_id").is_some(),
+            typed_by_person: credential.fields.contains_key("client_id"),
             good_once: false,
             secrets: Vec::new(),
         };

@@ -307,7 +307,14 @@ fn happening(dice: &mut Dice, run: &Run, facts: &[Fact]) -> Option<Fact> {
         return Some(Fact::StepResumed { step: *step, at });
     }
     match open.get(choice)?.clone() {
-        Command::StartStep { step, attempt } => Some(match dice.roll(12) {
+        Command::StartStep { step, attempt } => Some(match dice.roll(13) {
+            12 => Fact::StepAsked {
+                step,
+                title: "May it?".into(),
+                arguments: Arc::new(json!("call")),
+                expires: dice.one_in(2).then_some(at),
+                at,
+            },
             0 => Fact::StepFailed {
                 step,
                 attempt,

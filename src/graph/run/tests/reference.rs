@@ -68,6 +68,8 @@ enum Life {
     Backoff,
     Parked,
     Asking,
+    /// A step at work about which a person is asked first: the arguments shown, and whether the question expires.
+    Questioned(Value, bool),
     Clocked,
     Listening,
     Items {
@@ -137,7 +139,8 @@ impl Reference<'_> {
                 (Life::Backoff, _) => timer(TimerPurpose::Retry),
                 (Life::Clocked, _) => timer(TimerPurpose::Wait),
                 (Life::Listening, Kind::Listen { timeout: true, .. }) => timer(TimerPurpose::Wait),
-                (Life::Asking, Kind::Ask { expires: true, .. }) => timer(TimerPurpose::Expiry),
+                (Life::Asking, Kind::Ask { expires: true, .. })
+                | (Life::Questioned(_, true), _) => timer(TimerPurpose::Expiry),
                 _ => false,
             };
             if visit.timed && visit.life != Life::Over {
@@ -146,7 +149,7 @@ impl Reference<'_> {
             let word = match visit.life {
                 Life::Running => format!("run {} {}", visit.id, visit.attempt),
                 Life::Parked => format!("parked {}", visit.id),
-                Life::Asking => format!("ask {}", visit.id),
+                Life::Asking | Life::Questioned(..) => format!("ask {}", visit.id),
                 Life::Listening => format!("listen {}", visit.id),
                 _ => continue,
             };
@@ -196,6 +199,18 @@ impl Reference<'_> {
                     self.visits[at].timed = false;
                 }
             }
+            Fact::StepAsked {
+                step,
+                arguments,
+                expires,
+                ..
+            } => {
+                if let Some(at) = self.in_life(*step, &[Life::Running, Life::Parked]) {
+                    self.visits[at].life =
+                        Life::Questioned((**arguments).clone(), expires.is_some());
+                    self.visits[at].timed = false;
+                }
+            }
             Fact::StepResumed { step, .. } => {
                 if let Some(at) = self.in_life(*step, &[Life::Parked]) {
                     self.visits[at].life = Life::Running;
@@ -205,6 +220,18 @@ impl Reference<'_> {
             Fact::ApprovalDecided {
                 step, decision, by, ..
             } => {
+                if let Some(at) = self.find(*step)
+                    && let Life::Questioned(arguments, _) = self.visits[at].life.clone()
+                {
+                    match decision {
+                        Decision::Approved => self.visits[at].life = Life::Running,
+                        Decision::Denied => {
+                            let extra = json!({"decision": "denied", "by": by, "comment": null, "arguments": arguments});
+                            self.fail(at, "approval_denied", false, None, extra);
+                        }
+                    }
+                    return;
+                }
                 let Some(at) = self.in_life(*step, &[Life::Asking]) else {
                     return;
                 };
@@ -250,6 +277,12 @@ impl Reference<'_> {
             (TimerPurpose::Timeout, _) => {
                 self.close_inside(at);
                 self.fail(at, "timeout", true, None, json!({}));
+            }
+            (TimerPurpose::Expiry, _) if matches!(self.visits[at].life, Life::Questioned(..)) => {
+                if let Life::Questioned(arguments, _) = self.visits[at].life.clone() {
+                    let extra = json!({"decision": "expired", "arguments": arguments});
+                    self.fail(at, "approval_expired", false, None, extra);
+                }
             }
             (TimerPurpose::Expiry, Kind::Ask { on_expired, .. }) => {
                 let extra = json!({"decision": "expired", "arguments": self.visits[at].input});

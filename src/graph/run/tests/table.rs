@@ -4,7 +4,8 @@ use super::driver::{Driver, accepted, one_skill, plan};
 use crate::graph::{
     RunStatus, StepStatus,
     fact::{
-        ApprovalEnd, Command, Decision, Fact, NamedWait, Outcome, StepError, StopKind, TimerPurpose,
+        ApprovalEnd, Command, Decision, Fact, NamedWait, Outcome, StepError, StepId, StopKind,
+        TimerKey, TimerPurpose,
     },
 };
 use serde_json::{Value, json};
@@ -364,6 +365,83 @@ fn parked_steps_go_on_with_the_same_attempt() {
         driver.apply(Fact::StepResumed { step, at }),
         [Command::StartStep { step, attempt: 1 }]
     );
+}
+
+/// A step of the graph `nodes` that is asked about before it goes on.
+fn asked_about(nodes: Value, arguments: Value) -> (Driver, StepId) {
+    let mut driver = Driver::new(&one_skill(nodes, json!([])), json!(null));
+    let (step, at) = (driver.step("a"), driver.next_at());
+    let commands = driver.apply(Fact::StepAsked {
+        step,
+        title: "Call test.send?".into(),
+        arguments: Arc::new(arguments),
+        expires: Some(at),
+        at,
+    });
+    assert!(
+        matches!(
+            commands[..],
+            [
+                Command::ClearTimer { .. },
+                Command::AskApproval(_),
+                Command::SetTimer { .. }
+            ]
+        ),
+        "{commands:?}"
+    );
+    assert_eq!(driver.run.waiting_on()[0].kind, "approval");
+    assert_eq!(driver.run.open_approval(step), Some(&json!("call")));
+    (driver, step)
+}
+
+#[test]
+fn a_step_that_is_asked_about_goes_on_or_fails() {
+    let send = json!({"id": "a", "type": "action", "capability": "test.send", "arguments": {}, "timeout_ms": 50});
+    let decided = |step, decision, at| Fact::ApprovalDecided {
+        step,
+        decision,
+        by: "ann".into(),
+        comment: None,
+        at,
+    };
+    let (mut driver, step) = asked_about(json!([send]), json!("call"));
+    let at = driver.next_at();
+    let commands = driver.apply(decided(step, Decision::Approved, at));
+    assert!(
+        matches!(
+            commands[..],
+            [
+                Command::CloseApproval {
+                    how: ApprovalEnd::Approved,
+                    ..
+                },
+                Command::ClearTimer { .. },
+                Command::StartStep { attempt: 1, .. }
+            ]
+        ),
+        "{commands:?}"
+    );
+
+    let (mut driver, step) = asked_about(json!([send]), json!("call"));
+    let at = driver.next_at();
+    driver.apply(decided(step, Decision::Denied, at));
+    let Some(Outcome::Failed { error }) = driver.run.outcome() else {
+        panic!("it failed")
+    };
+    assert_eq!(error.error.code, "approval_denied");
+
+    let (mut driver, step) = asked_about(json!([send]), json!("call"));
+    let timer = TimerKey {
+        step,
+        attempt: 1,
+        purpose: TimerPurpose::Expiry,
+    };
+    let at = driver.next_at();
+    driver.apply(Fact::TimerFired { timer, at });
+    let Some(Outcome::Failed { error }) = driver.run.outcome() else {
+        panic!("it failed")
+    };
+    assert_eq!(error.error.code, "approval_expired");
 }
 
 #[test]

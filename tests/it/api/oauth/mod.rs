@@ -1,15 +1,23 @@
 //! Consent, connect links and typed credentials, against the sandbox's authorisation servers.
 
+mod ahead;
 mod auth0;
 mod links;
+mod own;
+
+mod dead;
 mod owners;
 mod tokens;
 
-use super::world::{Client, World, send, world};
+use super::world::{Client, World, send, settings, world_with};
 use reqwest::{StatusCode, header, redirect};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use tenure::sandbox::{Sandbox, SandboxHandle};
+use std::time::Duration;
+use tenure::{
+    actors::Settings,
+    sandbox::{Sandbox, SandboxHandle},
+};
 
 const SECRET: &str = "app-hush-hush";
 
@@ -20,8 +28,18 @@ pub struct Bench {
     http: reqwest::Client,
 }
 
+/// Nothing is renewed or probed but by calls, so that what the sandbox sees is what a test does.
 pub async fn bench() -> Bench {
-    let world = world().await;
+    bench_with(Settings {
+        renew_every: Duration::from_secs(86_400),
+        probe_every: Duration::ZERO,
+        ..settings()
+    })
+    .await
+}
+
+pub async fn bench_with(settings: Settings) -> Bench {
+    let world = world_with(settings).await;
     let folder = world.dir().join("sandbox");
     let today = chrono::NaiveDate::from_ymd_opt(2026, 1, 15).expect("a date");
     let sandbox = Sandbox::start("127.0.0.1:0".parse().expect("an address"), folder, today);

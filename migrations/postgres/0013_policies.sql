@@ -1,0 +1,16 @@
+-- What an org lets its employees and clients call, a rule a row (JSON). What a rule means is checked when it is written.
+CREATE TABLE policy (
+    org_id     UUID   NOT NULL REFERENCES org,
+    id         UUID   NOT NULL,
+    name       TEXT   NOT NULL,
+    rule       TEXT   NOT NULL,
+    created_us BIGINT NOT NULL,
+    updated_us BIGINT NOT NULL,
+    PRIMARY KEY (org_id, id),
+    UNIQUE (org_id, name)
+);
+SELECT tenant_table('policy', 'SELECT, INSERT, UPDATE, DELETE');
+
+-- Who asked, where it is the call of a client and no step of a run.
+ALTER TABLE approval ADD COLUMN asked_by TEXT;
+CREATE INDEX approval_of_calls ON approval (expires_us) WHERE status = 'pending' AND asked_by IS NOT NULL;
