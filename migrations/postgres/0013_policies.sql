@@ -14,3 +14,6 @@ SELECT tenant_table('policy', 'SELECT, INSERT, UPDATE, DELETE');
 -- Who asked, where it is the call of a client and no step of a run.
 ALTER TABLE approval ADD COLUMN asked_by TEXT;
 CREATE INDEX approval_of_calls ON approval (expires_us) WHERE status = 'pending' AND asked_by IS NOT NULL;
+
+-- To whom the account belongs through which it went, if to one user: the write is theirs to see.
+ALTER TABLE effect ADD COLUMN owner_user TEXT;

@@ -28,6 +28,7 @@ use super::{
 use crate::{
     connect::{CallOutcome, HttpCaller, ShapedRequest, token::Live},
     domain::{ConnectionId, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
+    graph::Later,
     persistence::{
         Db, EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec,
         snapshot_kind,
@@ -38,7 +39,11 @@ use connections::Connection;
 use queue::{Came, Claim, Next, Queue, Retry, millis};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus};
 use state::LimiterState;
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 use token::{Kept, placed};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -74,8 +79,11 @@ pub struct CallRequest {
 pub enum ConnectorError {
     #[error("too many calls wait for this connection")]
     Overloaded,
-    #[error("the call's turn did not come in time: {0}")]
-    Deadline(String),
+    /// The same, by a connector that knows when there may be room.
+    #[error("too many calls wait for this connection")]
+    Full(Later),
+    #[error("the call's turn did not come in time: it waited for {reason}")]
+    Late { reason: String, later: Later },
     #[error("the provider has failed too often, calls are held back for {}s", .0.as_secs().max(1))]
     BreakerOpen(Duration),
     #[error("the connection's token cannot be used: {0}")]
@@ -97,13 +105,27 @@ pub enum ConnectorError {
 impl ConnectorError {
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Overloaded => "overloaded",
-            Self::Deadline(_) => "timeout",
+            Self::Overloaded | Self::Full(_) => "overloaded",
+            Self::Late { .. } => "rate_limited",
             Self::BreakerOpen(_) => "breaker_open",
             Self::Token(_) | Self::NeedsConsent(_) => "auth_error",
             Self::TokenLater { .. } => "token_unavailable",
             Self::NotDurable => "not_durable",
             Self::Stopped => "unavailable",
+        }
+    }
+
+    /// When it is worth another try, where that is known.
+    pub fn later(&self) -> Option<Later> {
+        let after = |wait: &Duration| Later {
+            estimate_ms: wait.as_millis() as u64,
+            place: None,
+        };
+        match self {
+            Self::Full(later) | Self::Late { later, .. } => Some(*later),
+            Self::BreakerOpen(wait) => Some(after(wait)),
+            Self::TokenLater { retry_after, .. } => retry_after.as_ref().map(after),
+            _ => None,
         }
     }
 }
@@ -312,7 +334,10 @@ impl Actor for Connector {
                 let rules = &self.0.connection.rules;
                 call.lane = rules.lane(&request.capability, request.write);
                 if let Err(call) = state.queue.push(call.claim(), call) {
-                    let _ = call.reply.send(Err(ConnectorError::Overloaded));
+                    let later = state
+                        .queue
+                        .later(call.request.employee, call.lane, self.now());
+                    let _ = call.reply.send(Err(ConnectorError::Full(later)));
                 }
             }
             Message::Returned { call, answer } => {
@@ -377,12 +402,21 @@ impl Connector {
         // Who does not wait any more takes nobody's turn.
         drop(state.queue.take_where(|call| call.reply.is_closed()));
         let (now, instant) = (self.now(), Instant::now());
-        for call in state
-            .queue
-            .take_where(|call| call.request.deadline <= instant)
-        {
-            let reason = state.queue.reason_in_words(call.lane, now);
-            let _ = call.reply.send(Err(ConnectorError::Deadline(reason)));
+        let is_late = |call: &Box<Call>| call.request.deadline <= instant;
+        if state.queue.iter().any(is_late) {
+            let whose = state.queue.iter().filter(|call| is_late(call));
+            let whose: HashSet<(EmployeeId, usize)> = whose
+                .map(|call| (call.request.employee, call.lane))
+                .collect();
+            let places: HashMap<(EmployeeId, usize), Later> = whose
+                .into_iter()
+                .map(|(employee, lane)| ((employee, lane), state.queue.later(employee, lane, now)))
+                .collect();
+            for call in state.queue.take_where(is_late) {
+                let reason = state.queue.reason_in_words(call.lane, now);
+                let later = places[&(call.request.employee, call.lane)];
+                let _ = call.reply.send(Err(ConnectorError::Late { reason, later }));
+            }
         }
         let wait = loop {
             match state.queue.next(now) {

@@ -5,14 +5,15 @@ use super::{
     auth::Caller,
     body::Json as JsonBody,
     error::{ApiError, ApiResult, Problem},
+    owner,
     query::{NoQuery, Query, id as id_filter, page, word},
     text::{self, Path},
 };
 use crate::{
     domain::{ConnectionId, ContentHash, EffectId, ExecutionId, Timestamp},
     persistence::{
-        Append, EffectChange, EffectFilter, EffectRow, EffectStatus, EffectUpdate, Page,
-        effect_get, effect_list, run_get,
+        Append, EffectChange, EffectFilter, EffectOwners, EffectRow, EffectStatus, EffectUpdate,
+        Owners, Page, effect_get, effect_list, run_get,
     },
 };
 use axum::{Json, extract::State};
@@ -93,6 +94,7 @@ pub async fn list(
             &words,
         )?,
         integration: query.integration,
+        owners: owners(&caller),
     };
     let mut tx = api.db().begin_read(caller.org).await?;
     let found = effect_list(&mut tx, &filter, &request).await?;
@@ -108,11 +110,21 @@ pub async fn show(
     Ok(Json(read(&api, &caller, &effect).await?.into()))
 }
 
+/// What went through another user's account is as unknown as what is another org's.
+fn owners(caller: &Caller) -> EffectOwners {
+    match owner::owners(caller) {
+        Owners::All => EffectOwners::All,
+        Owners::OrgOnly => EffectOwners::OrgOnly,
+        Owners::User(user) => EffectOwners::User(user.to_owned()),
+    }
+}
+
 async fn read(api: &ApiState, caller: &Caller, text: &str) -> ApiResult<EffectRow> {
     let id: EffectId = text::id("effect", text)?;
     let mut tx = api.db().begin_read(caller.org).await?;
     effect_get(&mut tx, id)
         .await?
+        .filter(|row| owners(caller).include(row.owner_user.as_deref()))
         .ok_or_else(|| ApiError::not_found("effect", text))
 }
 

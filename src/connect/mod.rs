@@ -19,6 +19,7 @@ pub mod learned;
 pub mod limiter;
 pub mod oauth;
 pub mod pages;
+pub mod passing;
 pub mod policy;
 pub mod quickbooks;
 mod rate;

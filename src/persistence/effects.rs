@@ -57,14 +57,39 @@ pub struct EffectRow {
     pub error: Option<String>,
     /// JSON: what is known about an ambiguous one, who reconciled it and how.
     pub note: Option<String>,
+    /// The one user whose account it goes through; `None`: the org's.
+    pub owner_user: Option<String>,
+}
+
+/// Whose writes are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EffectOwners {
+    #[default]
+    All,
+    /// Those through the org's accounts.
+    OrgOnly,
+    /// These and those through this user's.
+    User(String),
+}
+
+impl EffectOwners {
+    /// Whether a write through an account of `owner` is meant.
+    pub fn include(&self, owner: Option<&str>) -> bool {
+        match (self, owner) {
+            (_, None) | (EffectOwners::All, _) => true,
+            (EffectOwners::User(user), Some(owner)) => user == owner,
+            (EffectOwners::OrgOnly, Some(_)) => false,
+        }
+    }
 }
 
 macro_rules! effect_columns {
     () => {
         "org_id, id, run_id, step, key, capability, integration, connection_id, args_hash, args, idempotency_key, status, attempts, epoch, \
-         intended_us, sent_us, settled_us, response, error, note"
+         intended_us, sent_us, settled_us, response, error, note, owner_user"
     };
 }
+pub(super) use effect_columns;
 
 pub async fn effect_get(tx: &mut Tx, effect: EffectId) -> Result<Option<EffectRow>> {
     let org = tx.org();
@@ -98,6 +123,7 @@ pub struct EffectFilter {
     pub run: Option<ExecutionId>,
     pub status: Option<EffectStatus>,
     pub integration: Option<String>,
+    pub owners: EffectOwners,
 }
 
 /// In the order of their ids.
@@ -133,6 +159,18 @@ pub async fn effect_list(
         }
         if let Some(integration) = &filter.integration {
             query.push(" AND integration = ").push_bind(integration);
+        }
+        match &filter.owners {
+            EffectOwners::All => {}
+            EffectOwners::OrgOnly => {
+                query.push(" AND owner_user IS NULL");
+            }
+            EffectOwners::User(user) => {
+                query
+                    .push(" AND (owner_user IS NULL OR owner_user = ")
+                    .push_bind(user)
+                    .push(")");
+            }
         }
         if let Some(after) = after {
             query.push(" AND id > ").push_bind(after);

@@ -214,3 +214,57 @@ fn connection(
         credential_version: row.credential_version,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn one(id: u128, name: &str, owner: Option<&str>) -> Arc<Connection> {
+        let catalog = Catalog::embedded().expect("the catalog");
+        let slack = catalog.integration("slack").expect("slack");
+        Arc::new(Connection {
+            id: ConnectionId::from_uuid(Uuid::from_u128(id)),
+            org: OrgId::from_uuid(Uuid::nil()),
+            integration: "slack".into(),
+            name: name.into(),
+            owner_user: owner.map(str::to_owned),
+            account: Account {
+                base_url: String::new(),
+                data: Default::default(),
+                quota: None,
+            },
+            quota: slack.quota,
+            concurrency: None,
+            sealed: Vec::new(),
+            credential_version: 1,
+        })
+    }
+
+    #[test]
+    fn ones_own_goes_first_and_nobody_elses_is_found() {
+        let all = [
+            one(1, "default", None),
+            one(2, "default", Some("ann")),
+            one(3, "other", Some("bob")),
+            one(4, "spare", None),
+        ];
+        let bobs = all[2].id.to_string();
+        for (user, wanted, expected) in [
+            (None, None, Some(1)),
+            (None, Some("spare"), Some(4)),
+            (None, Some("other"), None),
+            (None, Some(bobs.as_str()), None),
+            (Some("ann"), None, Some(2)),
+            (Some("ann"), Some("default"), Some(2)),
+            (Some("ann"), Some("spare"), Some(4)),
+            (Some("ann"), Some("other"), None),
+            (Some("ann"), Some(bobs.as_str()), None),
+            (Some("bob"), Some(bobs.as_str()), Some(3)),
+            (Some("carl"), None, Some(1)),
+        ] {
+            let found = choose(&all, user, wanted).map(|one| one.id.uuid().as_u128());
+            assert_eq!(found, expected, "{user:?} {wanted:?}");
+        }
+    }
+}

@@ -18,6 +18,7 @@ use crate::{
         app_quota::Wish, breaker::BreakerState, catalog::RetryRule,
     },
     domain::{EmployeeId, Timestamp},
+    graph::Later,
 };
 use std::{collections::HashMap, time::Duration};
 
@@ -382,6 +383,27 @@ impl<T> Queue<T> {
             .chain(by_breaker)
             .max()
             .unwrap_or_default()
+    }
+
+    /// Where the next call of an employee stands in a lane, or would stand if it has none there, and about how long until it leaves.
+    pub fn later(&self, employee: EmployeeId, lane: usize, now: Timestamp) -> Later {
+        let Some(waiting) = self.lanes.get(lane) else {
+            return Later {
+                estimate_ms: 0,
+                place: None,
+            };
+        };
+        let places = waiting.waiting.places();
+        let own = places.iter().position(|one| one.employee == employee);
+        let cost_before = match own {
+            Some(place) => places[place].cost_before,
+            // A whole round goes before it.
+            None => places.last().map_or(0, |last| last.cost_before + 1),
+        };
+        Later {
+            estimate_ms: millis(self.estimate(lane, cost_before, now)),
+            place: Some(own.unwrap_or(places.len())),
+        }
     }
 
     /// Where the calls stand that are `wanted`.

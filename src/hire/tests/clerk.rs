@@ -30,6 +30,19 @@ fn the_clerk_is_four_skills_in_sequence_and_one_that_answers() {
 }
 
 #[test]
+fn the_clerks_question_speaks_for_what_comes_after_it() {
+    let plan = plan(CLERK).unwrap();
+    let approvals = |graph: &serde_json::Value| {
+        let nodes = graph["nodes"].as_array().expect("nodes").clone();
+        let asks = nodes.into_iter().filter(|node| node["type"] == "approval");
+        asks.map(|node| node["approves"].clone())
+            .collect::<Vec<_>>()
+    };
+    let asked: Vec<_> = plan.skill_graphs.values().flat_map(approvals).collect();
+    assert_eq!(asked, [json!(["gmail.send", "quickbooks.customer.get"])]);
+}
+
+#[test]
 fn the_clerk_has_its_values_and_its_calendar() {
     let plan = plan(CLERK).unwrap();
     let [schedule] = plan.schedules.as_slice() else {

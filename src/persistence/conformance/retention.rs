@@ -117,6 +117,7 @@ async fn what_is_needed_stays(world: World) {
         response: None,
         error: None,
         note: None,
+        owner_user: None,
     }))];
     world
         .commit(&[

@@ -156,6 +156,7 @@ async fn effects_of_runs_that_are_over_are_settled(world: World) {
         response: None,
         error: None,
         note: None,
+        owner_user: None,
     };
     let (left, stayed) = (
         effect("left", EffectStatus::Intended),

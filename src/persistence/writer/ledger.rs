@@ -113,9 +113,17 @@ async fn effects_intend(inner: &mut Inner, live: &[&Append]) -> Result<()> {
             "note",
             Column::MaybeText(rows.iter().map(|(_, row)| row.note.as_deref()).collect()),
         ),
+        (
+            "owner_user",
+            Column::MaybeText(
+                rows.iter()
+                    .map(|(_, row)| row.owner_user.as_deref())
+                    .collect(),
+            ),
+        ),
     ];
     const NAMES: &str = "org_id, id, run_id, step, key, capability, integration, connection_id, args_hash, args, idempotency_key, status, \
-                         attempts, epoch, intended_us, note";
+                         attempts, epoch, intended_us, note, owner_user";
     let statement = format!(
         "INSERT INTO effect ({NAMES}) SELECT {NAMES} FROM t WHERE true ON CONFLICT DO NOTHING"
     );

@@ -99,6 +99,7 @@ async fn ambiguous(world: &World) -> EffectId {
         response: None,
         error: None,
         note: Some(json!({"why": "the connection broke"}).to_string()),
+        owner_user: None,
     };
     let mut append = Append::new(world.org);
     append.effects.push(EffectChange::Intend(Box::new(row)));

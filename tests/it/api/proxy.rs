@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tenure::sandbox::{Sandbox, SandboxHandle};
 
 /// A sandbox with the org connected to its Slack.
-async fn connected(world: &World) -> (tempfile::TempDir, SandboxHandle) {
+pub async fn connected(world: &World) -> (tempfile::TempDir, SandboxHandle) {
     let dir = tempfile::tempdir().expect("a directory");
     let today = chrono::NaiveDate::from_ymd_opt(2026, 1, 1).expect("a day");
     let sandbox = Sandbox::start(([127, 0, 0, 1], 0).into(), dir.path().into(), today)
@@ -27,7 +27,7 @@ async fn connected(world: &World) -> (tempfile::TempDir, SandboxHandle) {
     (dir, sandbox)
 }
 
-async fn posts(sandbox: &SandboxHandle) -> Vec<Value> {
+pub async fn posts(sandbox: &SandboxHandle) -> Vec<Value> {
     let url = format!("{}/record?integration=slack", sandbox.url());
     let record: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
     let items = record["items"].as_array().expect("items").clone();
@@ -35,7 +35,7 @@ async fn posts(sandbox: &SandboxHandle) -> Vec<Value> {
     items.into_iter().filter(is_post).collect()
 }
 
-fn message(text: &str) -> Value {
+pub fn message(text: &str) -> Value {
     json!({"input": {"channel": "#finance", "text": text}})
 }
 

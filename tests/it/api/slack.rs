@@ -664,3 +664,46 @@ async fn a_decision_elsewhere_shows_in_slack_and_clicks_of_other_hooks_decide_no
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn a_clients_call_is_asked_about_and_decided_in_slack() {
+    let world = world().await;
+    let sender = sender(&world).await;
+    let slack = FakeSlack::start().await;
+    slack.connect(&world).await;
+    let settings = json!({"slack": {"approvals_channel": "#approvals"}});
+    let set = world
+        .admin
+        .request(Method::PATCH, "/v1/org")
+        .json(&settings);
+    assert_eq!(super::world::send(set).await.status, 200);
+    let people = json!({"slack_people": {"U1": {"user": "ann@acme.test", "role": "manager"}}});
+    assert_eq!(world.admin.put("/v1/org/people", people).await.status, 200);
+    // What the runtime itself posts is not held back by the rule about the same capability.
+    let rule = json!({"name": "asked", "effect": "require_approval", "capabilities": ["slack.*"]});
+    assert_eq!(world.admin.post("/v1/policies", rule).await.status, 201);
+    let call = json!({"input": {"channel": "#finance", "text": "hello"}, "idempotency_key": "k"});
+    let path = "/proxy/slack.chat.post";
+    let asked = world.operator.post(path, call.clone()).await;
+    assert_eq!(asked.status, 202, "{asked:?}");
+
+    let posted = slack.until("chat.postMessage", 1).await;
+    assert_eq!(posted[0]["channel"], "#approvals");
+    let blocks = posted[0]["blocks"].as_array().expect("blocks");
+    assert!(posted[0].to_string().contains("slack.chat.post"));
+    let button = blocks.last().expect("buttons")["elements"][0].clone();
+    sender.interaction(&click(&button, "U1", &slack, 70)).await;
+    let event = settled(&world, "block_actions:T1:9.70").await;
+    assert_eq!(event["verdict"], "accepted", "{event}");
+    let approval = format!("/v1/approvals/{}", asked.text("approval_id"));
+    assert_eq!(
+        world.viewer.get(&approval).await.body["decided_by"],
+        "slack:U1 (ann@acme.test)"
+    );
+    let sent = world.operator.post(path, call.clone()).await;
+    assert_eq!(sent.status, 200, "{sent:?}");
+    let again = world.operator.post(path, call).await;
+    assert_eq!(again.body, sent.body);
+    let posted = slack.calls("chat.postMessage");
+    assert_eq!(posted.len(), 2, "the question, and the call: {posted:?}");
+}

@@ -439,10 +439,15 @@ fn check(seed: u64) {
 
 /// Inputs of handlers carry messages of the machine.
 fn unworded(word: &str) -> String {
-    let Some((head, json)) = word.split_once(" {") else {
+    let Some(start) = [" {", " ["]
+        .into_iter()
+        .filter_map(|opening| word.find(opening))
+        .min()
+    else {
         return word.to_string();
     };
-    let value: Value = serde_json::from_str(&format!("{{{json}")).unwrap_or_default();
+    let (head, json) = word.split_at(start);
+    let value: Value = serde_json::from_str(json).unwrap_or_default();
     format!("{head} {}", plain(value))
 }
 
