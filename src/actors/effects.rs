@@ -6,7 +6,7 @@
 use super::{
     append::new_append,
     connector::{
-        CallRequest, ConnectorError, EffectTicket,
+        CallRequest, ConnectorError, EffectTicket, Waiter,
         connections::{CONNECTION_ACTIVE, Connection},
     },
     core::Core,
@@ -46,6 +46,15 @@ pub struct Behalf {
     pub step: StepId,
     /// False if an earlier life may have begun it: then the effect ledger is asked first.
     pub fresh: bool,
+}
+
+impl Behalf {
+    fn waiter(&self) -> Waiter {
+        Waiter {
+            execution: self.execution,
+            step: self.step,
+        }
+    }
 }
 
 /// What a step wants of the outside, with its arguments resolved.
@@ -189,7 +198,10 @@ async fn read(core: &Core, job: &Behalf, call: &Prepared) -> StepResult {
         employee: job.employee,
         effect: None,
     };
-    match core.connectors().call(&call.connection, request).await {
+    let called = core
+        .connectors()
+        .call_for(job.waiter(), &call.connection, request);
+    match called.await {
         Ok(CallOutcome::Ok { output, .. }) => completed(output),
         Ok(outcome) => StepResult::Failed(failure(&outcome)),
         Err(error) => not_sent(&call.connection, &error),
@@ -426,7 +438,7 @@ impl Ledger<'_> {
         match self
             .core
             .connectors()
-            .call(&self.call.connection, request)
+            .call_for(self.job.waiter(), &self.call.connection, request)
             .await
         {
             Ok(CallOutcome::Ok { output, .. }) => {
@@ -514,7 +526,7 @@ impl Ledger<'_> {
             match self
                 .core
                 .connectors()
-                .call(&self.call.connection, request)
+                .call_for(self.job.waiter(), &self.call.connection, request)
                 .await
             {
                 Ok(CallOutcome::Ok { output, .. }) => match probe.read(&output) {
@@ -624,6 +636,9 @@ fn failure(outcome: &CallOutcome) -> StepError {
             });
             StepError::retryable("rate_limited", "the provider asks to come back later")
                 .later(later)
+        }
+        CallOutcome::Busy { code, message, .. } => {
+            StepError::retryable("provider_busy", format!("{code}: {message}"))
         }
         CallOutcome::Rejected {
             status,

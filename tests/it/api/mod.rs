@@ -5,6 +5,7 @@ mod addresses;
 mod approvals;
 mod bad_input;
 mod catalog;
+mod connectors;
 mod effects;
 mod employees;
 mod events;
