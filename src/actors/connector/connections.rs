@@ -221,7 +221,7 @@ mod tests {
     use uuid::Uuid;
 
     fn one(id: u128, name: &str, owner: Option<&str>) -> Arc<Connection> {
-        let catalog = Catalog::embedded().expect("the catalog");
+        let catalog = crate::connect::Catalog::embedded().expect("the catalog");
         let slack = catalog.integration("slack").expect("slack");
         Arc::new(Connection {
             id: ConnectionId::from_uuid(Uuid::from_u128(id)),
@@ -234,8 +234,7 @@ mod tests {
                 data: Default::default(),
                 quota: None,
             },
-            quota: slack.quota,
-            concurrency: None,
+            rules: Rules::new(slack, None, None),
             sealed: Vec::new(),
             credential_version: 1,
         })
