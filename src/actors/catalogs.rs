@@ -62,7 +62,7 @@ impl Catalogs {
         Ok(catalog)
     }
 
-    /// A capability that the org may use. Built-in ones are found without a look at the org.
+    /// A capability that the org may use, also a raw one. Built-in ones are found without a look at the org.
     ///
     /// # Errors
     /// As [`Catalogs::of`].
@@ -71,10 +71,15 @@ impl Catalogs {
         org: OrgId,
         id: &str,
     ) -> Result<Option<Arc<Capability>>, DbError> {
-        match self.built_in.capability(id) {
-            Some(capability) => Ok(Some(capability.clone())),
-            None => Ok(self.of(org).await?.capability(id).cloned()),
+        if let Some(capability) = self.built_in.capability(id) {
+            return Ok(Some(capability.clone()));
         }
+        let catalog = self.of(org).await?;
+        let known = catalog.capability(id).cloned();
+        Ok(known.or_else(|| {
+            let integration = catalog.integration(id.split('.').next()?)?;
+            integration.raw(id).map(Arc::new)
+        }))
     }
 
     /// The org's integrations have changed.

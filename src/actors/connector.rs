@@ -6,15 +6,18 @@
 //! One that has nothing to do for `idle_after` leaves the memory, with the credential that it holds in clear: when the state of its limiter
 //! is durable it takes itself out of the pool's directory, if nothing is in its mailbox (see [`ConnectorPool`]).
 
+pub mod app;
 pub mod connections;
 pub mod fair;
 mod pool;
 mod queue;
+mod rules;
+mod state;
 mod token;
 mod view;
 
 pub use pool::ConnectorPool;
-pub use view::ConnectorView;
+pub use view::{ConnectorView, Waiter, WaitingCall};
 
 use super::{
     append::new_append,
@@ -25,14 +28,22 @@ use super::{
 use crate::{
     connect::{CallOutcome, HttpCaller, ShapedRequest, token::Live},
     domain::{ConnectionId, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
+    graph::Later,
     persistence::{
-        EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec, snapshot_kind,
+        Db, EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec,
+        snapshot_kind,
     },
 };
+use app::{Apps, Joining, Poke};
 use connections::Connection;
-use queue::{Claim, LimiterState, Next, Queue, Retry};
+use queue::{Came, Claim, Next, Queue, Retry, millis};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus};
-use std::{sync::Arc, time::Duration};
+use state::LimiterState;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 use token::{Kept, placed};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -68,8 +79,11 @@ pub struct CallRequest {
 pub enum ConnectorError {
     #[error("too many calls wait for this connection")]
     Overloaded,
-    #[error("the call's turn did not come in time: {0}")]
-    Deadline(String),
+    /// The same, by a connector that knows when there may be room.
+    #[error("too many calls wait for this connection")]
+    Full(Later),
+    #[error("the call's turn did not come in time: it waited for {reason}")]
+    Late { reason: String, later: Later },
     #[error("the provider has failed too often, calls are held back for {}s", .0.as_secs().max(1))]
     BreakerOpen(Duration),
     #[error("the connection's token cannot be used: {0}")]
@@ -91,13 +105,27 @@ pub enum ConnectorError {
 impl ConnectorError {
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Overloaded => "overloaded",
-            Self::Deadline(_) => "timeout",
+            Self::Overloaded | Self::Full(_) => "overloaded",
+            Self::Late { .. } => "rate_limited",
             Self::BreakerOpen(_) => "breaker_open",
             Self::Token(_) | Self::NeedsConsent(_) => "auth_error",
             Self::TokenLater { .. } => "token_unavailable",
             Self::NotDurable => "not_durable",
             Self::Stopped => "unavailable",
+        }
+    }
+
+    /// When it is worth another try, where that is known.
+    pub fn later(&self) -> Option<Later> {
+        let after = |wait: &Duration| Later {
+            estimate_ms: wait.as_millis() as u64,
+            place: None,
+        };
+        match self {
+            Self::Full(later) | Self::Late { later, .. } => Some(*later),
+            Self::BreakerOpen(wait) => Some(after(wait)),
+            Self::TokenLater { retry_after, .. } => retry_after.as_ref().map(after),
+            _ => None,
         }
     }
 }
@@ -153,6 +181,13 @@ impl ConnectorHandle {
         self.0.offer(Message::Look(reply)).ok()?;
         view.await.ok()
     }
+
+    async fn waiting_of(&self, execution: ExecutionId) -> Option<Vec<WaitingCall>> {
+        let (reply, waiting) = oneshot::channel();
+        let message = Message::WaitingOf { execution, reply };
+        self.0.offer(message).ok()?;
+        waiting.await.ok()
+    }
 }
 
 fn path(id: ConnectionId) -> String {
@@ -162,6 +197,7 @@ fn path(id: ConnectionId) -> String {
 struct Args {
     core: Arc<Core>,
     http: HttpCaller,
+    apps: Arc<Apps>,
     connection: Arc<Connection>,
 }
 
@@ -170,15 +206,20 @@ struct Call {
     request: Arc<CallRequest>,
     reply: oneshot::Sender<Answer>,
     attempts: u32,
+    /// Which limit counts for it.
+    lane: usize,
+    waiter: Option<Waiter>,
 }
 
 impl Call {
-    fn new(request: CallRequest) -> (Box<Self>, oneshot::Receiver<Answer>) {
+    fn new(request: CallRequest, waiter: Option<Waiter>) -> (Box<Self>, oneshot::Receiver<Answer>) {
         let (reply, answer) = oneshot::channel();
         let call = Self {
             request: Arc::new(request),
             reply,
             attempts: 0,
+            lane: 0,
+            waiter,
         };
         (Box::new(call), answer)
     }
@@ -187,6 +228,7 @@ impl Call {
         Claim {
             employee: self.request.employee,
             cost: self.request.cost,
+            lane: self.lane,
         }
     }
 }
@@ -198,6 +240,10 @@ enum Message {
         answer: Answer,
     },
     Look(oneshot::Sender<ConnectorView>),
+    WaitingOf {
+        execution: ExecutionId,
+        reply: oneshot::Sender<Vec<WaitingCall>>,
+    },
     /// Somebody else has renewed the credential.
     Renewed(Arc<Live>),
     Wake,
@@ -212,6 +258,7 @@ impl Named for Message {
             Message::Call(_) => "call",
             Message::Returned { .. } => "returned",
             Message::Look(_) => "look",
+            Message::WaitingOf { .. } => "waiting_of",
             Message::Renewed(_) => "renewed",
             Message::Wake => "wake",
             Message::Idle => "idle",
@@ -242,14 +289,25 @@ impl Actor for Connector {
 
     async fn pre_start(
         &self,
-        _: ActorRef<Self::Msg>,
+        myself: ActorRef<Self::Msg>,
         vitals: Arc<Vitals>,
     ) -> Result<State, ActorProcessingErr> {
-        let (quota, open) = (self.0.connection.quota, self.0.connection.concurrency);
-        let queue = match restore(&self.0.core, self.0.connection.id).await {
-            Some(state) => Queue::restored(quota, open, QUEUE_MAX, state),
-            None => Queue::new(quota, open, QUEUE_MAX),
-        };
+        let (rules, who) = (&self.0.connection.rules, self.0.connection.id);
+        let mut kept = restore(&self.0.core.db, who).await;
+        let own = Mailbox::new(myself, vitals.clone());
+        let poke: Poke = Arc::new(move || drop(own.tell(Message::Wake)));
+        let seat = rules.app.as_ref().map(|app| {
+            let kept = kept.as_mut().map(|kept| std::mem::take(&mut kept.app));
+            let joining = Joining {
+                who,
+                limits: &rules.app_limits(),
+                concurrency: app.concurrency,
+                kept: kept.unwrap_or_default(),
+                poke,
+            };
+            self.0.apps.join(&app.key, joining)
+        });
+        let queue = Queue::new(rules, seat, QUEUE_MAX, kept);
         Ok(State {
             vitals,
             queue,
@@ -270,10 +328,16 @@ impl Actor for Connector {
     ) -> Result<(), ActorProcessingErr> {
         let (message, _handling) = message.open(&state.vitals);
         match message {
-            Message::Call(call) => {
+            Message::Call(mut call) => {
                 state.worked();
+                let request = &call.request.request;
+                let rules = &self.0.connection.rules;
+                call.lane = rules.lane(&request.capability, request.write);
                 if let Err(call) = state.queue.push(call.claim(), call) {
-                    let _ = call.reply.send(Err(ConnectorError::Overloaded));
+                    let later = state
+                        .queue
+                        .later(call.request.employee, call.lane, self.now());
+                    let _ = call.reply.send(Err(ConnectorError::Full(later)));
                 }
             }
             Message::Returned { call, answer } => {
@@ -281,6 +345,9 @@ impl Actor for Connector {
                 self.returned(*call, answer, state);
             }
             Message::Look(reply) => drop(reply.send(state.queue.view(self.now()))),
+            Message::WaitingOf { execution, reply } => {
+                let _ = reply.send(self.waiting_of(execution, state));
+            }
             Message::Renewed(live) => state.kept.put(&live),
             Message::Wake => state.wake_at = None,
             Message::Idle | Message::Saved => {
@@ -298,6 +365,18 @@ impl Actor for Connector {
             self.save(state, || {});
         }
         self.check_idleness_later(&myself, state);
+        Ok(())
+    }
+
+    /// One whose connection has changed comes back with what it knew.
+    async fn post_stop(
+        &self,
+        _: ActorRef<Self::Msg>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        if state.unsaved {
+            self.save(state, || {});
+        }
         Ok(())
     }
 }
@@ -323,12 +402,21 @@ impl Connector {
         // Who does not wait any more takes nobody's turn.
         drop(state.queue.take_where(|call| call.reply.is_closed()));
         let (now, instant) = (self.now(), Instant::now());
-        for call in state
-            .queue
-            .take_where(|call| call.request.deadline <= instant)
-        {
-            let reason = state.queue.reason_in_words(now);
-            let _ = call.reply.send(Err(ConnectorError::Deadline(reason)));
+        let is_late = |call: &Box<Call>| call.request.deadline <= instant;
+        if state.queue.iter().any(is_late) {
+            let whose = state.queue.iter().filter(|call| is_late(call));
+            let whose: HashSet<(EmployeeId, usize)> = whose
+                .map(|call| (call.request.employee, call.lane))
+                .collect();
+            let places: HashMap<(EmployeeId, usize), Later> = whose
+                .into_iter()
+                .map(|(employee, lane)| ((employee, lane), state.queue.later(employee, lane, now)))
+                .collect();
+            for call in state.queue.take_where(is_late) {
+                let reason = state.queue.reason_in_words(call.lane, now);
+                let later = places[&(call.request.employee, call.lane)];
+                let _ = call.reply.send(Err(ConnectorError::Late { reason, later }));
+            }
         }
         let wait = loop {
             match state.queue.next(now) {
@@ -345,7 +433,7 @@ impl Connector {
         state
             .vitals
             .set_waiting(wait.filter(|_| !state.queue.is_empty()).map(|_| Waiting {
-                on: state.queue.reason_in_words(now),
+                on: state.queue.reason_in_words(state.queue.busiest(), now),
                 since: now,
             }));
         if let Some(at) = at
@@ -384,11 +472,15 @@ impl Connector {
     fn returned(&self, call: Call, answer: Answer, state: &mut State) {
         let now = self.now();
         let write = call.request.effect.is_some();
-        let seed = call.request.employee.uuid().as_u64_pair().1 ^ u64::from(call.attempts);
-        let cost = call.request.cost;
-        let settled = state
-            .queue
-            .settle(&answer, write, call.attempts, (seed, cost), now);
+        let capability = &call.request.request.capability;
+        let came = Came {
+            claim: call.claim(),
+            write,
+            tries: call.attempts,
+            retry: self.0.connection.rules.retry(capability),
+            seed: call.request.employee.uuid().as_u64_pair().1 ^ u64::from(call.attempts),
+        };
+        let settled = state.queue.settle(&answer, came, now);
         match settled {
             Retry::At(_) if call.reply.is_closed() => {}
             Retry::At(wait) if Instant::now() + wait < call.request.deadline => state
@@ -396,6 +488,26 @@ impl Connector {
                 .push_again(call.claim(), Box::new(call), now.after(wait)),
             _ => drop(call.reply.send(answer)),
         }
+    }
+
+    /// Where the calls of a run stand that wait.
+    fn waiting_of(&self, execution: ExecutionId, state: &State) -> Vec<WaitingCall> {
+        let now = self.now();
+        let its = move |call: &Box<Call>| {
+            call.waiter
+                .is_some_and(|waiter| waiter.execution == execution)
+        };
+        let standings = state.queue.standings(its, now);
+        let told = standings.filter_map(|(call, standing)| {
+            Some(WaitingCall {
+                step: call.waiter?.step,
+                capability: call.request.request.capability.clone(),
+                place: standing.place,
+                estimate_ms: millis(standing.estimate),
+                reason: state.queue.reason_in_words(standing.lane, now),
+            })
+        });
+        told.collect()
     }
 
     fn check_idleness_later(&self, myself: &ActorRef<Envelope<Message>>, state: &mut State) {
@@ -513,12 +625,9 @@ async fn exchange(
     Ok(http.call_with(&call.request, &secrets, time).await)
 }
 
-async fn restore(core: &Core, id: ConnectionId) -> Option<LimiterState> {
-    let mut tx = core
-        .db
-        .begin_system_read("limiter of a connector")
-        .await
-        .ok()?;
+/// What an earlier life has kept; nothing if it cannot be had: the limiter then starts anew.
+async fn restore(db: &Db, id: ConnectionId) -> Option<LimiterState> {
+    let mut tx = db.begin_system_read("limiter of a connector").await.ok()?;
     let row = crate::persistence::snapshot_get(&mut tx, snapshot_kind::CONNECTOR, id.uuid())
         .await
         .ok()??;

@@ -3,7 +3,7 @@
 use super::{
     catalogs::Catalogs, clock::Clock, connector::ConnectorPool, faults::Faults, host::HostHandle,
     hub::Hub, ingest::IngestHandle, interest::Interest, journal::JournalHandle, policies::Policies,
-    timers::TimersHandle, versions::Versions, vitals::VitalsRegistry,
+    proxy::UnderWay, timers::TimersHandle, versions::Versions, vitals::VitalsRegistry,
 };
 use crate::{
     connect::{Addresses, CallerConfig, Catalog, HttpCaller, Sealer, Vault, oauth::OperatorApps},
@@ -89,6 +89,10 @@ pub struct Core {
     /// The way to the outside.
     pub http: HttpCaller,
     pub faults: Faults,
+    /// Calls by proxy that are under way.
+    pub(super) proxied: UnderWay,
+    /// One round at a time looks after those that nobody waits for.
+    pub(super) orphans: Arc<tokio::sync::Mutex<()>>,
     pub(super) interest: Interest,
     /// Set once at the start of the node; these know the core and it knows them.
     pub(super) host: OnceLock<HostHandle>,

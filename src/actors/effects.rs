@@ -5,7 +5,10 @@
 
 use super::{
     append::new_append,
-    connector::{CallRequest, ConnectorError, EffectTicket, connections::Connection},
+    connector::{
+        CallRequest, ConnectorError, EffectTicket, Waiter,
+        connections::{CONNECTION_ACTIVE, Connection},
+    },
     core::Core,
     employee::StepResult,
     gate::{self, Authority, Wanted},
@@ -13,15 +16,19 @@ use super::{
 use crate::{
     connect::{
         BadParams, CallOutcome, Capability, ProbeReading, Resolution, ShapedProbe, effect_key,
+        passing::{Kept, Sink},
         resolution, shape,
+        webhook::{HeaderName, HeaderValue},
     },
     domain::{ContentHash, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
-    graph::{NamedWait, StepError, StepId},
+    graph::{Later, NamedWait, StepError, StepId},
     persistence::{
-        DbError, EffectChange, EffectRow, EffectStatus, EffectUpdate, effect_find_by_key,
+        DbError, EffectChange, EffectRow, EffectStatus, EffectUpdate, connection_get,
+        effect_find_by_key,
     },
 };
-use serde_json::{Value, json};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -41,6 +48,15 @@ pub struct Behalf {
     pub fresh: bool,
 }
 
+impl Behalf {
+    fn waiter(&self) -> Waiter {
+        Waiter {
+            execution: self.execution,
+            step: self.step,
+        }
+    }
+}
+
 /// What a step wants of the outside, with its arguments resolved.
 pub struct Call {
     pub capability: String,
@@ -55,9 +71,20 @@ pub type Performed = (StepResult, Vec<EffectChange>);
 
 /// Does the call on behalf of `job`. Dropping the future closes what is open to the outside.
 pub async fn perform(core: &Core, job: &Behalf, call: Call) -> Performed {
+    perform_into(core, job, call, None).await
+}
+
+/// The same with the answer given on to whoever reads the sink, where that can be.
+pub async fn perform_into(
+    core: &Core,
+    job: &Behalf,
+    call: Call,
+    sink: Option<Arc<Sink>>,
+) -> Performed {
     match prepare(core, job, call).await {
-        Ok(call) if call.capability.write => write(core, job, call).await,
+        Ok(call) if call.capability.write => write(core, job, Prepared { sink, ..call }).await,
         Ok(call) => {
+            let call = Prepared { sink, ..call };
             let result = match call.pass(core, job).await {
                 Ok(()) => read(core, job, &call).await,
                 Err(result) => result,
@@ -74,6 +101,7 @@ struct Prepared {
     arguments: Value,
     authority: Authority,
     deadline: Instant,
+    sink: Option<Arc<Sink>>,
 }
 
 impl Prepared {
@@ -141,6 +169,7 @@ async fn prepare(core: &Core, job: &Behalf, call: Call) -> Result<Prepared, Step
         arguments: call.arguments,
         authority: call.authority,
         deadline: Instant::now() + core.settings.action_deadline,
+        sink: None,
     })
 }
 
@@ -159,7 +188,7 @@ async fn read(core: &Core, job: &Behalf, call: &Prepared) -> StepResult {
         &call.connection.account,
         None,
     ) {
-        Ok(request) => request,
+        Ok(request) => request.into_sink(call.sink.clone()),
         Err(error) => return StepResult::Failed(bad_params(&error)),
     };
     let request = CallRequest {
@@ -169,7 +198,10 @@ async fn read(core: &Core, job: &Behalf, call: &Prepared) -> StepResult {
         employee: job.employee,
         effect: None,
     };
-    match core.connectors().call(&call.connection, request).await {
+    let called = core
+        .connectors()
+        .call_for(job.waiter(), &call.connection, request);
+    match called.await {
         Ok(CallOutcome::Ok { output, .. }) => completed(output),
         Ok(outcome) => StepResult::Failed(failure(&outcome)),
         Err(error) => not_sent(&call.connection, &error),
@@ -193,6 +225,77 @@ struct Ledger<'a> {
     attempts: i32,
     /// When the first sending that may have happened left.
     sent: Option<Timestamp>,
+    /// Nobody waits for the result any more: what did not happen is not done now.
+    orphan: bool,
+}
+
+/// Finds out what became of a write that was sent and for which nobody waits any more: whoever asked for it was cut off with the process
+/// that sent it. Not for the effects of runs, which their employees take up.
+pub async fn settle_orphan(core: &Core, row: EffectRow) -> Vec<EffectChange> {
+    let job = Behalf {
+        org: row.org_id,
+        // It queues for the connection on its own.
+        employee: EmployeeId::from_uuid(row.run_id.uuid()),
+        execution: row.run_id,
+        step: row.step.parse().unwrap_or(StepId::ZERO),
+        fresh: false,
+    };
+    let call = match locate(core, &row).await {
+        Ok(Some(call)) => call,
+        Ok(None) => {
+            let mut update = EffectUpdate::new(row.id, EffectStatus::Ambiguous);
+            let note = json!({"why": GONE, "doubt": "its connection or what was sent is not there any more"});
+            update.note = Some(note.to_string());
+            return vec![EffectChange::Update(Box::new(update))];
+        }
+        // Another time.
+        Err(_) => return Vec::new(),
+    };
+    let mut ledger = Ledger {
+        core,
+        job: &job,
+        call,
+        id: row.id,
+        key: row.idempotency_key,
+        attempts: row.attempts,
+        sent: row.sent,
+        orphan: true,
+    };
+    ledger.resolve(GONE).await.1
+}
+
+const GONE: &str = "the process ended before the answer came";
+
+/// What a row of the ledger was made from.
+async fn locate(core: &Core, row: &EffectRow) -> Result<Option<Prepared>, DbError> {
+    let capability = core
+        .catalogs
+        .capability(row.org_id, &row.capability)
+        .await?;
+    let arguments: Value = serde_json::from_str(&row.args).unwrap_or_default();
+    // The ledger keeps no secret: what it has may be less than what was sent.
+    let is_whole = ContentHash::of_json(&arguments) == row.args_hash;
+    let mut tx = core.db.begin_read(row.org_id).await?;
+    let connection = match row.connection_id.filter(|_| is_whole) {
+        Some(id) => connection_get(&mut tx, id).await?,
+        None => None,
+    };
+    drop(tx);
+    // Whoever owns it: it was theirs to use when the write left.
+    let connection = match connection {
+        Some(row) if row.status == CONNECTION_ACTIVE => core.connectors().of_row(&row).await?,
+        _ => None,
+    };
+    Ok(capability
+        .zip(connection)
+        .map(|(capability, connection)| Prepared {
+            capability,
+            connection,
+            arguments,
+            authority: Authority::Runtime,
+            deadline: Instant::now() + core.settings.action_deadline,
+            sink: None,
+        }))
 }
 
 async fn write(core: &Core, job: &Behalf, call: Prepared) -> Performed {
@@ -207,6 +310,7 @@ async fn write(core: &Core, job: &Behalf, call: Prepared) -> Performed {
         key,
         attempts: 0,
         sent: None,
+        orphan: false,
     };
     let known = if job.fresh {
         Ok(None)
@@ -293,10 +397,7 @@ impl Ledger<'_> {
         self.sent = row.sent;
         match row.status {
             EffectStatus::Intended | EffectStatus::Failed => self.send().await,
-            EffectStatus::Sent => {
-                self.resolve("the process ended before the answer came")
-                    .await
-            }
+            EffectStatus::Sent => self.resolve(GONE).await,
             EffectStatus::Done => (completed(stored_response(&row)), Vec::new()),
             EffectStatus::Ambiguous => (
                 self.parked("it is still not known whether this happened"),
@@ -316,7 +417,7 @@ impl Ledger<'_> {
             &self.call.connection.account,
             Some(&self.key),
         ) {
-            Ok(request) => request,
+            Ok(request) => request.into_sink(self.call.sink.clone()),
             Err(error) => return self.failed(bad_params(&error)),
         };
         self.attempts += 1;
@@ -337,10 +438,14 @@ impl Ledger<'_> {
         match self
             .core
             .connectors()
-            .call(&self.call.connection, request)
+            .call_for(self.job.waiter(), &self.call.connection, request)
             .await
         {
-            Ok(CallOutcome::Ok { output, .. }) => self.done(output, EffectStatus::Done, None),
+            Ok(CallOutcome::Ok { output, .. }) => {
+                let kept = self.call.sink.as_ref().and_then(|sink| sink.kept());
+                let output = kept.map_or(output, |kept| envelope(&kept));
+                self.done(output, EffectStatus::Done, None)
+            }
             Ok(CallOutcome::Unknown { reason, .. }) => {
                 self.sent.get_or_insert(began);
                 Box::pin(self.resolve(&reason)).await
@@ -395,6 +500,10 @@ impl Ledger<'_> {
                         Some(json!({"outcome": "done", "by": "probe", "why": why})),
                     );
                 }
+                Ok(ProbeReading::DidNotHappen) if self.orphan => {
+                    let told = "the provider does not have it, and nobody waits for it any more";
+                    return self.failed(StepError::retryable("not_done", told));
+                }
                 Ok(ProbeReading::DidNotHappen) => return Box::pin(self.send()).await,
                 Ok(ProbeReading::Unclear(reason)) => doubt = reason,
                 Ok(ProbeReading::Next(_)) => doubt = "the answer has too many pages".into(),
@@ -417,7 +526,7 @@ impl Ledger<'_> {
             match self
                 .core
                 .connectors()
-                .call(&self.call.connection, request)
+                .call_for(self.job.waiter(), &self.call.connection, request)
                 .await
             {
                 Ok(CallOutcome::Ok { output, .. }) => match probe.read(&output) {
@@ -520,8 +629,16 @@ fn reconciled_as_done(row: &EffectRow) -> bool {
 /// How a call that gave no result is told to the run.
 fn failure(outcome: &CallOutcome) -> StepError {
     match outcome {
-        CallOutcome::RateLimited { .. } => {
+        CallOutcome::RateLimited { retry_after, .. } => {
+            let later = retry_after.map(|wait| Later {
+                estimate_ms: wait.as_millis() as u64,
+                place: None,
+            });
             StepError::retryable("rate_limited", "the provider asks to come back later")
+                .later(later)
+        }
+        CallOutcome::Busy { code, message, .. } => {
+            StepError::retryable("provider_busy", format!("{code}: {message}"))
         }
         CallOutcome::Rejected {
             status,
@@ -563,7 +680,22 @@ fn not_sent(connection: &Connection, error: &ConnectorError) -> StepResult {
 }
 
 fn connector_failure(error: &ConnectorError) -> StepError {
-    StepError::retryable(error.code(), error.to_string())
+    StepError::retryable(error.code(), error.to_string()).later(error.later())
+}
+
+/// An answer as the ledger keeps it, where the caller is to have it as it came: `{"status","headers","body"|"body_base64"}`.
+fn envelope(kept: &Kept) -> Value {
+    let text = |(name, value): (&HeaderName, &HeaderValue)| {
+        let value = value.to_str().ok()?;
+        Some((name.as_str().to_owned(), Value::from(value)))
+    };
+    let headers: Map<String, Value> = kept.headers.iter().filter_map(text).collect();
+    let mut envelope = json!({"status": kept.status, "headers": headers});
+    match std::str::from_utf8(&kept.body) {
+        Ok(text) => envelope["body"] = text.into(),
+        Err(_) => envelope["body_base64"] = STANDARD.encode(&kept.body).into(),
+    }
+    envelope
 }
 
 #[cfg(test)]

@@ -144,6 +144,8 @@ impl Engine {
             http: http.clone(),
             sealer,
             faults,
+            proxied: Default::default(),
+            orphans: Default::default(),
             interest: Interest::default(),
             host: Default::default(),
             timers: Default::default(),

@@ -13,7 +13,8 @@ use super::{
     vitals::{Vitals, Waiting},
 };
 use crate::{
-    domain::{EmployeeId, ExecutionId, OrgId},
+    connect::ingest::slack::answer_in_thread,
+    domain::{EmployeeId, ExecutionId, OrgId, TriggerType},
     graph::{StepContext, StepError, StepId, Work},
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
@@ -201,8 +202,12 @@ impl MicroAgent {
             Ok(Work::Call {
                 capability,
                 connection,
-                arguments,
+                mut arguments,
             }) => {
+                let trigger = job.context.trigger();
+                if trigger.kind == TriggerType::ExternalEvent {
+                    answer_in_thread(&capability, &mut arguments, &trigger.payload);
+                }
                 let call = effects::Call {
                     capability,
                     connection,

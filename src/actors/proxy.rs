@@ -1,17 +1,26 @@
 //! A call to the outside that a client asks for, not a step: the same way through connector and ledger, without a run around it.
 //!
-//! Two rules make a client's retry safe. Its idempotency key names an execution, so that the second try finds the first one's row in the
-//! ledger; and a key that comes with other arguments is refused, because one of the two would be lost. A call that a person has to agree to
-//! is a question under the same execution: the client comes again with its key and finds the answer.
+//! Three rules make a client's retry safe. Its idempotency key names an execution, so that the second try finds the first one's row in the
+//! ledger; two tries at the same time go one after the other ([`UnderWay`]); and a key that comes with other arguments is refused, because
+//! one of the two would be lost. What a crash leaves behind is settled by [`orphans`]. A call that a person has to agree to is a question
+//! under the same execution: the client comes again with its key and finds the answer.
+
+pub mod orphans;
+mod pages;
+mod under_way;
+
+pub use pages::{Pages, stream};
+pub use under_way::UnderWay;
 
 use super::{
     append::new_append,
     core::Core,
-    effects::{Behalf, Call, perform},
+    effects::{Behalf, Call, perform_into},
     employee::{StepResult, approval_id},
     gate::{Authority, Question},
 };
 use crate::{
+    connect::passing::Sink,
     domain::{ApprovalId, ContentHash, EmployeeId, ExecutionId, OrgId, Role, Timestamp},
     graph::{StepError, StepId},
     persistence::{
@@ -23,17 +32,12 @@ use serde_json::Value;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Every call by proxy is the one step of an execution of its own.
-const STEP: StepId = StepId {
-    skill: 0,
-    skill_visit: 1,
-    node: 0,
-    visit: 1,
-    item: None,
-};
+/// Every call by proxy is the one step of an execution of its own. No run has a step of this name, so that their rows are known by it.
+const STEP: StepId = StepId::ZERO;
 /// Under which the question about it is shown outside, so that what is written for that is never taken for the call.
 const QUESTION_STEP: StepId = StepId { node: 1, ..STEP };
 
+#[derive(Clone)]
 pub struct ProxyRequest {
     pub org: OrgId,
     /// Who asks: shares the quota as one employee does.
@@ -96,6 +100,18 @@ pub enum ProxyError {
 /// # Errors
 /// What went wrong; see the variants for what is known of the call then.
 pub async fn call(core: &Core, request: ProxyRequest) -> Result<ProxyAnswer, ProxyError> {
+    call_into(core, request, None).await
+}
+
+/// The same with the answer given on to whoever reads the sink: as it comes, if the call reads. What then comes back is the end of it.
+///
+/// # Errors
+/// As [`call`].
+pub async fn call_into(
+    core: &Core,
+    request: ProxyRequest,
+    sink: Option<Arc<Sink>>,
+) -> Result<ProxyAnswer, ProxyError> {
     let known = core
         .catalogs
         .capability(request.org, &request.capability)
@@ -111,6 +127,7 @@ pub async fn call(core: &Core, request: ProxyRequest) -> Result<ProxyAnswer, Pro
     };
     let execution = named(*org, &["execution", by, &request.capability, &key]);
     let execution = ExecutionId::from_uuid(execution);
+    let alone = core.proxied.enter(execution).await;
     if !fresh {
         only_with(core, *org, execution, &request.arguments).await?;
     }
@@ -130,13 +147,14 @@ pub async fn call(core: &Core, request: ProxyRequest) -> Result<ProxyAnswer, Pro
             user: request.user,
         },
     };
-    let (result, changes) = perform(core, &behalf, call).await;
+    let (result, changes) = perform_into(core, &behalf, call, sink).await;
     if !changes.is_empty() {
         let mut append = new_append(behalf.org);
         append.effects = changes;
         let written = core.journal.write(Some(execution), append).await;
         written.map_err(|error| ProxyError::NotDurable(error.to_string()))?;
     }
+    drop(alone);
     match result {
         StepResult::Completed { output, .. } => Ok(ProxyAnswer { execution, output }),
         StepResult::Failed(error) => Err(ProxyError::Failed(error)),

@@ -2,13 +2,13 @@
 //!
 //! Invariant that it checks: every unfinished run has an owner at work, a durable timer or a named wait. What breaks it is counted.
 
-use super::{core::Core, vitals::Waiting};
+use super::{core::Core, proxy::orphans, vitals::Waiting};
 use crate::{
     domain::Timestamp,
     persistence::{
         self, DbError, Fence, PageRequest, approvals_of_calls_delete, approvals_of_calls_expire,
-        inbox_delete_batch, org_list, recovery_list, retention_delete_batch, unfinished_audit,
-        unfinished_count,
+        effects_proxied_delete, inbox_delete_batch, org_list, recovery_list,
+        retention_delete_batch, unfinished_audit, unfinished_count,
     },
     telemetry,
 };
@@ -85,7 +85,7 @@ pub async fn recover(core: &Core) -> Result<usize, DbError> {
     }
 }
 
-async fn look(core: &Core) -> Result<(), DbError> {
+async fn look(core: &Arc<Core>) -> Result<(), DbError> {
     let mut tx = core
         .db
         .begin_system_read("audit of unfinished runs")
@@ -100,6 +100,16 @@ async fn look(core: &Core) -> Result<(), DbError> {
     }
     recover(core).await?;
     settle_abandoned(core).await?;
+    if let Ok(one) = core.orphans.clone().try_lock_owned() {
+        // Apart: it asks providers, and the lease is not to wait for them.
+        let core = core.clone();
+        tokio::spawn(async move {
+            if let Err(error) = orphans::settle(&core).await {
+                tracing::warn!(%error, "writes by proxy that nobody waits for");
+            }
+            drop(one);
+        });
+    }
     expire_calls(core).await?;
     core.interest.refresh(core).await?;
     telemetry::actors(
@@ -170,10 +180,27 @@ async fn delete_of_org(
             break;
         }
     }
+    delete_proxied(core, org, before).await?;
     let mut tx = core.db.begin_system("retention of questions").await?;
     approvals_of_calls_delete(&mut tx, org.id, before).await?;
     tx.commit().await?;
     delete_of_inbox(core, org, now, days.max(INBOX_DAYS_LEAST)).await
+}
+
+/// Writes by proxy, which go with no run.
+async fn delete_proxied(
+    core: &Core,
+    org: &persistence::OrgRow,
+    before: Timestamp,
+) -> Result<(), DbError> {
+    loop {
+        let mut tx = core.db.begin_system("retention of writes by proxy").await?;
+        let gone = effects_proxied_delete(&mut tx, org.id, before, RETENTION_BATCH).await?;
+        tx.commit().await?;
+        if gone < u64::from(RETENTION_BATCH) {
+            return Ok(());
+        }
+    }
 }
 
 async fn delete_of_inbox(

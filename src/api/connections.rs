@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     actors::{
-        connector::connections::CONNECTION_ACTIVE,
+        connector::{ConnectorView, connections::CONNECTION_ACTIVE},
         hub::{credentials::seal_credential, probing::probe_now, typed::Typed},
     },
     connect::{
@@ -29,7 +29,7 @@ use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const TOKEN_MAX: usize = 16 * 1024;
 
@@ -113,6 +113,53 @@ impl From<ConnectionRow> for ConnectionView {
     }
 }
 
+/// A connection with what its connector is doing.
+#[derive(Serialize)]
+pub struct ConnectionLook {
+    #[serde(flatten)]
+    connection: ConnectionView,
+    may_use: MayUse,
+    /// Limits, queue and breaker; null if the catalog has the integration no more. Looking wakes nobody.
+    connector: Option<ConnectorView>,
+}
+
+/// Who may use a connection.
+#[derive(Serialize)]
+struct MayUse {
+    /// `org`: the employees of the org, and its people by proxy. `user`: this user alone.
+    scope: &'static str,
+    user: Option<String>,
+    /// An employee's skill needs one of these, and that the org's policies allow the call.
+    permissions: Vec<String>,
+}
+
+async fn look(api: &ApiState, row: ConnectionRow) -> ApiResult<ConnectionLook> {
+    let core = api.core();
+    let connector = core.connectors().view_of(&row, api.engine().now()).await?;
+    let catalog = core.catalogs.of(row.org_id).await?;
+    let capabilities = catalog.integration(&row.integration);
+    let capabilities = capabilities.map(|one| one.capabilities.iter());
+    let permissions: BTreeSet<&String> = capabilities
+        .into_iter()
+        .flatten()
+        .map(|capability| &capability.permission)
+        .collect();
+    let may_use = MayUse {
+        scope: if row.owner_user.is_some() {
+            "user"
+        } else {
+            "org"
+        },
+        user: row.owner_user.clone(),
+        permissions: permissions.into_iter().cloned().collect(),
+    };
+    Ok(ConnectionLook {
+        connection: row.into(),
+        may_use,
+        connector,
+    })
+}
+
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListQuery {
@@ -125,12 +172,18 @@ pub async fn list(
     State(api): State<ApiState>,
     caller: Caller,
     Query(query): Query<ListQuery>,
-) -> ApiResult<Json<Page<ConnectionView>>> {
+) -> ApiResult<Json<Page<ConnectionLook>>> {
     let request = page(query.limit, query.after.as_deref())?;
     let (integration, owners) = (query.integration.as_deref(), owner::owners(&caller));
     let mut tx = api.db().begin_read(caller.org).await?;
     let found = connection_list(&mut tx, integration, owners, &request).await?;
-    Ok(Json(found.map(ConnectionView::from)))
+    drop(tx);
+    let mut items = Vec::with_capacity(found.items.len());
+    for row in found.items {
+        items.push(look(&api, row).await?);
+    }
+    let next = found.next;
+    Ok(Json(Page { items, next }))
 }
 
 pub async fn show(
@@ -138,10 +191,11 @@ pub async fn show(
     caller: Caller,
     Path(connection): Path<String>,
     Query(NoQuery {}): Query<NoQuery>,
-) -> ApiResult<Json<ConnectionView>> {
+) -> ApiResult<Json<ConnectionLook>> {
     let mut tx = api.db().begin_read(caller.org).await?;
     let row = owner::connection(&mut tx, &caller, &connection).await?;
-    Ok(Json(row.into()))
+    drop(tx);
+    Ok(Json(look(&api, row).await?))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -195,6 +195,11 @@ impl ApiError {
         }
     }
 
+    /// As a line of a stream that it ends: `{"problem": …}`.
+    pub fn in_line(&self) -> String {
+        format!("{}\n", json!({"problem": self.body()}))
+    }
+
     fn unavailable(error: &dyn std::fmt::Display) -> Self {
         tracing::warn!(%error, "unavailable");
         Self::new(

@@ -35,6 +35,8 @@ mod owner;
 mod people;
 mod policies;
 mod proxy;
+mod proxy_raw;
+mod proxy_stream;
 mod query;
 mod route;
 mod routes;

@@ -1,17 +1,23 @@
 //! `POST /proxy/{capability}`: a call to an outside system through the org's connection, without ever seeing its token. JSON in, JSON out,
 //! and a failure in one of a few words that are the same for all providers.
+//!
+//! The output is bounded (`answer_limit`). With `?stream=true`, or `Accept: application/x-ndjson`, a read is given on as it comes instead
+//! ([`proxy_stream`](super::proxy_stream)). A write goes to its end even if its client leaves.
 
 use super::{
     ApiState,
     auth::Caller,
     body::Json as JsonBody,
     error::{ApiError, ApiResult, Problem},
+    proxy_stream,
+    query::Query,
     text::{self, Path},
 };
 use crate::{
     actors::proxy::{ProxyError, ProxyRequest, Waiting, call},
     connect::catalog::nearest,
     domain::ExecutionId,
+    graph::Later,
 };
 use axum::{
     Json,
@@ -25,6 +31,8 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 const KEY_MAX: usize = 255;
+/// When to come back where nobody can tell.
+const RETRY_SECONDS: u32 = 5;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +46,14 @@ pub struct ProxyBody {
     idempotency_key: Option<String>,
 }
 
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyQuery {
+    /// Give on what comes as it comes: the items of a list, one JSON text a line, over all its pages; or the bytes of a file. Reads only.
+    #[serde(default)]
+    stream: bool,
+}
+
 #[derive(Serialize)]
 pub struct ProxyView {
     output: Arc<Value>,
@@ -49,18 +65,14 @@ pub async fn forward(
     State(api): State<ApiState>,
     caller: Caller,
     Path(capability): Path<String>,
+    Query(query): Query<ProxyQuery>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<ProxyBody>,
 ) -> ApiResult<Response> {
-    let header = headers
-        .get("idempotency-key")
-        .map(|value| {
-            let word = "the header `Idempotency-Key` must be visible ascii";
-            let text = value.to_str().map_err(|_| word);
-            text.map_err(|word| ApiError::field("idempotency_key", word))
-        })
-        .transpose()?;
-    let key = body.idempotency_key.or_else(|| header.map(str::to_owned));
+    let key = match body.idempotency_key {
+        Some(key) => Some(key),
+        None => idempotency_key(&headers)?,
+    };
     text::short_if("idempotency_key", key.as_deref(), KEY_MAX)?;
     let request = ProxyRequest {
         org: caller.org,
@@ -72,14 +84,33 @@ pub async fn forward(
         arguments: body.input,
         idempotency_key: key,
     };
-    match call(api.core(), request).await {
+    if query.stream || proxy_stream::is_asked_for(&headers) {
+        return proxy_stream::forward(&api, request).await;
+    }
+    let core = api.core().clone();
+    let called = api.to_the_end(async move { call(&core, request).await });
+    match called.await? {
         Ok(answer) => Ok(Json(ProxyView {
             output: answer.output,
             execution_id: answer.execution,
         })
         .into_response()),
-        Err(ProxyError::ApprovalNeeded(waiting)) => Ok(accepted(&waiting)),
-        Err(error) => Err(told(&api, &capability, error)),
+        Err(error) => unfinished(&api, &capability, error),
+    }
+}
+
+/// What is answered where there is no output.
+///
+/// # Errors
+/// Whatever is a failure.
+pub(super) fn unfinished(
+    api: &ApiState,
+    capability: &str,
+    error: ProxyError,
+) -> ApiResult<Response> {
+    match error {
+        ProxyError::ApprovalNeeded(waiting) => Ok(accepted(&waiting)),
+        error => Err(told(api, capability, error)),
     }
 }
 
@@ -97,7 +128,23 @@ fn accepted(waiting: &Waiting) -> Response {
     (StatusCode::ACCEPTED, Json(body)).into_response()
 }
 
-fn told(api: &ApiState, capability: &str, error: ProxyError) -> ApiError {
+/// What the header `Idempotency-Key` says.
+///
+/// # Errors
+/// `invalid_field` if it is no text.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
+    let header = headers.get("idempotency-key").map(|value| {
+        let word = "the header `Idempotency-Key` must be visible ascii";
+        let text = value.to_str().map_err(|_| word);
+        text.map_err(|word| ApiError::field("idempotency_key", word))
+    });
+    let key = header.transpose()?.map(str::to_owned);
+    text::short_if("idempotency_key", key.as_deref(), KEY_MAX)?;
+    Ok(key)
+}
+
+/// The answer for a call that gave no output.
+pub(super) fn told(api: &ApiState, capability: &str, error: ProxyError) -> ApiError {
     let text = error.to_string();
     match error {
         ProxyError::UnknownCapability(_) => {
@@ -119,14 +166,37 @@ fn told(api: &ApiState, capability: &str, error: ProxyError) -> ApiError {
         }
         ProxyError::Failed(error) => {
             let problem = canonical(&error.code);
-            let told = ApiError::new(problem, text).with("cause", error.code);
+            let too_large = error.code == "output_too_large";
+            let told = later(ApiError::new(problem, text), problem, error.later);
+            let told = told.with("cause", error.code);
             match problem {
                 Problem::BadParams => told.at("input"),
+                _ if too_large => told.with("limit_bytes", api.core().settings.answer_limit),
                 _ => told,
             }
         }
-        ProxyError::NotDurable(_) => ApiError::new(Problem::Unavailable, text),
+        ProxyError::NotDurable(_) => {
+            ApiError::new(Problem::Unavailable, text).retry_after(RETRY_SECONDS)
+        }
         ProxyError::Db(error) => error.into(),
+    }
+}
+
+/// When there may be room: the header in seconds, and in the body how many go before and about how long that takes.
+fn later(error: ApiError, problem: Problem, later: Option<Later>) -> ApiError {
+    if !matches!(problem, Problem::RateLimit | Problem::Unavailable) {
+        return error;
+    }
+    let Some(Later { estimate_ms, place }) = later else {
+        return error.retry_after(RETRY_SECONDS);
+    };
+    let seconds = u32::try_from(estimate_ms.div_ceil(1_000)).unwrap_or(u32::MAX);
+    let error = error
+        .retry_after(seconds.max(1))
+        .with("estimate_ms", estimate_ms);
+    match place {
+        Some(place) => error.with("place", place),
+        None => error,
     }
 }
 
@@ -140,7 +210,7 @@ fn canonical(code: &str) -> Problem {
         "policy_denied" => Problem::PolicyDenied,
         "approval_denied" | "approval_stale" => Problem::ApprovalDenied,
         "approval_expired" => Problem::ApprovalExpired,
-        "not_durable" | "unavailable" => Problem::Unavailable,
+        "not_durable" | "unavailable" | "breaker_open" => Problem::Unavailable,
         _ => Problem::ProviderError,
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     actors, approvals, catalog, connect_links, connect_page, connections, effects, employees,
     events, graphs, health, hooks, inbox, integrations, keys, memory, oauth, oauth_clients,
-    openapi, org, org_keys, people, policies, proxy,
+    openapi, org, org_keys, people, policies, proxy, proxy_raw,
     query::{NoQuery, PageQuery},
     route::{Access, Route, delete, get, patch, post, put},
     runs, schedules, sources, triggers, webhook,
@@ -118,7 +118,14 @@ pub fn routes() -> Vec<Route> {
         patch("/v1/org", ADMIN, "Change what the org chose", org::change).body::<org::OrgBody>(),
         get("/v1/org/people", VIEWER, "List who somebody is in Slack", people::show),
         put("/v1/org/people", ADMIN, "Say who somebody is in Slack", people::replace).body::<people::PeopleBody>(),
-        post("/proxy/{capability}", OPERATOR, "Call an outside system through the org's connection", proxy::forward).body::<proxy::ProxyBody>(),
+        post("/proxy/{capability}", OPERATOR, "Call an outside system through the org's connection", proxy::forward)
+            .query::<proxy::ProxyQuery>().body::<proxy::ProxyBody>(),
+        get("/proxy/connections/{connection}/{*path}", MANAGER, "Read anything below a connection's base URL", proxy_raw::forward),
+        post("/proxy/connections/{connection}/{*path}", MANAGER, "Send anything below a connection's base URL; the write is in the ledger",
+            proxy_raw::forward),
+        put("/proxy/connections/{connection}/{*path}", MANAGER, "The same with PUT", proxy_raw::forward),
+        patch("/proxy/connections/{connection}/{*path}", MANAGER, "The same with PATCH", proxy_raw::forward),
+        delete("/proxy/connections/{connection}/{*path}", MANAGER, "The same with DELETE", proxy_raw::forward),
         get("/v1/catalog", VIEWER, "List the integrations and what they can do", catalog::list).query::<catalog::CatalogQuery>(),
         get("/v1/catalog/{id}", VIEWER, "Show an integration, or one of its capabilities", catalog::show),
         get("/catalog", VIEWER, "List the integrations and what they can do (the same as /v1/catalog)", catalog::list)

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     actors::{
+        connector::WaitingCall,
         employee::{Beginning, FinishedRun},
         events::stopped,
         inspect::{Inspected, inspect},
@@ -174,9 +175,16 @@ fn told(outcome: &Outcome) -> (&'static str, Option<Arc<Value>>, Option<Value>) 
 /// # Errors
 /// `not_found`.
 pub async fn read(api: &ApiState, caller: Caller, execution: ExecutionId) -> ApiResult<RunView> {
-    inspected(api, caller, execution)
-        .await
-        .map(RunView::inspected)
+    let run = inspected(api, caller, execution).await?;
+    let turns = turns(api, &run).await;
+    // Only then: most runs wait for nobody's turn.
+    let steps = match turns.is_empty() {
+        true => Vec::new(),
+        false => run.machine.steps(),
+    };
+    let mut view = RunView::inspected(run);
+    with_turns(&mut view.waiting_on, &steps, turns);
+    Ok(view)
 }
 
 async fn inspected(api: &ApiState, caller: Caller, execution: ExecutionId) -> ApiResult<Inspected> {
@@ -238,17 +246,75 @@ pub async fn show(
     Ok(Json(read(&api, caller, text::id("run", &run)?).await?))
 }
 
+/// A step, and where its call to the outside stands if it waits for its turn.
+#[derive(Serialize)]
+pub struct StepLook {
+    #[serde(flatten)]
+    step: StepView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turn: Option<WaitingCall>,
+}
+
+/// The calls of a run that wait for their turn at a connection.
+async fn turns(api: &ApiState, run: &Inspected) -> Vec<WaitingCall> {
+    match run.row.status.is_finished() {
+        true => Vec::new(),
+        false => api.core().connectors().waiting_of(run.row.id).await,
+    }
+}
+
+/// What a run waits for, with the calls that wait for their turn, as entries of the kind `turn`.
+fn with_turns(waiting_on: &mut Value, steps: &[StepView], turns: Vec<WaitingCall>) {
+    let Value::Array(entries) = waiting_on else {
+        return;
+    };
+    for turn in turns {
+        let Some(step) = steps.iter().find(|step| step.step == turn.step) else {
+            continue;
+        };
+        let (place, wait) = (turn.place, seconds(turn.estimate_ms));
+        let before = match place {
+            0 => "it is the next".to_owned(),
+            1 => "1 call leaves before it".to_owned(),
+            more => format!("{more} calls leave before it"),
+        };
+        let detail = format!(
+            "{} waits for {}; {before}, about {wait}",
+            turn.capability, turn.reason
+        );
+        entries.push(json!({
+            "kind": "turn", "step": step.step, "skill": step.skill, "node": step.node, "on": turn.capability,
+            "since": step.started_at, "until": null, "place": place, "estimate_ms": turn.estimate_ms, "detail": detail,
+        }));
+    }
+}
+
+fn seconds(millis: u64) -> String {
+    match millis.div_ceil(1_000) {
+        long if long >= 120 => format!("{} min", long.div_ceil(60)),
+        short => format!("{short} s"),
+    }
+}
+
 /// The steps of micro-agents, in the order in which they started.
 pub async fn steps(
     State(api): State<ApiState>,
     caller: Caller,
     Path(run): Path<String>,
     Query(query): Query<PageQuery>,
-) -> ApiResult<Json<Page<StepView>>> {
+) -> ApiResult<Json<Page<StepLook>>> {
     let request = query.request()?;
     let from = number_after(query.after.as_deref())? as usize;
     let run = inspected(&api, caller, text::id("run", &run)?).await?;
-    let steps = run.machine.steps();
+    let mut turns = turns(&api, &run).await;
+    let steps = run.machine.steps().into_iter().map(|step| {
+        let turn = turns.iter().position(|turn| turn.step == step.step);
+        StepLook {
+            turn: turn.map(|place| turns.swap_remove(place)),
+            step,
+        }
+    });
+    let steps: Vec<StepLook> = steps.collect();
     let end = steps.len().min(from + request.limit() as usize);
     let next = (end < steps.len()).then(|| number_cursor(end as u32));
     let items = steps.into_iter().skip(from).take(request.limit() as usize);

@@ -63,6 +63,8 @@ impl Problem {
         match self.status {
             404 => Exit::NotFound,
             401 | 403 | 409 => Exit::Refused,
+            // The service is there; the provider behind it is not, or says no.
+            502 | 504 if matches!(&*self.code, "PROVIDER_ERROR" | "TIMEOUT") => Exit::Failed,
             502..=504 => Exit::Unreachable,
             _ => Exit::Failed,
         }
@@ -167,6 +169,25 @@ impl Client {
         let request = self.request(Method::POST, path, query)?.json(body);
         let response = self.send(request).await?;
         self.json(response).await
+    }
+
+    /// The same with the answer's bytes as they come.
+    ///
+    /// # Errors
+    /// As [`Client::get`]; the stream gives an error once when it breaks off, and ends.
+    pub async fn stream(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> Result<impl Stream<Item = Result<Vec<u8>, ClientError>> + use<>, ClientError> {
+        let request = self.request(Method::POST, path, &[])?.json(body);
+        let response = self.send(request.timeout(Duration::MAX)).await?;
+        let base = self.base.clone();
+        let pieces = response.bytes_stream();
+        Ok(pieces.map(move |piece| match piece {
+            Ok(bytes) => Ok(bytes.to_vec()),
+            Err(error) => Err(unreachable(&base, &error)),
+        }))
     }
 
     /// # Errors

@@ -279,9 +279,9 @@ fn needs_somebody(run: &Value) -> bool {
     run["status"] == "waiting"
         && run["waiting_on"].as_array().is_some_and(|waits| {
             !waits.is_empty()
-                && !waits
-                    .iter()
-                    .any(|wait| wait["kind"] == "timer" && wait["on"] == "retry")
+                && !waits.iter().any(|wait| {
+                    (wait["kind"] == "timer" && wait["on"] == "retry") || wait["kind"] == "turn"
+                })
         })
 }
 

@@ -7,6 +7,7 @@
 mod approve;
 mod bench;
 mod bootstrap;
+mod call;
 mod cancel;
 mod catalog;
 mod client;
@@ -86,6 +87,8 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     /// List what employees can use, or check an integration file
     Catalog(catalog::CatalogArgs),
+    /// Call a capability through the org's connection
+    Call(call::CallArgs),
     /// Hire an employee from a job description or from graphs
     Hire(hire::HireArgs),
     /// Tell an employee to work, and see what happens
@@ -168,6 +171,7 @@ async fn run(command: Command, out: Output) -> anyhow::Result<()> {
         Command::Key(args) => key::run(args, out).await,
         Command::Sandbox(args) => sandbox::run(args, out).await,
         Command::Catalog(args) => catalog::run(args, out).await,
+        Command::Call(args) => call::run(args, out).await,
         Command::Hire(args) => hire::run(args, out).await,
         Command::Tell(args) => tell::run(args, out).await,
         Command::Employees(args) => employees::run(args, out).await,

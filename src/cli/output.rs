@@ -31,6 +31,13 @@ pub struct Output {
 }
 
 impl Output {
+    /// For people and without a terminal's styles.
+    #[cfg(test)]
+    pub(in crate::cli) const PLAIN: Self = Self {
+        format: Format::People,
+        styled: false,
+    };
+
     pub fn new(args: OutputArgs) -> Self {
         let format = match (args.json, args.quiet) {
             (true, _) => Format::Json,
@@ -200,18 +207,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const PLAIN: Output = Output {
-        format: Format::People,
-        styled: false,
-    };
-
     #[test]
     fn a_table_is_as_wide_as_what_stands_in_it() {
         let items = [
             json!({"id": "a", "n": {"x": 12}}),
             json!({"id": "long one", "n": null}),
         ];
-        let table = PLAIN.table(&items, &[field("ID", "id"), field("COUNT", "n.x")]);
+        let table = Output::PLAIN.table(&items, &[field("ID", "id"), field("COUNT", "n.x")]);
         assert_eq!(table, "ID        COUNT\na         12\nlong one  -");
     }
 

@@ -37,6 +37,12 @@ pub enum CallOutcome {
         retry_after: Option<Duration>,
         rate: RateHints,
     },
+    /// Refused for now for another reason than a quota, for example because the record is locked; not applied.
+    Busy {
+        code: String,
+        message: String,
+        retry_after: Option<Duration>,
+    },
     /// Refused for good, not applied.
     Rejected {
         status: u16,
@@ -69,6 +75,7 @@ impl CallOutcome {
         matches!(
             self,
             Self::RateLimited { .. }
+                | Self::Busy { .. }
                 | Self::Rejected { .. }
                 | Self::Auth { .. }
                 | Self::Unsent { .. }
@@ -142,10 +149,17 @@ impl AnswerSpec {
         let message = self.message(status, &code, &body);
         // Some say 403 where 429 is meant, GitHub among them; then they tell of the limit as well.
         let limited = status == 403 && (rate.retry_after.is_some() || rate.remaining == Some(0));
-        if status == 429 || limited || is_among(&self.rules.rate_limited) || is_among(&self.busy) {
+        if status == 429 || limited || is_among(&self.rules.rate_limited) {
             return CallOutcome::RateLimited {
                 retry_after: rate.retry_after,
                 rate,
+            };
+        }
+        if is_among(&self.busy) {
+            return CallOutcome::Busy {
+                code: if code.is_empty() { told } else { code },
+                message,
+                retry_after: rate.retry_after,
             };
         }
         if status == 401 || is_among(&self.rules.auth) {
@@ -258,6 +272,7 @@ mod tests {
         };
         AnswerSpec {
             write: true,
+            busy: vec!["lock_timeout".into(), "http_423".into()],
             ..AnswerSpec::of(rules)
         }
     }
@@ -280,6 +295,8 @@ mod tests {
             (403, json!({}), "rejected"),
             (408, json!({}), "unknown"),
             (429, json!({}), "limited"),
+            (409, json!({"error": "lock_timeout"}), "busy"),
+            (423, json!({}), "busy"),
             (500, json!({}), "unknown"),
             (503, json!({"ok": false, "error": "ratelimited"}), "limited"),
         ];
@@ -289,6 +306,7 @@ mod tests {
             let found = match &outcome {
                 CallOutcome::Ok { .. } => "ok",
                 CallOutcome::RateLimited { .. } => "limited",
+                CallOutcome::Busy { .. } => "busy",
                 CallOutcome::Rejected { .. } => "rejected",
                 CallOutcome::Auth { .. } => "auth",
                 CallOutcome::Unsent { .. } | CallOutcome::Blocked { .. } => "unsent",

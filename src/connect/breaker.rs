@@ -74,6 +74,14 @@ impl Breaker {
         self.state
     }
 
+    /// Whether [`Breaker::try_pass`] would let a call through; nothing changes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn may_pass(&self, now: Timestamp) -> Result<(), Duration> {
+        self.clone().try_pass(now)
+    }
+
     /// Asks to make a call; whoever gets through reports with [`Breaker::succeeded`], [`Breaker::failed`] or
     /// [`Breaker::withdrawn`].
     ///

@@ -10,6 +10,7 @@ use super::{
     address::{AddressError, Addresses, literal},
     answer::{AnswerBody, CallOutcome, RateHints},
     catalog::{PlacedSecret, auth::Place},
+    passing::{Kept, given_on},
     rate::rate_hints,
     request::{Body, ShapedRequest},
     resolver::{LookupError, Names, Policed},
@@ -204,10 +205,34 @@ impl HttpCaller {
             Err(reason) => return CallOutcome::Unsent { reason },
         };
         let left = until.saturating_duration_since(Instant::now());
-        match tokio::time::timeout(left, self.exchange(builder, request)).await {
-            Ok(outcome) => outcome,
-            Err(_) => unknown(format!("no answer within {} ms", left.as_millis()), None),
+        let late = || unknown(format!("no answer within {} ms", left.as_millis()), None);
+        let head = tokio::time::timeout(left, builder.send()).await;
+        let response = match head {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return no_answer(error),
+            Err(_) => return late(),
+        };
+        let status = response.status().as_u16();
+        let quota = request.answer.quota.as_deref();
+        let rate = rate_hints(response.headers(), quota, Utc::now());
+        if let Some(sink) = &request.sink
+            && !request.write
+            && sink.takes(status)
+        {
+            // Its time is its own: a long answer takes as long as it takes.
+            sink.give_on(response).await;
+            let output = Value::Null;
+            return CallOutcome::Ok {
+                status,
+                output,
+                rate,
+            };
         }
+        let left = until.saturating_duration_since(Instant::now());
+        let read = self.read_answer(response, request, status, rate);
+        tokio::time::timeout(left, read)
+            .await
+            .unwrap_or_else(|_| late())
     }
 
     /// Posts a word to an address that a provider gave along with a request of its own, where it takes an answer without a token: Slack's
@@ -232,23 +257,27 @@ impl HttpCaller {
         }
     }
 
-    async fn exchange(&self, builder: RequestBuilder, request: &ShapedRequest) -> CallOutcome {
-        let response = match builder.send().await {
-            Ok(response) => response,
-            Err(error) => return no_answer(error),
-        };
-        let status = response.status().as_u16();
-        let rate = rate_hints(
-            response.headers(),
-            request.answer.quota.as_deref(),
-            Utc::now(),
-        );
+    async fn read_answer(
+        &self,
+        response: Response,
+        request: &ShapedRequest,
+        status: u16,
+        rate: RateHints,
+    ) -> CallOutcome {
+        let headers = request.sink.as_ref().map(|_| given_on(response.headers()));
         match self.read_body(response).await {
             Ok(bytes) => {
                 let body = match serde_json::from_slice::<Value>(&bytes) {
                     Ok(json) => AnswerBody::Json(json),
                     Err(_) => AnswerBody::Text(String::from_utf8_lossy(&bytes).into_owned()),
                 };
+                if let (Some(sink), Some(headers)) = (&request.sink, headers) {
+                    sink.keep(Kept {
+                        status,
+                        headers,
+                        body: bytes.into(),
+                    });
+                }
                 request.answer.read(status, body, rate)
             }
             Err(reason) => without_body(request, status, &reason, rate),
@@ -307,6 +336,7 @@ fn prepare(
 ) -> Result<RequestBuilder, String> {
     let mut url = request.url.clone();
     for secret in credential.iter().filter(|one| one.place == Place::Query) {
+        without(&mut url, &secret.name);
         url.query_pairs_mut()
             .append_pair(&secret.name, secret.value.expose_secret());
     }
@@ -331,6 +361,16 @@ fn prepare(
             .header(CONTENT_TYPE, content_type)
             .body(bytes.clone()),
     })
+}
+
+/// Takes a parameter out that the caller has written where the credential belongs: two of a name are read by chance.
+fn without(url: &mut Url, name: &str) {
+    if !url.query_pairs().any(|(known, _)| known == name) {
+        return;
+    }
+    let others = url.query_pairs().into_owned();
+    let others: Vec<(String, String)> = others.filter(|(known, _)| known != name).collect();
+    url.query_pairs_mut().clear().extend_pairs(others);
 }
 
 fn blocked(error: &dyn std::fmt::Display) -> CallOutcome {

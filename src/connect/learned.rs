@@ -10,6 +10,8 @@ use std::{collections::VecDeque, time::Duration};
 const SLICES: u32 = 60;
 /// Two answers mean the same window if it ends at nearly the same time; headers count whole seconds.
 const SAME_WINDOW: Duration = Duration::from_secs(2);
+/// By so much more a window is waited for that turned out to end later than was announced.
+const MARGIN_STEP: Duration = Duration::from_secs(1);
 /// A limit that was learned from a refusal is believed this long: plans change.
 const BELIEVED_FOR: Duration = Duration::from_secs(24 * 3600);
 /// No window is believed to be longer.
@@ -22,6 +24,30 @@ pub struct Learned {
     slices: VecDeque<(Timestamp, u64)>,
     announced: Option<Announced>,
     limit: Option<Limit>,
+    /// What a whole window of the provider holds and how long one can be, as headers have told. Not kept over a restart: the first answer
+    /// tells it again.
+    #[serde(skip)]
+    told: Option<Told>,
+    /// Whether `announced` is only what is to be expected of a window of which no answer has told yet.
+    #[serde(skip)]
+    assumed: bool,
+    /// How much later than announced a window really ended; taught by refusals. Headers count whole seconds, and clocks differ.
+    #[serde(skip)]
+    margin: Duration,
+    #[serde(skip)]
+    margin_at: Timestamp,
+    /// Calls that left before the first announcement was known: that they are refused says nothing against it.
+    #[serde(skip)]
+    blind: usize,
+    /// Calls that were on their way when a refusal set the limit: each that was let through raises it.
+    #[serde(skip)]
+    unsettled: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Told {
+    limit: u64,
+    span: Duration,
 }
 
 /// The provider's own window.
@@ -46,7 +72,23 @@ impl Learned {
             slices: VecDeque::new(),
             announced: None,
             limit: None,
+            told: None,
+            assumed: false,
+            margin: Duration::ZERO,
+            margin_at: Timestamp::default(),
+            blind: 0,
+            unsettled: 0,
         }
+    }
+
+    /// With what was kept of an earlier life. The window is the catalog's of today.
+    pub fn restored(window: Duration, kept: Self) -> Self {
+        let new = Self::new(window);
+        if kept.window != new.window {
+            // What was counted over another stretch of time says nothing.
+            return new;
+        }
+        kept
     }
 
     /// Whether `cost` may leave at `now`; nothing is counted.
@@ -91,37 +133,133 @@ impl Learned {
         }
     }
 
-    /// Reads the headers of an answer that arrived at `now` while `open` other calls were on their way.
-    pub fn learn(&mut self, now: Timestamp, hints: &RateHints, open: usize) {
+    /// Reads the answer to a call of `cost` that was let through and arrived at `now` while `open` other calls were on their way.
+    pub fn let_through(&mut self, now: Timestamp, cost: u32, open: usize, hints: &RateHints) {
+        if self.unsettled > 0
+            && let Some(limit) = &mut self.limit
+        {
+            limit.per_window += u64::from(cost);
+        }
+        self.settled();
+        self.read(now, hints, open);
+    }
+
+    /// A call came back of which nobody knows whether it was let through.
+    pub fn settled(&mut self) {
+        self.unsettled = self.unsettled.saturating_sub(1);
+        self.blind = self.blind.saturating_sub(1);
+    }
+
+    fn read(&mut self, now: Timestamp, hints: &RateHints, open: usize) {
         let (Some(remaining), Some(reset_after)) = (hints.remaining, hints.reset_after) else {
             return;
         };
-        let until = now.after(reset_after.min(LONGEST_WINDOW));
-        let known = self.announced.filter(|known| {
-            known.until.since(until) <= SAME_WINDOW && until.since(known.until) <= SAME_WINDOW
+        let span = reset_after.min(LONGEST_WINDOW);
+        let before = self.told.unwrap_or(Told {
+            limit: remaining + 1,
+            span,
         });
-        // Calls that are on their way are counted here already, and may not be in the answer.
-        let left = match known {
-            Some(known) => known.left.min(remaining),
-            None => remaining.saturating_sub(open as u64),
-        };
+        self.told = Some(Told {
+            limit: hints.limit.unwrap_or(before.limit).max(remaining),
+            span: before.span.max(span),
+        });
+        if self.assumed && span <= SAME_WINDOW {
+            // A late answer about the window before.
+            return;
+        }
+        if self.announced.is_none() {
+            self.blind = open;
+        }
+        let until = now.after(span + self.margin);
+        let known = self.announced.filter(|known| {
+            let same =
+                known.until.since(until) <= SAME_WINDOW && until.since(known.until) <= SAME_WINDOW;
+            same && !self.assumed
+        });
+        self.assumed = false;
+        // Calls that are on their way are counted here already, and the answer may count them or not. So this much is left at least, if
+        // nobody else uses the account, and `remaining` at most.
+        let surely = remaining.saturating_sub(open as u64);
+        let left = known.map_or(surely, |known| known.left.max(surely).min(remaining));
         self.announced = Some(Announced { left, until });
     }
 
-    /// The provider has refused a call that was counted as passed: what passed before it, in one window, is what it lets through.
-    pub fn refused(&mut self, now: Timestamp, cost: u32, open: usize) {
+    /// The provider has refused a call of `cost` that was counted as passed, while `open` others were on their way.
+    ///
+    /// Where its own headers explain that, they are enough; else what it let through of one window is what it lets through.
+    pub fn refused(&mut self, now: Timestamp, cost: u32, open: usize, hints: &RateHints) {
         self.forget_old(now);
-        let let_through = self
+        let (was_blind, was_unsettled) = (self.blind > 0, self.unsettled > 0);
+        self.settled();
+        if self.is_explained(now, was_blind, open, hints) || was_unsettled {
+            return;
+        }
+        // Those that are on their way may still be let through.
+        let known = self
             .passed_in_window()
-            .saturating_sub(u64::from(cost) + open as u64)
-            .max(1);
-        let per_window = self
-            .limit
-            .map_or(let_through, |known| known.per_window.min(let_through));
+            .saturating_sub(u64::from(cost) + open as u64);
+        self.unsettled = open;
         self.limit = Some(Limit {
-            per_window,
+            per_window: match self.limit {
+                Some(before) if before.per_window <= known => {
+                    self.unsettled = 0;
+                    before.per_window.saturating_sub(1)
+                }
+                _ => known,
+            }
+            .max(1),
             at: now,
         });
+    }
+
+    /// Whether the headers of a refusal say why it came, and what was done about it is enough.
+    fn is_explained(
+        &mut self,
+        now: Timestamp,
+        was_blind: bool,
+        open: usize,
+        hints: &RateHints,
+    ) -> bool {
+        let (Some(0), Some(reset_after)) = (hints.remaining, hints.reset_after) else {
+            return false;
+        };
+        let (was_known, was_early) = (self.announced.is_some(), self.assumed);
+        self.read(now, hints, open);
+        self.assumed = false;
+        self.announced = Some(Announced {
+            left: 0,
+            until: now.after(reset_after.min(LONGEST_WINDOW) + self.margin),
+        });
+        if was_early && self.margin < SAME_WINDOW {
+            // The next window began later than was thought.
+            self.margin += MARGIN_STEP;
+            self.margin_at = now;
+            return true;
+        }
+        !was_known || was_blind || now.since(self.margin_at) <= SAME_WINDOW
+    }
+
+    /// How long a call waits that stands behind `cost_before` others, if nobody else comes.
+    pub fn estimate(&self, now: Timestamp, cost_before: u64) -> Duration {
+        let needed = cost_before + 1;
+        let announced = self
+            .announced
+            .filter(|window| window.until > now && window.left < needed);
+        let by_window = announced.map_or(Duration::ZERO, |window| {
+            let further = self.told.map_or(0, |told| {
+                (needed - window.left).saturating_sub(1) / told.limit.max(1)
+            });
+            let span = self.told.map_or(Duration::ZERO, |told| told.span);
+            window.until.since(now)
+                + span.saturating_mul(u32::try_from(further).unwrap_or(u32::MAX))
+        });
+        let by_limit = self.limit.map_or(Duration::ZERO, |limit| {
+            let free = limit.per_window.saturating_sub(self.passed_in_window());
+            let over = u32::try_from(needed.saturating_sub(free)).unwrap_or(u32::MAX);
+            let per_window = u32::try_from(limit.per_window).unwrap_or(u32::MAX);
+            self.window.saturating_mul(over) / per_window.max(1)
+        });
+        by_window.max(by_limit)
     }
 
     /// What passes in one window as far as refusals have taught, and the window.
@@ -149,7 +287,14 @@ impl Learned {
         {
             self.slices.pop_front();
         }
-        self.announced = self.announced.filter(|window| window.until > now);
+        if self.announced.is_some_and(|window| window.until <= now) {
+            // A new window holds as much as the last one, until its first answer tells.
+            self.announced = self.told.map(|told| Announced {
+                left: told.limit,
+                until: now.after(told.span),
+            });
+            self.assumed = self.announced.is_some();
+        }
         self.limit = self
             .limit
             .filter(|limit| now.since(limit.at) < BELIEVED_FOR);
@@ -175,14 +320,14 @@ mod tests {
     #[test]
     fn an_announced_window_is_used_up_and_then_waited_for() {
         let mut learned = Learned::new(MINUTE);
-        learned.learn(at(0), &hints(3, 30), 1);
+        learned.let_through(at(0), 1, 1, &hints(3, 30));
         for _ in 0..2 {
             learned.may_pass(at(1), 1).unwrap();
             learned.passed(at(1), 1);
         }
         assert_eq!(learned.may_pass(at(1), 1), Err(Duration::from_secs(29)));
         // An answer to an older call says more than there is.
-        learned.learn(at(2), &hints(1, 28), 1);
+        learned.let_through(at(2), 1, 1, &hints(1, 28));
         assert_eq!(learned.may_pass(at(2), 1), Err(Duration::from_secs(28)));
         assert_eq!(learned.may_pass(at(30), 1), Ok(()));
     }
@@ -205,7 +350,7 @@ mod tests {
                     provider.push_back(second);
                     served += 1;
                 } else {
-                    learned.refused(at(second), 1, 0);
+                    learned.refused(at(second), 1, 0, &RateHints::default());
                     refusals.push(second);
                 }
             }
@@ -218,10 +363,75 @@ mod tests {
     }
 
     #[test]
+    fn a_new_window_is_taken_to_be_like_the_last_one() {
+        let mut learned = Learned::new(MINUTE);
+        let first = RateHints {
+            limit: Some(5),
+            ..hints(0, 30)
+        };
+        learned.let_through(at(0), 1, 0, &first);
+        assert_eq!(learned.estimate(at(0), 0), Duration::from_secs(30));
+        assert_eq!(learned.estimate(at(0), 5), Duration::from_secs(60));
+        for _ in 0..5 {
+            learned.may_pass(at(30), 1).unwrap();
+            learned.passed(at(30), 1);
+        }
+        assert!(learned.may_pass(at(30), 1).is_err(), "not all at once");
+        // An answer from before the end is no word about the new window.
+        learned.let_through(at(30), 1, 5, &hints(0, 0));
+        learned.let_through(at(31), 1, 2, &hints(3, 59));
+        assert!(learned.may_pass(at(31), 1).is_ok());
+    }
+
+    #[test]
+    fn a_refusal_that_explains_itself_teaches_no_limit() {
+        let mut learned = Learned::new(MINUTE);
+        learned.passed(at(0), 1);
+        learned.refused(at(0), 1, 0, &hints(0, 30));
+        assert_eq!(learned.limit(), None);
+        assert_eq!(learned.may_pass(at(0), 1), Err(Duration::from_secs(30)));
+        // But one that comes although the announced window had room does.
+        learned.let_through(at(31), 1, 0, &hints(10, 30));
+        learned.passed(at(35), 1);
+        learned.refused(at(35), 1, 0, &hints(0, 26));
+        assert_eq!(learned.limit(), Some((1, MINUTE)));
+    }
+
+    #[test]
+    fn a_window_that_ends_later_than_announced_is_waited_for_longer() {
+        let mut learned = Learned::new(MINUTE);
+        learned.let_through(at(0), 1, 0, &hints(0, 10));
+        learned.may_pass(at(10), 1).unwrap();
+        for _ in 0..3 {
+            learned.passed(at(10), 1);
+        }
+        (0..3).for_each(|open| learned.refused(at(10), 1, open, &hints(0, 1)));
+        assert_eq!(learned.limit(), None, "it is a matter of clocks");
+        learned.let_through(at(20), 1, 0, &hints(0, 10));
+        assert_eq!(learned.may_pass(at(20), 1), Err(Duration::from_secs(11)));
+    }
+
+    #[test]
+    fn those_on_their_way_count_once_their_answers_are_there() {
+        let mut learned = Learned::new(MINUTE);
+        let silent = RateHints::default();
+        (0..100).for_each(|_| learned.passed(at(0), 1));
+        // Answers come in no order: sixty were let through.
+        for call in 0..100 {
+            let open = 99 - call;
+            match (call * 7) % 100 < 60 {
+                true => learned.let_through(at(1), 1, open, &silent),
+                false => learned.refused(at(1), 1, open, &silent),
+            }
+        }
+        assert_eq!(learned.limit(), Some((60, MINUTE)));
+    }
+
+    #[test]
     fn a_lesson_is_forgotten_after_a_day() {
         let mut learned = Learned::new(MINUTE);
         learned.passed(at(0), 1);
-        learned.refused(at(0), 1, 0);
+        learned.refused(at(0), 1, 0, &RateHints::default());
         assert_eq!(learned.limit(), Some((1, MINUTE)));
         learned.may_pass(at(24 * 3_600), 1).unwrap();
         assert_eq!(learned.limit(), None);

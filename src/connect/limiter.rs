@@ -36,6 +36,29 @@ impl Gcra {
         Self::new(quota.interval(), quota.burst)
     }
 
+    /// With what was kept of an earlier life, under the catalog's quota of today.
+    pub fn restored(quota: Quota, kept: &Self) -> Self {
+        let new = Self::of(quota);
+        Self {
+            full_at: kept.full_at,
+            blocked_until: kept.blocked_until,
+            ..new
+        }
+    }
+
+    /// Whether it has seen calls or requests to stay away that `other` has not.
+    pub fn is_ahead_of(&self, other: &Self) -> bool {
+        (self.full_at, self.blocked_until) > (other.full_at, other.blocked_until)
+    }
+
+    /// Whether `cost` may be taken; nothing is.
+    ///
+    /// # Errors
+    /// How long to wait until it can be.
+    pub fn may_take(&self, now: Timestamp, cost: u32) -> Result<(), Duration> {
+        self.clone().try_take(now, cost)
+    }
+
     /// Takes `cost` from the bucket (a cost above the burst counts as the burst).
     ///
     /// # Errors
@@ -82,6 +105,17 @@ impl Gcra {
         let window = hints.reset_after.filter(|_| hints.remaining == Some(0));
         if let Some(wait) = hints.retry_after.max(window) {
             self.block_until(now.after(wait.min(LONGEST_BLOCK)));
+        }
+    }
+
+    /// What could be taken at once at `now`, if the provider had not asked to stay away.
+    pub fn left(&self, now: Timestamp) -> u32 {
+        let taken = self.full_at.max(now).since(now).as_micros() as u64;
+        match taken.div_ceil(self.interval_us.max(1)) {
+            taken if self.interval_us > 0 => self
+                .burst
+                .saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX)),
+            _ => self.burst,
         }
     }
 

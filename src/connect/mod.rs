@@ -6,8 +6,10 @@
 
 pub mod address;
 pub mod answer;
+pub mod app_quota;
 pub mod backoff;
 pub mod breaker;
+pub mod bucket;
 pub mod catalog;
 pub mod client;
 pub mod effect;
@@ -17,6 +19,7 @@ pub mod learned;
 pub mod limiter;
 pub mod oauth;
 pub mod pages;
+pub mod passing;
 pub mod policy;
 pub mod quickbooks;
 mod rate;
@@ -32,8 +35,10 @@ pub mod webhook;
 
 pub use address::{AddressError, Addresses};
 pub use answer::{CallOutcome, RateHints};
+pub use app_quota::AppQuota;
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerPolicy};
+pub use bucket::{Bucket, BucketState, BucketView};
 pub use catalog::{Capability, CapabilityFacts, Catalog, CatalogError, Integration, Quota, Risk};
 pub use client::{CallerConfig, HttpCaller};
 pub use effect::effect_key;

@@ -20,6 +20,7 @@ pub fn invoice_query(with: &Map<String, Value>) -> Result<String, BadParams> {
         ("due_after", "DueDate", ">"),
         ("customer_id", "CustomerRef", "="),
         ("doc_number", "DocNumber", "="),
+        ("changed_since", "MetaData.LastUpdatedTime", ">="),
     ] {
         if let Some(value) = with.get(name) {
             conditions.push(format!("{column} {operator} {}", literal(name, value)?));
@@ -88,8 +89,11 @@ fn condition(further: &Value, field: &str) -> Result<String, BadParams> {
     Ok(format!("{column} {operator} {value}"))
 }
 
+/// A field, or one of a field's own: `MetaData.LastUpdatedTime`.
 fn word<'a>(field: &str, text: &'a str) -> Result<&'a str, BadParams> {
-    let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let is_name =
+        |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let fits = text.split('.').count() <= 2 && text.split('.').all(is_name);
     if fits {
         Ok(text)
     } else {
@@ -145,6 +149,22 @@ mod tests {
         ];
         for (with, expected) in cases {
             assert_eq!(query(with).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn changes_are_asked_for_by_their_time() {
+        let asked = query(json!({
+            "changed_since": "2026-01-31T09:00:00Z", "order_by": "MetaData.LastUpdatedTime",
+            "where": [{"field": "MetaData.CreateTime", "operator": ">", "value": "2026-01-01"}],
+        }));
+        assert_eq!(
+            asked.unwrap(),
+            "select * from Invoice where MetaData.LastUpdatedTime >= '2026-01-31T09:00:00Z' and MetaData.CreateTime > '2026-01-01' \
+             orderby MetaData.LastUpdatedTime startposition 1 maxresults 1000"
+        );
+        for odd in ["MetaData.", ".Id", "a.b.c", "Id desc"] {
+            assert!(query(json!({"order_by": odd})).is_err(), "{odd}");
         }
     }
 

@@ -4,16 +4,19 @@
 mod arguments;
 mod body;
 mod fill;
+mod raw;
 mod steps;
 
 pub use arguments::check_arguments;
 pub(crate) use body::{BodyTemplate, BytesTemplate, Multipart, PartTemplate};
 pub(crate) use fill::{Address, Filling, RequestTemplate, Segment, Target};
+pub use raw::{RawRequest, is_read};
 pub(crate) use steps::{Rest, Step};
 
 use super::{
     answer::AnswerSpec,
     catalog::{AccountField, Capability, Idempotency, Placement, Quota},
+    passing::Sink,
 };
 use reqwest::{Method, Url};
 use serde::{Deserialize, Serialize};
@@ -83,6 +86,21 @@ pub struct ShapedRequest {
     pub(crate) answer: Arc<AnswerSpec>,
     /// What follows, where this is only a step before the request that counts.
     pub(crate) rest: Option<Arc<Rest>>,
+    /// Where the answer goes, if it is not read.
+    pub(crate) sink: Option<Arc<Sink>>,
+}
+
+impl ShapedRequest {
+    /// Whether its answer can be given on as it comes: nothing follows it.
+    pub fn can_be_passed(&self) -> bool {
+        self.rest.is_none()
+    }
+
+    /// The same with its answer given on to whoever reads the sink.
+    #[must_use]
+    pub fn into_sink(self, sink: Option<Arc<Sink>>) -> Self {
+        Self { sink, ..self }
+    }
 }
 
 /// Shapes the request of a call. A write wants its effect key; a read takes none.
@@ -95,6 +113,9 @@ pub fn shape(
     account: &Account,
     effect_key: Option<&str>,
 ) -> Result<ShapedRequest, BadParams> {
+    if capability.raw {
+        return raw::shape_raw(capability, arguments, account, effect_key);
+    }
     check_arguments(capability, arguments)?;
     let data = account_data(&capability.account_fields, account);
     if let Some(field) = capability

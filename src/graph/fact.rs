@@ -19,6 +19,15 @@ pub struct StepId {
 }
 
 impl StepId {
+    /// No step of a run, whose visits count from 1: what has no run around it.
+    pub const ZERO: StepId = StepId {
+        skill: 0,
+        skill_visit: 0,
+        node: 0,
+        visit: 0,
+        item: None,
+    };
+
     /// The `map` step that this item step belongs to; itself if it is no item.
     pub fn parent(self) -> StepId {
         StepId { item: None, ..self }
@@ -106,14 +115,32 @@ pub struct StepError {
     /// Whether the node's retry policy may be used.
     #[serde(default)]
     pub retryable: bool,
+    /// When it is worth another try, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub later: Option<Later>,
+}
+
+/// When something that had no room may have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Later {
+    pub estimate_ms: u64,
+    /// How many had their turn before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<usize>,
 }
 
 impl StepError {
+    #[must_use]
+    pub fn later(self, later: Option<Later>) -> Self {
+        Self { later, ..self }
+    }
+
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         Self {
             code: code.into(),
             message: message.into(),
             retryable: false,
+            later: None,
         }
     }
     pub fn retryable(code: &str, message: impl Into<String>) -> Self {
@@ -121,6 +148,7 @@ impl StepError {
             code: code.into(),
             message: message.into(),
             retryable: true,
+            later: None,
         }
     }
 }

@@ -17,8 +17,8 @@ pub use compile::{CapabilityInfo, CapabilityLookup, compile};
 pub use error::{CompileError, CompileErrors};
 pub use event::{CallExpr, EventExpr};
 pub use fact::{
-    ApprovalEnd, ApprovalRequest, Command, Decision, EventWait, Fact, FinalStatus, NamedWait,
-    Outcome, RunError, StepError, StepId, StopKind, TimerKey, TimerPurpose,
+    ApprovalEnd, ApprovalRequest, Command, Decision, EventWait, Fact, FinalStatus, Later,
+    NamedWait, Outcome, RunError, StepError, StepId, StopKind, TimerKey, TimerPurpose,
 };
 pub use plan::{Plan, SKILL_NODE};
 pub use run::{

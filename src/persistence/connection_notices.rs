@@ -155,6 +155,17 @@ pub async fn connection_notices_close(
     Ok(())
 }
 
+/// Deletes notices of all orgs that are over and were opened before `before`.
+pub async fn connection_notices_delete(tx: &mut SystemTx, before: Timestamp) -> Result<u64> {
+    Ok(on_tx!(tx, |conn| sqlx::query(
+        "DELETE FROM connection_notice WHERE status <> 'telling' AND created_us < $1"
+    )
+    .bind(before)
+    .execute(conn)
+    .await
+    .map(|done| done.rows_affected()))?)
+}
+
 /// Steps that wait for a connection although one became active since, or shortly before (`slack_us`, for those that began to wait at that
 /// very moment). `prefix` and the integration's id name what they wait for.
 pub async fn waits_overtaken(

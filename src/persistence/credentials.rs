@@ -204,25 +204,6 @@ pub async fn connection_refresh_claim(
     Ok(changed > 0)
 }
 
-/// The verification call was good.
-pub async fn connection_verified(
-    tx: &mut SystemTx,
-    org: OrgId,
-    connection: ConnectionId,
-    at: Timestamp,
-) -> Result<()> {
-    on_tx!(tx, |conn| sqlx::query(
-        "UPDATE connection SET verified_us = $3 WHERE org_id = $1 AND id = $2"
-    )
-    .bind(org)
-    .bind(connection)
-    .bind(at)
-    .execute(conn)
-    .await
-    .map(drop))?;
-    Ok(())
-}
-
 /// Active connections of all orgs whose token should be renewed by `until`, the most urgent first.
 pub async fn connections_refresh_due(
     tx: &mut SystemTx,

@@ -89,6 +89,7 @@ macro_rules! effect_columns {
          intended_us, sent_us, settled_us, response, error, note, owner_user"
     };
 }
+pub(super) use effect_columns;
 
 pub async fn effect_get(tx: &mut Tx, effect: EffectId) -> Result<Option<EffectRow>> {
     let org = tx.org();

@@ -122,7 +122,7 @@ impl Gmail {
     }
 
     fn fits(&self, place: usize, terms: &[(String, String)]) -> bool {
-        let mail = &self.messages[place].mail;
+        let Stored { mail, at, .. } = &self.messages[place];
         let has = |name: &str, wanted: &str| {
             mail.header(name)
                 .is_some_and(|value| value.to_lowercase().contains(wanted))
@@ -135,7 +135,12 @@ impl Gmail {
                     .is_some_and(|id| bare(id) == bare(wanted)),
                 "from" => ADDRESS.contains(&wanted.to_lowercase()),
                 "to" | "cc" | "bcc" | "subject" => has(operator, &wanted.to_lowercase()),
-                "in" => wanted == "sent" || wanted == "anywhere",
+                "in" => match wanted.as_str() {
+                    "inbox" => is_received(mail),
+                    wanted => wanted == "sent" || wanted == "anywhere",
+                },
+                "after" => moment(wanted).is_some_and(|after| *at >= after),
+                "before" => moment(wanted).is_some_and(|before| *at < before),
                 _ => {
                     has("subject", &wanted.to_lowercase())
                         || mail.text.to_lowercase().contains(&wanted.to_lowercase())
@@ -162,10 +167,34 @@ impl Gmail {
         let text = &stored.mail.text;
         let body = json!({"size": text.len(), "data": URL_SAFE.encode(text)});
         Answer::ok(json!({
-            "id": id, "threadId": stored.thread, "labelIds": ["SENT"], "snippet": text.chars().take(200).collect::<String>(),
+            "id": id, "threadId": stored.thread, "labelIds": labels(&stored.mail), "snippet": text.chars().take(200).collect::<String>(),
             "internalDate": (stored.at.micros() / 1_000).to_string(),
             "payload": {"mimeType": "text/plain", "headers": headers, "body": body},
         }))
+    }
+}
+
+/// What the account sends to itself arrives.
+fn is_received(mail: &Mail) -> bool {
+    let to_itself = |name: &&str| {
+        mail.header(name)
+            .is_some_and(|value| value.contains(ADDRESS))
+    };
+    ["to", "cc", "bcc"].iter().any(to_itself)
+}
+
+fn labels(mail: &Mail) -> &'static [&'static str] {
+    match is_received(mail) {
+        true => &["SENT", "INBOX", "UNREAD"],
+        false => &["SENT"],
+    }
+}
+
+/// Seconds since 1970, or a day such as `2026/01/31`.
+fn moment(text: &str) -> Option<Timestamp> {
+    match text.parse::<i64>() {
+        Ok(seconds) => Some(Timestamp::from_millis(seconds.checked_mul(1_000)?)),
+        Err(_) => Timestamp::parse(&format!("{}T00:00:00Z", text.replace('/', "-"))),
     }
 }
 

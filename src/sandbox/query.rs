@@ -7,6 +7,7 @@
 //! ```
 
 use super::lex::{Token, name, tokens};
+use crate::domain::Timestamp;
 use serde_json::Value;
 use std::cmp::Ordering;
 
@@ -62,7 +63,7 @@ impl Query {
     /// # Errors
     /// A field that the entity does not have.
     pub fn run<'a>(&self, rows: &'a [Value]) -> Result<Vec<&'a Value>, String> {
-        let known = |field: &str| rows.first().is_none_or(|row| row.get(field).is_some());
+        let known = |field: &str| rows.first().is_none_or(|row| !at(row, field).is_null());
         let used = self
             .conditions
             .iter()
@@ -77,7 +78,7 @@ impl Query {
         let fits = |row: &&Value| {
             self.conditions
                 .iter()
-                .all(|condition| condition.fits(&row[&condition.field]))
+                .all(|condition| condition.fits(at(row, &condition.field)))
         };
         let mut found: Vec<_> = rows.iter().filter(fits).collect();
         found.sort_by(|left, right| self.compare(left, right));
@@ -86,7 +87,7 @@ impl Query {
 
     fn compare(&self, left: &Value, right: &Value) -> Ordering {
         let by = |(field, descending): &(String, bool)| {
-            let order = compare(&left[field], &plain(&right[field]));
+            let order = compare(at(left, field), &plain(at(right, field)));
             if *descending { order.reverse() } else { order }
         };
         self.order
@@ -111,11 +112,21 @@ impl Condition {
     }
 }
 
-/// Numbers by size, everything else (dates too, as they are written) by its text. A reference counts as its `value`.
+/// A field, or one of a field's own: `MetaData.LastUpdatedTime`.
+fn at<'a>(row: &'a Value, field: &str) -> &'a Value {
+    field.split('.').fold(row, |value, name| &value[name])
+}
+
+/// Numbers by size, times by when they are, everything else (dates too, as they are written) by its text. A reference counts as its
+/// `value`.
 fn compare(value: &Value, wanted: &str) -> Ordering {
-    match (value.as_f64(), wanted.parse::<f64>()) {
-        (Some(left), Ok(right)) => left.total_cmp(&right),
-        _ => plain(value).as_str().cmp(wanted),
+    if let (Some(left), Ok(right)) = (value.as_f64(), wanted.parse::<f64>()) {
+        return left.total_cmp(&right);
+    }
+    let text = plain(value);
+    match (Timestamp::parse(&text), Timestamp::parse(wanted)) {
+        (Some(left), Some(right)) => left.cmp(&right),
+        _ => text.as_str().cmp(wanted),
     }
 }
 

@@ -1,4 +1,4 @@
-//! QuickBooks Online: queries over invoices and customers, and reading one of them.
+//! QuickBooks Online: queries over invoices and customers, reading one of them, and writing and changing invoices.
 
 use super::{
     call::{Answer, Call},
@@ -8,11 +8,14 @@ use super::{
 use crate::domain::Timestamp;
 use chrono::NaiveDate;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 
 #[derive(Debug)]
 pub(super) struct QuickBooks {
     invoices: Vec<Value>,
     customers: Vec<Value>,
+    /// What was answered to a write with this `requestid`: the same comes back, and nothing is written.
+    requests: HashMap<String, Value>,
 }
 
 impl QuickBooks {
@@ -20,10 +23,11 @@ impl QuickBooks {
         Self {
             invoices: seed::invoices(today),
             customers: seed::customers(),
+            requests: HashMap::new(),
         }
     }
 
-    pub fn answer(&self, call: &Call) -> Answer {
+    pub fn answer(&mut self, call: &Call) -> Answer {
         let parts: Vec<_> = call
             .path
             .split('/')
@@ -47,6 +51,7 @@ impl QuickBooks {
             ("GET", ["v3", "company", _, "customer", id]) => {
                 one("Customer", &self.customers, id, call.at)
             }
+            ("POST", ["v3", "company", _, "invoice"]) => self.write(call),
             ("GET", ["v3", "company", _, "invoice", id]) => {
                 one("Invoice", &self.invoices, id, call.at)
             }
@@ -58,6 +63,93 @@ impl QuickBooks {
                 "No such operation.",
             ),
         }
+    }
+
+    /// A new invoice, or with an `Id` a change of one.
+    fn write(&mut self, call: &Call) -> Answer {
+        let request = urlencoded::pairs(&call.query)
+            .into_iter()
+            .find(|(name, _)| name == "requestid")
+            .map(|(_, id)| id);
+        if let Some(known) = request.as_ref().and_then(|id| self.requests.get(id)) {
+            return Answer::ok(known.clone());
+        }
+        let written = match call.body["Id"].as_str() {
+            Some(id) => self.change(id, call),
+            None => self.create(call),
+        };
+        match written {
+            Ok(invoice) => {
+                let body = json!({"Invoice": invoice, "time": call.at});
+                if let Some(id) = request {
+                    self.requests.insert(id, body.clone());
+                }
+                Answer::ok(body)
+            }
+            Err(refused) => *refused,
+        }
+    }
+
+    fn create(&mut self, call: &Call) -> Result<Value, Box<Answer>> {
+        let customer = &call.body["CustomerRef"]["value"];
+        let known = self.customers.iter().find(|one| one["Id"] == *customer);
+        let Some(customer) = known else {
+            return Err(invalid("2500", "Invalid Reference Id", "CustomerRef"));
+        };
+        let lines = call.body["Line"].as_array();
+        let amounts = lines
+            .into_iter()
+            .flatten()
+            .map(|line| line["Amount"].as_f64());
+        let Some(total) = amounts.sum::<Option<f64>>().filter(|_| lines.is_some()) else {
+            return Err(invalid("2020", "Required param missing", "Line"));
+        };
+        let number = self.invoices.len();
+        let mut invoice = json!({
+            "Id": (number + 101).to_string(), "SyncToken": "0", "DocNumber": (number + 1001).to_string(),
+            "TxnDate": call.at.to_chrono().format("%Y-%m-%d").to_string(), "TotalAmt": total, "Balance": total,
+            "BillEmail": customer["PrimaryEmailAddr"], "CurrencyRef": {"value": "USD", "name": "United States Dollar"},
+            "domain": "QBO", "sparse": false, "MetaData": {"CreateTime": time(call.at), "LastUpdatedTime": time(call.at)},
+        });
+        let given = ["Line", "DueDate", "DocNumber", "BillEmail", "CustomerMemo"];
+        take_over(&mut invoice, &call.body, &given);
+        if invoice["DueDate"].is_null() {
+            invoice["DueDate"] = invoice["TxnDate"].clone();
+        }
+        invoice["CustomerRef"] = json!({"value": customer["Id"], "name": customer["DisplayName"]});
+        self.invoices.push(invoice.clone());
+        Ok(invoice)
+    }
+
+    fn change(&mut self, id: &str, call: &Call) -> Result<Value, Box<Answer>> {
+        let found = self.invoices.iter_mut().find(|one| one["Id"] == id);
+        let Some(invoice) = found else {
+            return Err(invalid(
+                "610",
+                "Object Not Found",
+                &format!("no Invoice has the id {id}"),
+            ));
+        };
+        if invoice["SyncToken"] != call.body["SyncToken"] {
+            let detail =
+                "Stale Object Error : You and another user were working on this at the same time.";
+            return Err(invalid("5010", "Stale Object Error", detail));
+        }
+        let next = invoice["SyncToken"]
+            .as_str()
+            .and_then(|token| token.parse::<u64>().ok());
+        let given = [
+            "DueDate",
+            "DocNumber",
+            "BillEmail",
+            "CustomerMemo",
+            "Balance",
+            "PrivateNote",
+        ];
+        take_over(invoice, &call.body, &given);
+        invoice["SyncToken"] = json!((next.unwrap_or(0) + 1).to_string());
+        invoice["MetaData"]["LastUpdatedTime"] = json!(time(call.at));
+        Ok(invoice.clone())
     }
 
     fn query(&self, call: &Call) -> Answer {
@@ -98,6 +190,23 @@ impl QuickBooks {
         };
         Answer::ok(json!({"QueryResponse": page(&query, &found), "time": call.at}))
     }
+}
+
+fn take_over(invoice: &mut Value, given: &Value, names: &[&str]) {
+    for name in names {
+        if let Some(value) = given.get(*name).filter(|value| !value.is_null()) {
+            invoice[*name] = value.clone();
+        }
+    }
+}
+
+/// As QuickBooks writes it: whole seconds with an offset.
+fn time(at: Timestamp) -> String {
+    at.to_chrono().format("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}
+
+fn invalid(code: &str, message: &str, detail: &str) -> Box<Answer> {
+    Box::new(fault(400, "ValidationFault", code, message, detail))
 }
 
 fn page(query: &Query, found: &[&Value]) -> Value {

@@ -88,6 +88,8 @@ pub(super) fn invoices(today: NaiveDate) -> Vec<Value> {
         };
         day.unwrap_or(today).to_string()
     };
+    // The day before its date, so that none is from after the sandbox's start.
+    let entered = |ago: i64| format!("{}T08:00:00+00:00", day(ago));
     let invoice = |(place, &(customer, total, balance, overdue)): (
         usize,
         &(usize, f64, f64, i64),
@@ -98,6 +100,7 @@ pub(super) fn invoices(today: NaiveDate) -> Vec<Value> {
             "TxnDate": day(overdue + 30), "DueDate": day(overdue), "TotalAmt": total, "Balance": balance,
             "CustomerRef": {"value": customer.to_string(), "name": name}, "BillEmail": {"Address": mail},
             "CurrencyRef": {"value": "USD", "name": "United States Dollar"}, "domain": "QBO", "sparse": false,
+            "MetaData": {"CreateTime": entered(overdue + 31), "LastUpdatedTime": entered(overdue + 31)},
         })
     };
     INVOICES.iter().enumerate().map(invoice).collect()

@@ -1,5 +1,6 @@
 //! The command as people and scripts use it: the real binary, a real `tenure dev`, real kills.
 
+mod call;
 mod connect;
 mod dev;
 

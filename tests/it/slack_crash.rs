@@ -92,9 +92,13 @@ async fn crash(launch: Launch, seed: u64) {
     let mut all: Vec<(usize, usize)> = (0..EVENTS)
         .flat_map(|n| (0..DELIVERIES).map(move |retry| (n, retry)))
         .collect();
-    // Near each other, as a storm is, and not in order.
-    all.chunks_mut(DELIVERIES * 5)
-        .for_each(|storm| storm.shuffle(&mut random));
+    // Near each other, as a storm is, and not in order; of the deliveries of every other event two arrive at the same moment.
+    for storm in all.chunks_mut(DELIVERIES * 4) {
+        let (together, apart) = storm.split_at_mut(DELIVERIES * 2);
+        apart.shuffle(&mut random);
+        together.swap(2, DELIVERIES);
+        together.swap(3, DELIVERIES + 1);
+    }
     let deliveries = tokio::spawn({
         let (client, path) = (client.clone(), path.clone());
         async move {

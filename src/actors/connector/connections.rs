@@ -1,10 +1,17 @@
 //! The connections of the orgs as the actors need them, read once and kept until they change.
 
+use super::{app::AppKey, rules::Rules};
 use crate::{
     actors::catalogs::Catalogs,
-    connect::{Account, Catalog, Quota},
+    connect::{
+        Account, Integration,
+        catalog::{AuthWay, QuotaPer},
+        oauth::{OperatorApps, Overrides},
+    },
     domain::{ConnectionId, OrgId},
-    persistence::{ConnectionRow, Db, DbError, connection_status, connections_of},
+    persistence::{
+        ConnectionRow, Db, DbError, connection_status, connections_of, oauth_client_find,
+    },
 };
 use dashmap::DashMap;
 use std::time::Instant;
@@ -25,9 +32,8 @@ pub struct Connection {
     /// The one user to whom it belongs; `None`: to the org.
     pub owner_user: Option<String>,
     pub account: Account,
-    pub quota: Quota,
-    /// How many calls the provider wants to have open at once, if it says.
-    pub concurrency: Option<u32>,
+    /// Its limits.
+    pub rules: Rules,
     pub sealed: Vec<u8>,
     pub credential_version: i64,
 }
@@ -37,14 +43,26 @@ type Known = DashMap<(OrgId, String), (Instant, Vec<Arc<Connection>>)>;
 pub struct Connections {
     db: Db,
     catalogs: Catalogs,
+    operator_apps: Arc<OperatorApps>,
     known: Known,
 }
 
+/// Through which app an org's connections to an integration were made.
+struct UsedApp {
+    key: AppKey,
+    base_url: Option<String>,
+}
+
 impl Connections {
-    pub fn new(db: Db, catalogs: Catalogs) -> Self {
+    pub(super) fn db(&self) -> &Db {
+        &self.db
+    }
+
+    pub fn new(db: Db, catalogs: Catalogs, operator_apps: Arc<OperatorApps>) -> Self {
         Self {
             db,
             catalogs,
+            operator_apps,
             known: Known::new(),
         }
     }
@@ -81,10 +99,17 @@ impl Connections {
     /// A connection as its row is, whoever owns it; `None` if catalog and account do not fit.
     ///
     /// # Errors
-    /// If the org's catalog cannot be read.
+    /// If the database cannot be read.
     pub async fn of_row(&self, row: &ConnectionRow) -> Result<Option<Arc<Connection>>, DbError> {
         let catalog = self.catalogs.of(row.org_id).await?;
-        Ok(connection(&catalog, row.clone()))
+        let Some(integration) = catalog.integration(&row.integration) else {
+            return Ok(None);
+        };
+        let app = match integration.limits.per {
+            QuotaPer::App => self.app(row.org_id, &integration.id).await?,
+            QuotaPer::Account => None,
+        };
+        Ok(connection(integration, app.as_ref(), row.clone()))
     }
 
     /// Something about the org's connections has changed.
@@ -97,11 +122,43 @@ impl Connections {
         let rows = connections_of(&mut tx, integration).await?;
         drop(tx);
         let catalog = self.catalogs.of(org).await?;
+        let Some(integration) = catalog.integration(integration) else {
+            return Ok(Vec::new());
+        };
+        let app = match integration.limits.per {
+            QuotaPer::App => self.app(org, &integration.id).await?,
+            QuotaPer::Account => None,
+        };
         Ok(rows
             .into_iter()
             .filter(|row| row.status == CONNECTION_ACTIVE)
-            .filter_map(|row| connection(&catalog, row))
+            .filter_map(|row| connection(integration, app.as_ref(), row))
             .collect())
+    }
+
+    /// The org's own app, or the operator's.
+    async fn app(&self, org: OrgId, integration: &str) -> Result<Option<UsedApp>, DbError> {
+        let mut tx = self.db.begin_read(org).await?;
+        let own = oauth_client_find(&mut tx, integration).await?;
+        drop(tx);
+        let used = |org, client_id: &str, overrides: &Overrides| UsedApp {
+            key: AppKey {
+                integration: integration.into(),
+                org,
+                client_id: client_id.into(),
+            },
+            base_url: overrides.base_url.clone(),
+        };
+        Ok(match own {
+            Some(row) => {
+                let overrides = serde_json::from_str(&row.overrides).unwrap_or_default();
+                Some(used(Some(org), &row.client_id, &overrides))
+            }
+            None => self
+                .operator_apps
+                .get(integration)
+                .map(|app| used(None, &app.client_id, &app.overrides)),
+        })
     }
 }
 
@@ -128,14 +185,22 @@ fn choose<'a>(
     own.or_else(|| of(None))
 }
 
-fn connection(catalog: &Catalog, row: ConnectionRow) -> Option<Arc<Connection>> {
-    let integration = catalog.integration(&row.integration)?;
+fn connection(
+    integration: &Integration,
+    app: Option<&UsedApp>,
+    row: ConnectionRow,
+) -> Option<Arc<Connection>> {
     let mut account: Account = serde_json::from_str(&row.account).ok()?;
+    let way = integration.way(Some(&row.way));
+    // Whoever points a connection elsewhere speaks with another provider, which must not use up or hold back the app of others.
+    let is_there = |app: &&UsedApp| row.base_url.is_none() || row.base_url == app.base_url;
+    let key = app
+        .filter(|_| matches!(way, Some(AuthWay::Oauth2Code(_))))
+        .filter(is_there)
+        .map(|app| app.key.clone());
     account.base_url = match row.base_url {
         Some(own) => own,
-        None => integration
-            .base_url_for(integration.way(Some(&row.way)), &account.data)
-            .ok()?,
+        None => integration.base_url_for(way, &account.data).ok()?,
     };
     Some(Arc::new(Connection {
         id: row.id,
@@ -143,9 +208,8 @@ fn connection(catalog: &Catalog, row: ConnectionRow) -> Option<Arc<Connection>> 
         integration: row.integration,
         name: row.name,
         owner_user: row.owner_user,
-        quota: account.quota.unwrap_or(integration.quota),
+        rules: Rules::new(integration, account.quota, key),
         account,
-        concurrency: integration.limits.concurrency,
         sealed: row.sealed_credential.0,
         credential_version: row.credential_version,
     }))

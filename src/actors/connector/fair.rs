@@ -218,6 +218,35 @@ impl<T> FairQueue<T> {
     }
 }
 
+impl<T> FairQueue<T> {
+    /// Where each call stands that is `wanted`: how many leave before it, and their cost. Exact while all cost the same.
+    pub fn standings(&self, wanted: impl Fn(&T) -> bool) -> Vec<(&T, usize, u64)> {
+        let flows: Vec<&Flow<T>> = self
+            .ring
+            .iter()
+            .filter_map(|employee| self.flows.get(employee))
+            .collect();
+        let mut standings = Vec::new();
+        for (turn, flow) in flows.iter().enumerate() {
+            for (nth, waiting) in flow.calls.iter().enumerate() {
+                if !wanted(&waiting.call) {
+                    continue;
+                }
+                let (mut place, mut cost_before) = (0, 0);
+                for (other, flow) in flows.iter().enumerate() {
+                    // Whoever has its turn earlier in the round is one call ahead.
+                    let ahead = nth + usize::from(other < turn);
+                    let before = flow.calls.iter().take(ahead);
+                    place += flow.calls.len().min(ahead);
+                    cost_before += before.map(|one| u64::from(one.cost)).sum::<u64>();
+                }
+                standings.push((&waiting.call, place, cost_before));
+            }
+        }
+        standings
+    }
+}
+
 impl<T> Flow<T> {
     fn ready(&self, now: Timestamp) -> Option<usize> {
         self.calls
@@ -335,6 +364,16 @@ mod tests {
             .map(|place| (place.waiting, place.cost_before))
             .collect();
         assert_eq!(places, [(2, 0), (1, 2)]);
+        let standings: Vec<_> = queue
+            .standings(|_| true)
+            .into_iter()
+            .map(|(call, place, cost)| (*call, place, cost))
+            .collect();
+        assert_eq!(
+            standings,
+            [((0, 0), 0, 0), ((0, 1), 2, 3), ((1, 0), 1, 2)],
+            "the second of the first employee has its turn after the other's first"
+        );
         let taken = queue.take_where(|call| call.0 == 0);
         assert_eq!((taken.len(), queue.len(), queue.employees()), (2, 1, 1));
     }

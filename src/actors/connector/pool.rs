@@ -4,9 +4,11 @@
 //! while they send, and a connector takes itself out only with an empty mailbox. Persists nothing.
 
 use super::{
-    Args, Call, CallRequest, ConnectorError, ConnectorHandle, ConnectorView, NotTaken,
+    Answer, Args, Call, CallRequest, ConnectorError, ConnectorHandle, ConnectorView, NotTaken,
+    Waiter, WaitingCall,
+    app::Apps,
     connections::{Connection, Connections},
-    path,
+    path, restore,
 };
 use crate::{
     actors::{
@@ -15,12 +17,15 @@ use crate::{
         vitals::{Vitals, VitalsRegistry},
     },
     connect::{HttpCaller, token::Live},
-    domain::{ConnectionId, OrgId},
+    domain::{ConnectionId, ExecutionId, OrgId, Timestamp},
     persistence::{ConnectionRow, DbError},
 };
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 use tokio::sync::oneshot;
 
 const MAILBOX: usize = 10_000;
@@ -29,11 +34,48 @@ const STARTS: usize = 3;
 
 type Directory = DashMap<ConnectionId, ConnectorHandle>;
 
+/// At which connections calls of a run are, so that the run can tell.
+type Waiters = DashMap<ExecutionId, Vec<ConnectionId>>;
+
+/// Takes the note of a call away when the call is over, or given up.
+struct Noted {
+    waiters: Arc<Waiters>,
+    waiter: Waiter,
+    connection: ConnectionId,
+}
+
+impl Noted {
+    fn new(waiters: &Arc<Waiters>, waiter: Waiter, connection: ConnectionId) -> Self {
+        let mut at = waiters.entry(waiter.execution).or_default();
+        at.push(connection);
+        Self {
+            waiters: waiters.clone(),
+            waiter,
+            connection,
+        }
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut entry) = self.waiters.entry(self.waiter.execution) {
+            let at = entry.get_mut();
+            if let Some(place) = at.iter().position(|one| *one == self.connection) {
+                at.swap_remove(place);
+            }
+            if at.is_empty() {
+                entry.remove();
+            }
+        }
+    }
+}
+
 /// The way to every connector.
 #[derive(Clone)]
 pub struct ConnectorPool {
     connections: Arc<Connections>,
     directory: Arc<Directory>,
+    waiters: Arc<Waiters>,
     mailbox: Mailbox<Message>,
     vitals: VitalsRegistry,
 }
@@ -47,18 +89,24 @@ impl ConnectorPool {
         let vitals = core
             .vitals
             .register("node/connector_pool", "connector_pool", None, MAILBOX);
-        let connections = Arc::new(Connections::new(core.db.clone(), core.catalogs.clone()));
+        let connections = Arc::new(Connections::new(
+            core.db.clone(),
+            core.catalogs.clone(),
+            core.settings.oauth_apps.clone(),
+        ));
         let directory = Arc::new(Directory::new());
         let registry = core.vitals.clone();
         let pool = Pool {
             core,
             http,
             directory: directory.clone(),
+            apps: Arc::default(),
         };
         let (actor, _) = Actor::spawn_linked(None, pool, vitals.clone(), parent).await?;
         Ok(Self {
             connections,
             directory,
+            waiters: Arc::default(),
             mailbox: Mailbox::new(actor, vitals),
             vitals: registry,
         })
@@ -106,7 +154,16 @@ impl ConnectorPool {
         connection: &Arc<Connection>,
         request: CallRequest,
     ) -> Result<crate::connect::CallOutcome, ConnectorError> {
-        let (mut call, answer) = Call::new(request);
+        self.queue(connection, request, None).await
+    }
+
+    async fn queue(
+        &self,
+        connection: &Arc<Connection>,
+        request: CallRequest,
+        waiter: Option<Waiter>,
+    ) -> Answer {
+        let (mut call, answer) = Call::new(request, waiter);
         for _ in 0..STARTS {
             match self.give(connection.id, call) {
                 Ok(()) => return answer.await.unwrap_or(Err(ConnectorError::Stopped)),
@@ -142,6 +199,34 @@ impl ConnectorPool {
         gone.is_some()
     }
 
+    /// As [`ConnectorPool::call`], for a step: until it ends, [`ConnectorPool::waiting_of`] tells where it stands.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn call_for(
+        &self,
+        waiter: Waiter,
+        connection: &Arc<Connection>,
+        request: CallRequest,
+    ) -> Result<crate::connect::CallOutcome, ConnectorError> {
+        let _noted = Noted::new(&self.waiters, waiter, connection.id);
+        self.queue(connection, request, Some(waiter)).await
+    }
+
+    /// The calls of a run that wait for their turn here, with their places and estimates. What is under way is not among them.
+    pub async fn waiting_of(&self, execution: ExecutionId) -> Vec<WaitingCall> {
+        let at = self.waiters.get(&execution).map(|at| at.clone());
+        let at: BTreeSet<ConnectionId> = at.into_iter().flatten().collect();
+        let mut waiting = Vec::new();
+        for id in at {
+            let connector = self.directory.get(&id).map(|connector| connector.clone());
+            if let Some(connector) = connector {
+                waiting.extend(connector.waiting_of(execution).await.unwrap_or_default());
+            }
+        }
+        waiting
+    }
+
     /// What is known of the org's connections to an integration is read again when it is needed next.
     pub fn forget(&self, org: OrgId, integration: &str) {
         self.connections.forget(org, integration);
@@ -170,6 +255,26 @@ impl ConnectorPool {
     pub async fn look(&self, id: ConnectionId) -> Option<ConnectorView> {
         let connector = self.directory.get(&id).map(|connector| connector.clone())?;
         connector.look().await
+    }
+
+    /// What is to be told of a connection's connector, whether it is awake or sleeps; a sleeping one is not woken. `None` if the catalog
+    /// has its integration no more.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn view_of(
+        &self,
+        row: &ConnectionRow,
+        now: Timestamp,
+    ) -> Result<Option<ConnectorView>, DbError> {
+        if let Some(view) = self.look(row.id).await {
+            return Ok(Some(view));
+        }
+        let Some(connection) = self.connections.of_row(row).await? else {
+            return Ok(None);
+        };
+        let kept = restore(self.connections.db(), row.id).await;
+        Ok(Some(ConnectorView::asleep(&connection.rules, kept, now)))
     }
 
     /// Starts a connector, unless there is one.
@@ -201,6 +306,7 @@ struct Pool {
     core: Arc<Core>,
     http: HttpCaller,
     directory: Arc<Directory>,
+    apps: Arc<Apps>,
 }
 
 struct State {
@@ -239,6 +345,7 @@ impl Actor for Pool {
             let args = Args {
                 core: self.core.clone(),
                 http: self.http.clone(),
+                apps: self.apps.clone(),
                 connection,
             };
             let connector = ConnectorHandle::spawn(myself.get_cell(), args).await?;

@@ -1,68 +1,41 @@
-//! What may leave now: the rate limiter, the breaker, the number of open calls, and the calls that wait. Pure.
+//! What may leave now: the limits of account, capabilities and app, the breaker, the number of open calls, and the calls that wait. It
+//! reads no clock and does no io.
+//!
+//! What has a limit of its own waits in a lane of its own, so that a capability that is used up holds no other one up. Within a lane
+//! employees take turns; lanes take turns for what they share.
 
 use super::{
     Answer, ConnectorError,
+    app::Seat,
     fair::FairQueue,
-    view::{AnnouncedView, ConnectorView, LearnedView, PlaceView},
+    rules::Rules,
+    state::LimiterState,
+    view::{AppView, ConnectorView, PlaceView, QuotaView},
 };
 use crate::{
     connect::{
-        Backoff, Breaker, BreakerPolicy, CallOutcome, Gcra, Learned, Quota, breaker::BreakerState,
+        Backoff, Breaker, BreakerPolicy, Bucket, BucketState, CallOutcome, RateHints,
+        app_quota::Wish, breaker::BreakerState, catalog::RetryRule,
     },
     domain::{EmployeeId, Timestamp},
-    persistence::codec,
+    graph::Later,
 };
-use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 /// Calls of one connection that may be open at once.
 const OPEN_MAX: usize = 32;
 /// Employees whose place in the queue is told; the number of the others is.
 const PLACES_SHOWN: usize = 100;
-/// Tries of a call whose failure had surely no effect, or of a read.
-const TRIES_MAX: u32 = 8;
-
-/// The state that survives a restart. Version 2 of its snapshot.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LimiterState {
-    gcra: Gcra,
-    breaker: BreakerState,
-    learned: Option<Learned>,
-}
-
-/// Version 1, which knew nothing of what a provider teaches.
-#[derive(Deserialize)]
-struct LimiterStateV1 {
-    gcra: Gcra,
-    breaker: BreakerState,
-}
-
-impl From<LimiterStateV1> for LimiterState {
-    fn from(old: LimiterStateV1) -> Self {
-        Self {
-            gcra: old.gcra,
-            breaker: old.breaker,
-            learned: None,
-        }
-    }
-}
-
-impl codec::Versioned for LimiterState {
-    const SCHEMA_ID: [u8; 4] = *b"CONN";
-    const VERSION: u16 = 2;
-    fn decode_version(version: u16, body: &[u8]) -> Result<Self, codec::CodecError> {
-        match version {
-            1 => codec::decode_body::<LimiterStateV1>(body).map(Self::from),
-            _ => codec::decode_body(body),
-        }
-    }
-}
+/// Tries of a call that has to wait for a token.
+const TOKEN_TRIES_MAX: u32 = 8;
 
 /// What a call that waits is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim {
     pub employee: EmployeeId,
     pub cost: u32,
+    /// Which limit counts for it; see [`Rules::lane`].
+    pub lane: usize,
 }
 
 /// What to do next.
@@ -79,166 +52,284 @@ pub enum Retry {
     At(Duration),
 }
 
-pub struct Queue<T> {
+/// A call that came back.
+#[derive(Clone, Copy, Debug)]
+pub struct Came<'a> {
+    pub claim: Claim,
+    pub write: bool,
+    /// How often it was out.
+    pub tries: u32,
+    pub retry: &'a RetryRule,
+    /// Spreads the pauses of calls that fail together.
+    pub seed: u64,
+}
+
+/// Where a call stands: how many leave before it, and about how long that takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    pub place: usize,
+    pub estimate: Duration,
+    pub lane: usize,
+}
+
+/// Calls that wait for the same limit.
+struct Lane<T> {
+    /// The capability's id; empty for everything that has no limit of its own.
+    name: String,
     waiting: FairQueue<T>,
+    /// Unless the app counts it.
+    own: Option<Bucket>,
+}
+
+pub struct Queue<T> {
+    /// At least one.
+    lanes: Vec<Lane<T>>,
+    /// Which is asked first.
+    first: usize,
+    account: Option<Bucket>,
+    account_for_all: bool,
+    app: Option<Seat>,
     bound: usize,
     open: usize,
     open_max: usize,
-    gcra: Gcra,
-    learned: Learned,
     breaker: Breaker,
-    backoff: Backoff,
 }
 
 impl<T> Queue<T> {
-    /// `concurrency`: how many calls the provider wants to have open at once, if it says.
-    pub fn new(quota: Quota, concurrency: Option<u32>, bound: usize) -> Self {
-        let open_max = concurrency.map_or(OPEN_MAX, |wanted| (wanted as usize).clamp(1, OPEN_MAX));
-        Self {
+    /// `app`: where the provider counts by app. `kept`: what an earlier life knew.
+    pub fn new(rules: &Rules, app: Option<Seat>, bound: usize, kept: Option<LimiterState>) -> Self {
+        let (breaker, account, own) = match kept {
+            Some(kept) => (Some(kept.breaker), kept.account, kept.own),
+            None => (None, None, Vec::new()),
+        };
+        let mut own: HashMap<String, BucketState> = own.into_iter().collect();
+        let counts_by_app = app.is_some();
+        let lane = |name: &str, bucket| Lane {
+            name: name.into(),
             waiting: FairQueue::new(),
+            own: bucket,
+        };
+        let mut lanes = vec![lane("", None)];
+        for (name, quota) in &rules.own {
+            let kept = own.remove(name);
+            let bucket = (!counts_by_app).then(|| Bucket::restored(*quota, kept));
+            lanes.push(lane(name, bucket));
+        }
+        let policy = BreakerPolicy::default();
+        Self {
+            lanes,
+            first: 0,
+            account: rules
+                .account
+                .map(|given| Bucket::restored(given.quota, account)),
+            account_for_all: rules.account.is_some_and(|given| given.for_all),
+            app,
             bound,
             open: 0,
-            open_max,
-            gcra: Gcra::of(quota),
-            learned: Learned::new(Duration::from_secs(quota.per_seconds.into())),
-            breaker: Breaker::new(BreakerPolicy::default()),
-            backoff: Backoff::default(),
-        }
-    }
-
-    pub fn restored(
-        quota: Quota,
-        concurrency: Option<u32>,
-        bound: usize,
-        state: LimiterState,
-    ) -> Self {
-        let new = Self::new(quota, concurrency, bound);
-        Self {
-            gcra: state.gcra,
-            breaker: Breaker::restored(BreakerPolicy::default(), state.breaker),
-            learned: state.learned.unwrap_or(new.learned),
-            ..new
+            open_max: rules
+                .concurrency
+                .map_or(OPEN_MAX, |wanted| (wanted as usize).clamp(1, OPEN_MAX)),
+            breaker: match breaker {
+                Some(state) => Breaker::restored(policy, state),
+                None => Breaker::new(policy),
+            },
         }
     }
 
     pub fn limiter_state(&self) -> LimiterState {
+        let own = self.lanes.iter();
         LimiterState {
-            gcra: self.gcra.clone(),
             breaker: self.breaker.state(),
-            learned: Some(self.learned.clone()),
+            account: self.account.as_ref().map(Bucket::state),
+            own: own
+                .filter_map(|lane| Some((lane.name.clone(), lane.own.as_ref()?.state())))
+                .collect(),
+            app: self.app.as_ref().map(Seat::states).unwrap_or_default(),
         }
     }
 
     /// # Errors
     /// Gives the call back if as many wait as may.
     pub fn push(&mut self, claim: Claim, call: T) -> Result<(), T> {
-        if self.waiting.len() >= self.bound {
+        if self.len() >= self.bound {
             return Err(call);
         }
-        self.waiting.push(claim.employee, claim.cost, call);
+        let waiting = &mut self.lane_mut(claim.lane).waiting;
+        waiting.push(claim.employee, claim.cost, call);
         Ok(())
     }
 
     /// A call that was out once keeps its place before the others of its employee, but not before `not_before`.
     pub fn push_again(&mut self, claim: Claim, call: T, not_before: Timestamp) {
-        let Claim { employee, cost } = claim;
-        self.waiting.push_again(employee, cost, call, not_before);
+        let waiting = &mut self.lane_mut(claim.lane).waiting;
+        waiting.push_again(claim.employee, claim.cost, call, not_before);
+    }
+
+    fn lane_mut(&mut self, lane: usize) -> &mut Lane<T> {
+        let lane = if lane < self.lanes.len() { lane } else { 0 };
+        &mut self.lanes[lane]
     }
 
     pub fn take_where(&mut self, wanted: impl Fn(&T) -> bool) -> Vec<T> {
-        self.waiting.take_where(wanted)
+        let lanes = self.lanes.iter_mut();
+        lanes
+            .flat_map(|lane| lane.waiting.take_where(&wanted))
+            .collect()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.waiting.iter()
+        self.lanes.iter().flat_map(|lane| lane.waiting.iter())
     }
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.lanes.iter().all(|lane| lane.waiting.is_empty())
+    }
+    pub fn open(&self) -> usize {
+        self.open
+    }
+    pub fn len(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.waiting.len()).sum()
     }
 
     pub fn next(&mut self, now: Timestamp) -> Next<T> {
-        if self.waiting.is_empty() || self.open >= self.open_max {
-            return Next::Wait(None);
-        }
-        let turn = match self.waiting.turn(now) {
-            Ok(turn) => turn,
-            Err(wait) => return Next::Wait(wait),
+        let passes = match self.open < self.open_max {
+            true => self.breaker.may_pass(now),
+            // An answer decides.
+            false => Err(Duration::ZERO),
         };
-        if let Err(wait) = self.breaker.try_pass(now) {
-            // Zero: a trial is under way, its answer decides.
+        if let (false, Err(wait)) = (self.is_empty(), passes) {
+            // What it cannot use it does not wait for: others of its app may.
+            self.leave_app();
             return Next::Wait(Some(wait).filter(|wait| !wait.is_zero()));
         }
-        let may = self.learned.may_pass(now, turn.cost);
-        if let Err(wait) = may.and_then(|()| self.gcra.try_take(now, turn.cost)) {
-            self.breaker.withdrawn(now);
-            return Next::Wait(Some(wait));
+        let mut soonest: Option<Duration> = None;
+        for step in 0..self.lanes.len() {
+            let place = (self.first + step) % self.lanes.len();
+            match self.next_of(place, now) {
+                Ok(call) => {
+                    self.first = (place + 1) % self.lanes.len();
+                    return Next::Send(call);
+                }
+                Err(wait) => soonest = soonest.into_iter().chain(wait).min(),
+            }
         }
-        self.learned.passed(now, turn.cost);
-        self.open += 1;
-        self.waiting
-            .take(turn)
-            .map_or(Next::Wait(None), |call| Next::Send(call))
+        Next::Wait(soonest)
     }
 
-    pub fn view(&self, now: Timestamp) -> ConnectorView {
-        let places = self.waiting.places().into_iter().take(PLACES_SHOWN);
-        ConnectorView {
-            open: self.open,
-            open_max: self.open_max,
-            waiting: self.waiting.len(),
-            employees_waiting: self.waiting.employees(),
-            places: places
-                .enumerate()
-                .map(|(place, one)| PlaceView {
-                    employee: one.employee,
-                    waiting: one.waiting,
-                    place,
-                    estimate_ms: self.gcra.estimate(now, one.cost_before).as_millis() as u64,
-                })
-                .collect(),
-            breaker: self.breaker.state().word(),
-            held_back_until: Some(self.gcra.blocked_until()).filter(|until| *until > now),
-            learned: self.learned.limit().map(|(limit, window)| LearnedView {
-                limit,
-                per_seconds: window.as_secs(),
-            }),
-            announced: self
-                .learned
-                .announced()
-                .filter(|(_, until)| *until > now)
-                .map(|(left, until)| AnnouncedView { left, until }),
+    fn leave_app(&mut self) {
+        if let Some(app) = &mut self.app {
+            app.leave_all();
+        }
+    }
+
+    /// A call of this lane that may leave, or when one may.
+    fn next_of(&mut self, place: usize, now: Timestamp) -> Result<T, Option<Duration>> {
+        let lane = &mut self.lanes[place];
+        let account = self
+            .account
+            .as_mut()
+            .filter(|_| place == 0 || self.account_for_all);
+        let may = lane.waiting.turn(now).and_then(|turn| {
+            let mut wait = Duration::ZERO;
+            for bucket in account.into_iter().chain(&mut lane.own) {
+                wait = wait.max(bucket.may_pass(now, turn.cost).err().unwrap_or_default());
+            }
+            match wait.is_zero() {
+                true => Ok(turn),
+                false => Err(Some(wait)),
+            }
+        });
+        let turn = match may {
+            Ok(turn) => turn,
+            Err(wait) => {
+                if let Some(app) = &mut self.app {
+                    app.leave(&lane.name);
+                }
+                return Err(wait);
+            }
+        };
+        if let Some(app) = &mut self.app {
+            let weight = u32::try_from(lane.waiting.employees()).unwrap_or(u32::MAX);
+            let cost = turn.cost;
+            app.ask(&lane.name, Wish { cost, weight }, now)?;
+        }
+        let Some(call) = lane.waiting.take(turn) else {
+            return Err(None);
+        };
+        // It was asked before and nothing has changed since.
+        let _ = self.breaker.try_pass(now);
+        self.pass(place, turn.cost, now);
+        Ok(call)
+    }
+
+    fn pass(&mut self, place: usize, cost: u32, now: Timestamp) {
+        self.open += 1;
+        if let Some(app) = &mut self.app {
+            app.take(&self.lanes[place].name, now);
+        }
+        if let Some(account) = &mut self.account
+            && (place == 0 || self.account_for_all)
+        {
+            account.pass(now, cost);
+        }
+        if let Some(own) = &mut self.lanes[place].own {
+            own.pass(now, cost);
+        }
+    }
+
+    /// Counts a call as back, and lets the limit that the provider speaks of learn from its answer: the one with the narrowest name.
+    fn back(&mut self, place: usize, learn: impl FnOnce(&mut Bucket)) {
+        self.open = self.open.saturating_sub(1);
+        let Some(lane) = self.lanes.get_mut(place) else {
+            return;
+        };
+        let account = self
+            .account
+            .as_mut()
+            .filter(|_| place == 0 || self.account_for_all);
+        let (speaks_of, besides) = match (&mut self.app, &mut lane.own) {
+            (Some(app), _) => {
+                app.returned(&lane.name, learn);
+                return account.into_iter().for_each(Bucket::returned);
+            }
+            (None, Some(own)) => (Some(own), account),
+            (None, None) => (account, None),
+        };
+        besides.into_iter().for_each(Bucket::returned);
+        if let Some(bucket) = speaks_of {
+            bucket.returned();
+            learn(bucket);
         }
     }
 
     /// Learns from an answer and says whether the call may go out again: a refusal for now always, a failure that surely had no effect
-    /// and a read a few times, a write whose answer was lost never (that is the ledger's question).
-    pub fn settle(
-        &mut self,
-        answer: &Answer,
-        write: bool,
-        tries: u32,
-        (seed, cost): (u64, u32),
-        now: Timestamp,
-    ) -> Retry {
-        self.open = self.open.saturating_sub(1);
-        let pause = self.backoff.wait(tries, seed);
+    /// and a read as often as the catalog says, a write whose answer was lost never (that is the ledger's question).
+    pub fn settle(&mut self, answer: &Answer, came: Came<'_>, now: Timestamp) -> Retry {
+        let pause = came.retry.backoff().wait(came.tries, came.seed);
+        let (lane, cost) = (came.claim.lane, came.claim.cost);
+        let again = |wait| match came.tries < came.retry.max_attempts {
+            true => Retry::At(wait),
+            false => Retry::No,
+        };
         match answer {
             Ok(CallOutcome::RateLimited { retry_after, rate }) => {
-                self.breaker.succeeded();
-                self.gcra.learn(now, rate);
-                self.learned.learn(now, rate, self.open);
-                self.learned.refused(now, cost, self.open);
                 let wait = retry_after.unwrap_or(pause);
-                self.gcra.block_until(now.after(wait));
+                self.breaker.succeeded();
+                self.back(lane, |bucket| bucket.refused(now, cost, wait, rate));
                 Retry::At(wait)
+            }
+            Ok(CallOutcome::Busy { retry_after, .. }) => {
+                self.breaker.succeeded();
+                self.back(lane, |bucket| {
+                    bucket.let_through(now, cost, &RateHints::default());
+                });
+                again(retry_after.unwrap_or(pause))
             }
             Ok(outcome) if outcome.is_provider_failure() => {
                 self.breaker.failed(now);
-                let harmless = !write || outcome.is_surely_not_applied();
-                if harmless && tries < TRIES_MAX {
-                    Retry::At(pause)
-                } else {
-                    Retry::No
+                self.back(lane, Bucket::lost);
+                match !came.write || outcome.is_surely_not_applied() {
+                    true => again(asked_to_wait(outcome).unwrap_or_default().max(pause)),
+                    false => Retry::No,
                 }
             }
             // It did not leave: neither for nor against the provider.
@@ -248,15 +339,18 @@ impl<T> Queue<T> {
             }
             Ok(outcome) => {
                 self.breaker.succeeded();
-                if let CallOutcome::Ok { rate, .. } = outcome {
-                    self.gcra.learn(now, rate);
-                    self.learned.learn(now, rate, self.open);
-                }
+                let told = match outcome {
+                    CallOutcome::Ok { rate, .. } => rate,
+                    _ => &RateHints::default(),
+                };
+                self.back(lane, |bucket| bucket.let_through(now, cost, told));
                 Retry::No
             }
             Err(ConnectorError::TokenLater { retry_after, .. }) => {
                 self.breaker.withdrawn(now);
-                match tries < TRIES_MAX {
+                self.back(lane, Bucket::lost);
+                let pause = Backoff::default().wait(came.tries, came.seed);
+                match came.tries < TOKEN_TRIES_MAX {
                     true => Retry::At(retry_after.unwrap_or(pause)),
                     false => Retry::No,
                 }
@@ -264,30 +358,174 @@ impl<T> Queue<T> {
             // It did not leave: neither for nor against the provider.
             Err(_) => {
                 self.breaker.withdrawn(now);
+                self.back(lane, Bucket::lost);
                 Retry::No
             }
         }
     }
 
-    /// What the first in the queue waits for.
-    pub fn reason_in_words(&self, now: Timestamp) -> String {
-        match self.breaker.state() {
-            BreakerState::Open { .. } => "the provider to recover (circuit breaker)".into(),
+    /// How long a call of this lane waits behind `cost_before`, if nobody else comes.
+    fn estimate(&self, place: usize, cost_before: u64, now: Timestamp) -> Duration {
+        let Some(lane) = self.lanes.get(place) else {
+            return Duration::ZERO;
+        };
+        let account = self
+            .account
+            .iter()
+            .filter(|_| place == 0 || self.account_for_all);
+        let buckets = account.chain(&lane.own);
+        let by_buckets = buckets.map(|bucket| bucket.estimate(now, cost_before));
+        let by_app = self.app.iter();
+        let by_app = by_app.map(|app| app.estimate(&lane.name, cost_before, now));
+        let by_breaker = self.breaker.may_pass(now).err();
+        by_buckets
+            .chain(by_app)
+            .chain(by_breaker)
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Where the next call of an employee stands in a lane, or would stand if it has none there, and about how long until it leaves.
+    pub fn later(&self, employee: EmployeeId, lane: usize, now: Timestamp) -> Later {
+        let Some(waiting) = self.lanes.get(lane) else {
+            return Later {
+                estimate_ms: 0,
+                place: None,
+            };
+        };
+        let places = waiting.waiting.places();
+        let own = places.iter().position(|one| one.employee == employee);
+        let cost_before = match own {
+            Some(place) => places[place].cost_before,
+            // A whole round goes before it.
+            None => places.last().map_or(0, |last| last.cost_before + 1),
+        };
+        Later {
+            estimate_ms: millis(self.estimate(lane, cost_before, now)),
+            place: Some(own.unwrap_or(places.len())),
+        }
+    }
+
+    /// Where the calls stand that are `wanted`.
+    pub fn standings<'a>(
+        &'a self,
+        wanted: impl Fn(&T) -> bool + 'a,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (&'a T, Standing)> + 'a {
+        let lanes = self.lanes.iter().enumerate();
+        lanes.flat_map(move |(lane, waiting)| {
+            let standings = waiting.waiting.standings(&wanted);
+            standings
+                .into_iter()
+                .map(move |(call, place, cost_before)| {
+                    let estimate = self.estimate(lane, cost_before, now);
+                    let standing = Standing {
+                        place,
+                        estimate,
+                        lane,
+                    };
+                    (call, standing)
+                })
+                .collect::<Vec<_>>()
+        })
+    }
+
+    pub fn view(&self, now: Timestamp) -> ConnectorView {
+        let breaker_until = match self.breaker.state() {
+            BreakerState::Open { until, .. } => Some(until).filter(|until| *until > now),
+            _ => None,
+        };
+        let app = self.app.as_ref().map(|app| app.view(now));
+        let account = self.account.iter().map(|bucket| ("", bucket));
+        let own = self.lanes.iter();
+        let own = own.filter_map(|lane| Some((lane.name.as_str(), lane.own.as_ref()?)));
+        let mut quotas: Vec<QuotaView> = account
+            .chain(own)
+            .map(|(name, bucket)| QuotaView::new("account", name, bucket, now))
+            .collect();
+        let of_app = app.iter().flat_map(|(views, ..)| views);
+        quotas.extend(of_app.map(|(name, view)| QuotaView {
+            of: "app",
+            capability: named(name),
+            bucket: view.clone(),
+        }));
+        ConnectorView {
+            awake: true,
+            open: self.open,
+            open_max: self.open_max,
+            waiting: self.len(),
+            employees_waiting: self.lanes.iter().map(|lane| lane.waiting.employees()).sum(),
+            places: self.places(now),
+            breaker: self.breaker.state().word(),
+            breaker_until,
+            quotas,
+            app: app.map(|(_, open, open_max)| AppView { open, open_max }),
+        }
+    }
+
+    fn places(&self, now: Timestamp) -> Vec<PlaceView> {
+        let lanes = self.lanes.iter().enumerate();
+        let places = lanes.flat_map(|(lane, waiting)| {
+            let places = waiting.waiting.places().into_iter().enumerate();
+            places.map(move |(place, one)| PlaceView {
+                employee: one.employee,
+                waiting: one.waiting,
+                place,
+                estimate_ms: millis(self.estimate(lane, one.cost_before, now)),
+                capability: named(&waiting.name),
+            })
+        });
+        places.take(PLACES_SHOWN).collect()
+    }
+
+    /// What the first of a lane waits for.
+    pub fn reason_in_words(&self, lane: usize, now: Timestamp) -> String {
+        let Some(waiting) = self.lanes.get(lane) else {
+            return String::new();
+        };
+        let account = self
+            .account
+            .iter()
+            .filter(|_| lane == 0 || self.account_for_all);
+        let held = account.chain(&waiting.own);
+        let held = held.filter_map(|bucket| bucket.held_back_until(now));
+        let by_app = self.app.iter();
+        let by_app = by_app.filter_map(|app| app.held_back_until(&waiting.name, now));
+        let held_back_until = held.chain(by_app).max();
+        match (self.breaker.state(), held_back_until) {
+            (BreakerState::Open { .. }, _) => "the provider to recover (circuit breaker)".into(),
             _ if self.open >= self.open_max => {
                 format!("one of {} open calls to return", self.open_max)
             }
-            _ if self.gcra.blocked_until() > now => format!(
-                "the provider's Retry-After, until {}",
-                self.gcra.blocked_until()
-            ),
+            (_, Some(until)) => format!("the provider's Retry-After, until {until}"),
+            _ if lane > 0 => format!("its turn in the quota of {}", waiting.name),
+            _ if self.app.is_some() => "its turn in the app's quota".into(),
             _ => "its turn in the connection's quota".into(),
         }
     }
 
-    pub fn open(&self) -> usize {
-        self.open
-    }
-    pub fn len(&self) -> usize {
-        self.waiting.len()
+    /// The lane of the first call that waits.
+    pub fn busiest(&self) -> usize {
+        let lanes = self.lanes.iter().enumerate();
+        let longest = lanes.max_by_key(|(_, lane)| lane.waiting.len());
+        longest.map_or(0, |(place, _)| place)
     }
 }
+
+fn asked_to_wait(outcome: &CallOutcome) -> Option<Duration> {
+    match outcome {
+        CallOutcome::Unknown { retry_after, .. } => *retry_after,
+        _ => None,
+    }
+}
+
+fn named(name: &str) -> Option<String> {
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -84,9 +84,9 @@ async fn start_due(
         .collect::<Vec<_>>()
     {
         let every = core.settings.probe_every;
-        // The first one anywhere in the interval, the next ones about an interval apart: those of one start do not stay together.
+        // About an interval apart, and the first one further: those of one start do not stay together.
         let next = match row.probe_due {
-            None => now.after(spread(row.id, now, every)),
+            None => now.after(every / 2 + spread(row.id, now, every)),
             Some(_) => now.after(every.mul_f64(0.9) + spread(row.id, now, every / 5)),
         };
         if !plan(core, &row, next).await? || row.probe_due.is_none() {
@@ -247,9 +247,12 @@ async fn ask(core: &Core, row: &ConnectionRow) -> Result<Option<Learned>, HubErr
             Verdict::Unknown(why) => Learned::failing(why),
         },
         // These say nothing of the account.
-        Err(ConnectorError::Overloaded | ConnectorError::Deadline(_) | ConnectorError::Stopped) => {
-            None
-        }
+        Err(
+            ConnectorError::Overloaded
+            | ConnectorError::Full(_)
+            | ConnectorError::Late { .. }
+            | ConnectorError::Stopped,
+        ) => None,
         // Its mark as dead says it already.
         Err(ConnectorError::NeedsConsent(_)) => None,
         Err(error) => Learned::failing(error.to_string()),

@@ -18,23 +18,26 @@ use crate::{
         vitals::{Vitals, Waiting},
     },
     domain::{
-        Timestamp,
+        ConnectionId, Timestamp,
         event::{ConnectionNeedsReauth, PlatformEvent},
     },
     graph::StepId,
     persistence::{
-        ConnectionNoticeRow, ConnectionRow, DbError, OrgEventRow, TellingStatus,
+        ConnectionNoticeRow, ConnectionRow, DbError, OrgEventRow, TellingStatus, ToldBy,
         connection_notice_put, connection_notices_due, connection_status, org_get, waits_overtaken,
     },
 };
 use settings::TellingSettings;
-use std::{sync::Arc, time::Duration};
-use tokio::time::{MissedTickBehavior, interval};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
 use uuid::Uuid;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Messages that are sent in one look.
-const AT_ONCE: u32 = 20;
+/// Messages that are on their way at once.
+const AT_ONCE: usize = 20;
 const AGAIN_FIRST: Duration = Duration::from_secs(5);
 const AGAIN_LAST: Duration = Duration::from_secs(300);
 const ATTEMPTS_MAX: i64 = 20;
@@ -67,24 +70,37 @@ pub fn event(row: &ConnectionRow, at: Timestamp) -> OrgEventRow {
     }
 }
 
+/// What names a notice.
+type Name = (ConnectionId, i64, ToldBy);
+
+fn name_of(notice: &ConnectionNoticeRow) -> Name {
+    (notice.connection_id, notice.credential_version, notice.way)
+}
+
 /// Runs until the process ends.
 pub async fn run(core: Arc<Core>) {
     let vitals = core.vitals.register("node/telling", "telling", None, 1);
     let mut rounds = interval(LOOK_EVERY);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Each beside the others, so that one slow provider does not keep the others from being told.
+    let (mut under_way, mut messages) = (HashSet::new(), JoinSet::new());
     let mut number: u32 = 0;
     loop {
-        rounds.tick().await;
-        vitals.set_waiting(None);
-        noted(&core, &vitals, tell_due(&core).await);
-        if number.is_multiple_of(OVERTAKEN_EVERY) {
-            noted(
-                &core,
-                &vitals,
-                resume_overtaken(&core).await.map_err(HubError::from),
-            );
+        tokio::select! {
+            _ = rounds.tick() => {
+                noted(&core, &vitals, start_due(&core, &mut under_way, &mut messages).await);
+                if number.is_multiple_of(OVERTAKEN_EVERY) {
+                    noted(&core, &vitals, resume_overtaken(&core).await);
+                }
+                number = number.wrapping_add(1);
+            }
+            Some(ended) = messages.join_next(), if !messages.is_empty() => match ended {
+                Ok(name) => drop(under_way.remove(&name)),
+                Err(_) if messages.is_empty() => under_way.clear(),
+                Err(_) => {}
+            },
         }
-        number = number.wrapping_add(1);
+        vitals.set_load(messages.len(), 0, 0);
         vitals.set_waiting(Some(Waiting {
             on: "a dead grant to tell of".into(),
             since: core.clock.now(),
@@ -92,33 +108,45 @@ pub async fn run(core: Arc<Core>) {
     }
 }
 
-fn noted(core: &Core, vitals: &Vitals, result: Result<(), HubError>) {
+fn noted(core: &Core, vitals: &Vitals, result: Result<(), DbError>) {
     if let Err(error) = result {
         vitals.record_error(error.to_string(), core.clock.now());
         tracing::warn!(%error, "owners of dead grants could not be told");
     }
 }
 
-async fn tell_due(core: &Core) -> Result<(), HubError> {
-    if !core.placement.may_act() {
+async fn start_due(
+    core: &Arc<Core>,
+    under_way: &mut HashSet<Name>,
+    messages: &mut JoinSet<Name>,
+) -> Result<(), DbError> {
+    let room = AT_ONCE.saturating_sub(under_way.len());
+    if room == 0 || !core.placement.may_act() {
         return Ok(());
     }
-    let now = core.clock.now();
-    let mut tx = core
-        .db
-        .begin_system_read("who is to be told of dead grants")
-        .await?;
-    let due = connection_notices_due(&mut tx, now, AT_ONCE).await?;
+    let (now, limit) = (core.clock.now(), AT_ONCE + under_way.len());
+    let reason = "who is to be told of dead grants";
+    let mut tx = core.db.begin_system_read(reason).await?;
+    let due = connection_notices_due(&mut tx, now, limit as u32).await?;
     drop(tx);
-    // Beside each other, so that one slow provider does not keep the others from being told.
-    let told = due.into_iter().map(|notice| async move {
-        let after = tell(core, &notice)
-            .await
-            .unwrap_or_else(|error| failed(core, &notice, error.to_string(), false));
-        put(core, &after).await
-    });
-    for result in futures::future::join_all(told).await {
-        result?;
+    let due: Vec<ConnectionNoticeRow> = due
+        .into_iter()
+        .filter(|notice| !under_way.contains(&name_of(notice)))
+        .take(room)
+        .collect();
+    for notice in due {
+        under_way.insert(name_of(&notice));
+        let core = core.clone();
+        messages.spawn(async move {
+            let after = match tell(&core, &notice).await {
+                Ok(after) => after,
+                Err(error) => failed(&core, &notice, error.to_string(), false),
+            };
+            if let Err(error) = put(&core, &after).await {
+                tracing::warn!(connection = %notice.connection_id, %error, "how a notice stands was not noted");
+            }
+            name_of(&notice)
+        });
     }
     Ok(())
 }
@@ -189,11 +217,11 @@ fn failed(
     }
 }
 
-async fn put(core: &Core, notice: &ConnectionNoticeRow) -> Result<(), HubError> {
+async fn put(core: &Core, notice: &ConnectionNoticeRow) -> Result<(), DbError> {
     let reason = "how a notice of a dead grant stands";
     let mut tx = core.db.begin_fenced(reason, core.fence()).await?;
     connection_notice_put(&mut tx, notice).await?;
-    Ok(tx.commit().await?)
+    tx.commit().await
 }
 
 /// Steps that wait for a connection although it is there: their wait became durable just behind the consent that would have ended it, or

@@ -244,7 +244,9 @@ async fn ask(
     match core.connectors().call(&connection, request).await {
         Ok(CallOutcome::Ok { output, .. }) => Ok(output),
         Ok(
-            CallOutcome::Rejected { code, message, .. } | CallOutcome::Auth { code, message, .. },
+            CallOutcome::Rejected { code, message, .. }
+            | CallOutcome::Auth { code, message, .. }
+            | CallOutcome::Busy { code, message, .. },
         ) => Err(format!("{code}: {message}")),
         Ok(CallOutcome::RateLimited { .. }) => Err("the provider's limit is reached".into()),
         Ok(CallOutcome::TooLong { limit }) => {

@@ -69,16 +69,19 @@ pub enum Question {
     Events,
     /// Calls by proxy: what they cost over a direct call, how many a second, and memory of connections that nobody uses
     Proxy,
+    /// Refusals after learning a provider's quota, and how equally employees share it
+    Quota,
 }
 
 impl Question {
-    const ALL: [Question; 6] = [
+    const ALL: [Question; 7] = [
         Question::Throughput,
         Question::Parked,
         Question::Awake,
         Question::Recovery,
         Question::Events,
         Question::Proxy,
+        Question::Quota,
     ];
 }
 
@@ -91,6 +94,7 @@ impl fmt::Display for Question {
             Question::Recovery => "recovery",
             Question::Events => "events",
             Question::Proxy => "proxy",
+            Question::Quota => "quota",
         })
     }
 }

@@ -35,6 +35,8 @@ const POLL: Duration = Duration::from_millis(5);
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
+    /// Of the providers' sandbox.
+    pub sandbox: SocketAddr,
     key: SecretString,
     idle: Option<Connection>,
 }
@@ -44,6 +46,7 @@ pub struct Server {
 struct Ready {
     url: String,
     api_key: SecretString,
+    sandbox_url: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -82,10 +85,11 @@ impl Server {
         command.env("RUST_LOG", "warn").stderr(log);
         let started = Child::start::<Ready>(command).await;
         let (child, ready) = started.map_err(|error| error.context(log_end(place)))?;
-        let address = address_of(&ready.url)?;
+        let (address, sandbox) = (address_of(&ready.url)?, address_of(&ready.sandbox_url)?);
         Ok(Self {
             child,
             address,
+            sandbox,
             key: ready.api_key,
             idle: None,
         })

@@ -5,6 +5,7 @@ pub mod auth;
 mod check;
 mod example;
 mod file;
+mod raw;
 mod shelf;
 mod urls;
 mod verify;
@@ -90,6 +91,8 @@ pub struct Capability {
     pub quota: Option<Quota>,
     /// What a consent must have granted for it; empty: nothing in particular.
     pub scopes: Vec<String>,
+    /// Whether its arguments are a whole request; see [`Integration::raw`].
+    pub(crate) raw: bool,
     pub(crate) account_fields: Arc<[AccountField]>,
     /// Where a token that was given as such travels.
     pub(crate) send: Placement,
@@ -129,6 +132,11 @@ impl Integration {
 }
 
 impl Capability {
+    /// Whether its answer may be something else than JSON, such as a file.
+    pub fn is_download(&self) -> bool {
+        self.answer.text && !self.write
+    }
+
     /// Whether a skill that was given the permission `granted` may use this: it is the capability's permission, one of
     /// its other names, or the capability's own id.
     pub fn is_covered_by(&self, granted: &str) -> bool {

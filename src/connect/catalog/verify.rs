@@ -53,7 +53,7 @@ impl Verify {
             CallOutcome::Auth { message, .. } | CallOutcome::Rejected { message, .. } => {
                 Verdict::Refused(message.clone())
             }
-            CallOutcome::RateLimited { .. } => {
+            CallOutcome::RateLimited { .. } | CallOutcome::Busy { .. } => {
                 Verdict::Unknown("the provider asks to come back later".into())
             }
             CallOutcome::Blocked { reason } => Verdict::Refused(reason.clone()),

@@ -76,6 +76,31 @@ impl Fields {
     }
 }
 
+/// A message that answers what came from Slack goes into its thread, where it names none: `call` is what a run wants to post, `cause` what
+/// triggered the run. A `thread_ts` of null asks for the channel itself.
+pub fn answer_in_thread(capability: &str, call: &mut Value, cause: &Value) {
+    if capability != "slack.chat.post" {
+        return;
+    }
+    let Some(call) = call.as_object_mut() else {
+        return;
+    };
+    if call.get("thread_ts") == Some(&Value::Null) {
+        call.remove("thread_ts");
+        return;
+    }
+    let known = |name: &str| cause.get(name).and_then(Value::as_str);
+    let (Some(_), Some(channel), Some(thread)) =
+        (known("team_id"), known("channel"), known("thread_ts"))
+    else {
+        return;
+    };
+    let is_there = call.get("channel").and_then(Value::as_str) == Some(channel);
+    if is_there && !call.contains_key("thread_ts") {
+        call.insert("thread_ts".into(), thread.into());
+    }
+}
+
 fn event(mut envelope: Value, kind: &str, bots: &[String]) -> Incoming {
     let echo = echo(&envelope, bots);
     let inner = envelope

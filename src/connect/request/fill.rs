@@ -105,6 +105,7 @@ impl RequestTemplate {
             with_credential: !matches!(self.address, Address::Given { .. }),
             answer,
             rest: None,
+            sink: None,
         })
     }
 

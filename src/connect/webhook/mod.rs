@@ -21,7 +21,7 @@ pub use standard::sign;
 pub use stripe::sign as sign_stripe;
 
 use crate::domain::Timestamp;
-pub use reqwest::header::HeaderMap;
+pub use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 use std::{fmt, time::Duration};
 

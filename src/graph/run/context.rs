@@ -93,6 +93,11 @@ impl Run {
 }
 
 impl StepContext {
+    /// What the run was started by.
+    pub fn trigger(&self) -> &Trigger {
+        &self.trigger
+    }
+
     /// Id of the micro-agent whose work it is.
     pub fn node_name(&self) -> &str {
         self.plan.node_name(self.step)

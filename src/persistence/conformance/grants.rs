@@ -247,6 +247,10 @@ async fn a_dead_grant_is_told_by_every_way_and_the_links_end_with_it(world: Worl
     connection_notice_put(&mut tx, &by_mail).await.unwrap();
     let due = connection_notices_due(&mut tx, at(99), 10).await.unwrap();
     assert_eq!(due, []);
+    let gone = connection_notices_delete(&mut tx, at(10)).await.unwrap();
+    assert_eq!(gone, 0, "it is not that old");
+    let gone = connection_notices_delete(&mut tx, at(11)).await.unwrap();
+    assert_eq!(gone, 2);
     tx.commit().await.unwrap();
     let mut tx = world.write().await;
     connection_delete(&mut tx, row.id).await.unwrap();

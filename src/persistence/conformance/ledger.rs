@@ -6,6 +6,7 @@ use crate::{
 
 on_both!(
     effects_go_their_way,
+    writes_by_proxy_are_looked_after_without_a_run,
     a_settled_effect_stays,
     fires_are_accounted_for_once
 );
@@ -41,6 +42,60 @@ fn with(world: &World, changes: Vec<EffectChange>) -> Append {
         effects: changes,
         ..Append::new(world.org)
     }
+}
+
+async fn writes_by_proxy_are_looked_after_without_a_run(world: World) {
+    let accept = world.accept(EmployeeId::from_uuid(id()));
+    let of_a_run = effect(&world, &accept, "of a run");
+    let proxied = |key: &str, epoch: i64, intended: i64| EffectRow {
+        step: "0.0.0.0".into(),
+        run_id: crate::domain::ExecutionId::from_uuid(id()),
+        epoch,
+        intended: at(intended),
+        ..effect(&world, &accept, key)
+    };
+    let (old_life, stuck, busy) = (
+        proxied("old life", 1, 20),
+        proxied("stuck", 2, 2),
+        proxied("busy", 2, 20),
+    );
+    let rows = [&of_a_run, &old_life, &stuck, &busy];
+    let intend = rows.map(|row| EffectChange::Intend(Box::new(row.clone())));
+    world
+        .commit(&[accept.clone(), with(&world, intend.to_vec())])
+        .await;
+    let orphans = async || {
+        let mut tx = world.system().await;
+        let rows = effects_orphaned(&mut tx, 2, at(10), 10).await.unwrap();
+        let mut keys: Vec<_> = rows.into_iter().map(|row| row.idempotency_key).collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!(orphans().await, ["idem-old life", "idem-stuck"]);
+
+    let mut done = EffectUpdate::new(stuck.id, EffectStatus::Done);
+    done.settled = Some(at(30));
+    let mut left = EffectUpdate::new(old_life.id, EffectStatus::Ambiguous);
+    left.settled = None;
+    let changes = [done, left].map(|update| EffectChange::Update(Box::new(update)));
+    world.commit(&[with(&world, changes.to_vec())]).await;
+    assert!(orphans().await.is_empty());
+    let delete = async |before, org| {
+        let mut tx = world.system().await;
+        let gone = effects_proxied_delete(&mut tx, org, before, 10)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        gone
+    };
+    assert_eq!(delete(at(30), world.org).await, 0, "too fresh");
+    assert_eq!(delete(at(31), world.other).await, 0, "another org's");
+    assert_eq!(delete(at(31), world.org).await, 1);
+    let mut tx = world.read().await;
+    let kept = effect_list(&mut tx, &EffectFilter::default(), &page(10))
+        .await
+        .unwrap();
+    assert_eq!(kept.items.len(), 3, "ambiguous ones and those of runs stay");
 }
 
 async fn effects_go_their_way(world: World) {

@@ -125,17 +125,13 @@ async fn credentials_are_swapped_by_version(world: World) {
         account_name: Some("Acme".into()),
         account_ref: Some("T1".into()),
         verified: Some(at(12)),
+        health: Health::Healthy,
+        health_at: Some(at(12)),
         refreshed: Some(at(12)),
         updated: at(12),
         ..refreshed
     };
     assert_eq!(get(&world, row.id).await, wanted);
-    let mut tx = world.system().await;
-    connection_verified(&mut tx, world.org, row.id, at(13))
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
-    assert_eq!(get(&world, row.id).await.verified, Some(at(13)));
 }
 
 async fn a_dead_grant_is_marked_once(world: World) {

@@ -2,7 +2,7 @@
 
 use super::{
     fake_slack::{FakeSlack, SIGNING_SECRET, Sender},
-    world::{Answer, World, asking, pure, world},
+    world::{Answer, World, asking, employee_of, pure, world},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -313,6 +313,103 @@ async fn commands_are_answered_at_once() {
         (&event["verdict"], &event["kind"]),
         (&json!("accepted"), &json!("slash_command"))
     );
+}
+
+/// What is posted by somebody who listens with this subscription and does this one thing.
+async fn speaker(world: &World, subscription: Value, action: Value) {
+    let mut body = employee_of("speaker", json!([action]));
+    body["graph"]["nodes"][0]["permissions"] = json!(["slack.write"]);
+    body["subscriptions"] = json!([subscription]);
+    world.manager.hire(body).await;
+}
+
+#[tokio::test]
+async fn employees_answer_in_the_thread_and_not_themselves() {
+    let world = world().await;
+    let sender = sender(&world).await;
+    let slack = FakeSlack::start().await;
+    slack.connect(&world).await;
+    let say = json!({"id": "say", "type": "action", "capability": "slack.chat.post",
+        "arguments": {"channel": "trigger.payload.channel", "text": "'you said: ' + trigger.payload.text"}});
+    let subscription = json!({"source": "hook:slack", "event": "message"});
+    speaker(&world, subscription, say).await;
+    sender.event(&message("Ev1", json!({})), &[]).await;
+    sender
+        .event(
+            &message(
+                "Ev2",
+                json!({"ts": "1700000009.000200", "thread_ts": "1700000001.000001"}),
+            ),
+            &[],
+        )
+        .await;
+    let posts = slack.until("chat.postMessage", 2).await;
+    let mut threads: Vec<&str> = posts
+        .iter()
+        .filter_map(|post| post["thread_ts"].as_str())
+        .collect();
+    threads.sort_unstable();
+    assert_eq!(threads, ["1700000000.000100", "1700000001.000001"]);
+    // Slack tells the app of its own messages too.
+    for (event, own) in [
+        ("Ev3", json!({"user": "UBOT"})),
+        (
+            "Ev4",
+            json!({"bot_id": "B1", "subtype": "bot_message", "user": null}),
+        ),
+    ] {
+        sender.event(&message(event, own), &[]).await;
+        let told = settled(&world, &format!("A1:T1:{event}")).await;
+        assert_eq!(told["verdict"], "own_message", "{told}");
+    }
+    assert_eq!(slack.calls("chat.postMessage").len(), 2);
+}
+
+#[tokio::test]
+async fn a_command_is_answered_later_through_its_own_address() {
+    let world = world().await;
+    let sender = sender(&world).await;
+    let slack = FakeSlack::start().await;
+    slack.connect(&world).await;
+    let say = json!({"id": "say", "type": "action", "capability": "slack.command.respond",
+        "arguments": {"response_url": "trigger.payload.response_url", "text": "'nobody'", "response_type": "'in_channel'"}});
+    speaker(
+        &world,
+        json!({"source": "hook:slack", "event": "slash_command"}),
+        say,
+    )
+    .await;
+    let response_url = format!("{}/respond", slack.url);
+    let command = |trigger_id: &'static str, response_url: String| {
+        let sender = &sender;
+        async move {
+            let form = [
+                ("team_id", "T1"),
+                ("channel_id", "C1"),
+                ("user_id", "U1"),
+                ("command", "/ask"),
+                ("text", "who owes?"),
+                ("trigger_id", trigger_id),
+                ("response_url", response_url.as_str()),
+            ];
+            sender.form(&form).await
+        }
+    };
+    command("13.7", response_url).await;
+    let said = slack.until("respond", 1).await;
+    assert_eq!(
+        said[0],
+        json!({"text": "nobody", "response_type": "in_channel"})
+    );
+    // Whoever writes another address into a command does not make us call it.
+    command("13.8", "https://elsewhere.example/respond".into()).await;
+    let failed = |body: &Value| body["items"].as_array().is_some_and(|runs| runs.len() == 1);
+    let failed = world.viewer.until("/v1/runs?status=failed", failed).await;
+    assert_eq!(
+        failed["items"][0]["error"]["code"], "bad_params",
+        "{failed}"
+    );
+    assert_eq!(slack.calls("respond").len(), 1);
 }
 
 #[tokio::test]

@@ -229,6 +229,14 @@ impl Client {
         send(self.request(Method::DELETE, path)).await
     }
 
+    /// A client that sends paths as they are written, where others would tidy them up.
+    pub fn as_it_is(&self) -> crate::process::Client {
+        crate::process::Client {
+            base: self.url.clone(),
+            key: self.key.clone(),
+        }
+    }
+
     /// Hires from graphs and gives the id.
     pub async fn hire(&self, body: Value) -> String {
         let answer = self.post("/v1/employees", body).await;

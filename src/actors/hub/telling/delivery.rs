@@ -238,8 +238,9 @@ pub async fn send(
     match result {
         StepResult::Completed { .. } => Ok(()),
         StepResult::Failed(error) => Err((error.message, !error.retryable)),
-        // Without a connection it may be there later; what is in doubt a person settles in the ledger.
+        // Nobody is asked about what the runtime says for itself.
         StepResult::Asks(question) => Err((question.title, true)),
+        // Without a connection it may be there later; what is in doubt a person settles in the ledger.
         StepResult::Parked(wait) => Err((wait.detail, wait.kind != "connection")),
     }
 }

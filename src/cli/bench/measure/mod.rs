@@ -4,6 +4,7 @@ mod awake;
 mod events;
 mod parked;
 mod proxy;
+mod quota;
 mod recovery;
 mod throughput;
 
@@ -27,6 +28,7 @@ pub async fn measure(question: Question, ask: &mut Ask<'_>) -> Result<()> {
         Question::Recovery => recovery::measure(ask).await,
         Question::Events => events::measure(ask).await,
         Question::Proxy => proxy::measure(ask).await,
+        Question::Quota => quota::measure(ask).await,
     }
 }
 
@@ -48,6 +50,12 @@ pub struct Sizes {
     pub killed: usize,
     /// Connections that are used once each.
     pub connections: usize,
+    /// Employees that share a provider with this quota in this window, for how long they learn it, and how long each look is.
+    pub sharing: usize,
+    pub quota: u64,
+    pub quota_window: Duration,
+    pub quota_learning: Duration,
+    pub quota_time: Duration,
 }
 
 impl Sizes {
@@ -63,6 +71,11 @@ impl Sizes {
             reactivated: 200,
             killed: 1_000,
             connections: 1_000,
+            sharing: 500,
+            quota: 6_000,
+            quota_window: Duration::from_secs(60),
+            quota_learning: Duration::from_secs(125),
+            quota_time: Duration::from_secs(60),
         }
     }
 
@@ -79,6 +92,11 @@ impl Sizes {
             reactivated: 5,
             killed: 50,
             connections: 20,
+            sharing: 5,
+            quota: 20,
+            quota_window: Duration::from_secs(1),
+            quota_learning: Duration::from_secs(2),
+            quota_time: Duration::from_secs(2),
         }
     }
 }

@@ -73,6 +73,7 @@ pub(super) fn build(common: &Common, file: CapabilityFile) -> Result<Capability,
             already: file.already,
             ..spec(file.write)
         }),
+        raw: false,
         send: owner.pasted_placement(),
         account_fields: owner.account.as_slice().into(),
         id: file.id,

@@ -155,3 +155,51 @@ fn commands_and_clicks_come_as_forms_and_leave_their_token_behind() {
     assert_eq!(found.payload["actions"][0]["action_id"], "go");
     assert!(!found.payload.to_string().contains("secret-token"));
 }
+
+#[test]
+fn an_answer_goes_into_the_thread_unless_it_says_otherwise() {
+    let cause = json!({"type": "message", "team_id": "T1", "channel": "C1", "ts": "2.0", "thread_ts": "1.0"});
+    let post = "slack.chat.post";
+    for (capability, call, cause, expected) in [
+        (
+            post,
+            json!({"channel": "C1"}),
+            &cause,
+            json!({"channel": "C1", "thread_ts": "1.0"}),
+        ),
+        (
+            post,
+            json!({"channel": "C2"}),
+            &cause,
+            json!({"channel": "C2"}),
+        ),
+        (
+            post,
+            json!({"channel": "C1", "thread_ts": "9.0"}),
+            &cause,
+            json!({"channel": "C1", "thread_ts": "9.0"}),
+        ),
+        (
+            post,
+            json!({"channel": "C1", "thread_ts": null}),
+            &cause,
+            json!({"channel": "C1"}),
+        ),
+        (
+            post,
+            json!({"channel": "C1"}),
+            &json!({"channel": "C1", "thread_ts": "1.0"}),
+            json!({"channel": "C1"}),
+        ),
+        (
+            "slack.chat.update",
+            json!({"channel": "C1"}),
+            &cause,
+            json!({"channel": "C1"}),
+        ),
+    ] {
+        let mut found = call.clone();
+        answer_in_thread(capability, &mut found, cause);
+        assert_eq!(found, expected, "{capability} {call}");
+    }
+}
