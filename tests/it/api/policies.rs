@@ -362,7 +362,14 @@ async fn a_persons_own_account_is_used_for_them_and_for_nobody_else() {
             return Err(answer.text("code"));
         };
         let path = format!("/v1/effects?execution_id={run}");
-        let effects = world.viewer.get(&path).await;
+        // Whoever's account it went through sees it; everybody else sees only what went through the org's.
+        let effects = client.get(&path).await;
+        if effects.body["items"][0]["connection_id"] == json!(of_ann) {
+            for stranger in [&bob, &world.manager] {
+                let seen = stranger.get(&path).await;
+                assert_eq!(seen.body["items"], json!([]), "{seen:?}");
+            }
+        }
         Ok(effects.body["items"][0]["connection_id"]
             .as_str()
             .map(str::to_owned))
