@@ -183,9 +183,9 @@ async fn another_org_sees_and_touches_nothing() {
     assert!(!actors.body.to_string().contains("emp_"), "{actors:?}");
 
     for (path, verb) in [
-        (&paths[12], "pause"),
-        (&paths[12], "resume"),
-        (&paths[13], "replay"),
+        (&paths[13], "pause"),
+        (&paths[13], "resume"),
+        (&paths[14], "replay"),
     ] {
         let answer = world
             .other_org
