@@ -19,7 +19,8 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream::unfold};
+use futures::{Stream, stream::unfold};
+use serde_json::Value;
 use std::{io, sync::Arc};
 
 const NDJSON: &str = "application/x-ndjson";
@@ -66,36 +67,50 @@ pub async fn forward(api: &ApiState, request: ProxyRequest) -> ApiResult<Respons
     Ok(response)
 }
 
+/// Where a list that is given on stands.
+enum Given {
+    Pages(Pages),
+    /// Its last line has said why it ends.
+    BrokenOff,
+}
+
 /// A page a piece, an item a line.
 fn lines(
     api: ApiState,
     capability: String,
     pages: Pages,
 ) -> impl Stream<Item = Result<Bytes, io::Error>> {
-    unfold(Some(pages), move |state| {
+    unfold(Some(Given::Pages(pages)), move |given| {
         let (api, capability) = (api.clone(), capability.clone());
         async move {
-            let mut pages = state?;
-            match pages.recv().await? {
-                Ok(items) => {
-                    let mut text = Vec::new();
-                    for item in items {
-                        // What was read from JSON can be written as such.
-                        if serde_json::to_writer(&mut text, &item).is_ok() {
-                            text.push(b'\n');
-                        }
-                    }
-                    Some((vec![Ok(text.into())], Some(pages)))
+            let mut pages = match given? {
+                Given::Pages(pages) => pages,
+                Given::BrokenOff => {
+                    // The server writes out what it has when it has to wait; an error would throw the last line away.
+                    tokio::task::yield_now().await;
+                    return Some((Err(io::Error::other("the list broke off")), None));
                 }
+            };
+            Some(match pages.recv().await? {
+                Ok(items) => (Ok(in_lines(&items)), Some(Given::Pages(pages))),
                 Err(error) => {
                     let problem = told(&api, &capability, error).in_line();
-                    let cut = io::Error::other("the list broke off");
-                    Some((vec![Ok(problem.into()), Err(cut)], None))
+                    (Ok(problem.into()), Some(Given::BrokenOff))
                 }
-            }
+            })
         }
     })
-    .flat_map(futures::stream::iter)
+}
+
+fn in_lines(items: &[Value]) -> Bytes {
+    let mut text = Vec::new();
+    for item in items {
+        // What was read from JSON can be written as such.
+        if serde_json::to_writer(&mut text, item).is_ok() {
+            text.push(b'\n');
+        }
+    }
+    text.into()
 }
 
 /// Calls and gives the answer on as it comes. `refusals`: also one that says no, which is else a problem of ours.

@@ -2,6 +2,7 @@
 
 use super::{
     database::{DatabaseArgs, db_config},
+    exit::Failure,
     node::{self, Node, NodeParts},
     output::Output,
     progress::slow,
@@ -62,9 +63,10 @@ pub struct ServeArgs {
 pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
     let mut config = args.settings.load()?;
     config.http.listen = args.listen.unwrap_or(config.http.listen);
-    if let Some(allowed) = args.allow_private {
-        config.engine.allow_private = allowed;
-    }
+    let allowed = config.engine.allow_private.parse();
+    let allowed = allowed
+        .map_err(|error| Failure::usage(format!("configuration: allow_private: {error}")))?;
+    let allow_private = args.allow_private.unwrap_or(allowed);
     telemetry::init_logging(&config.log.filter, config.log.format == LogFormat::Json);
     let database = db_config(&config)?;
     let sealer = Arc::new(sealer(&config.secrets)?);
@@ -77,7 +79,10 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
         node_id: node_id(&config.engine.node_name),
         clock: Clock::system(),
         sealer,
-        settings: settings(&config)?,
+        settings: Settings {
+            allow_private,
+            ..settings(&config)?
+        },
         public_url: args.public_url.or(config.http.public_url),
         listener,
         sandbox_url: None,
@@ -103,7 +108,6 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
         action_deadline: config.engine.action_deadline,
         request_timeout: config.engine.request_timeout,
         probe_every: config.engine.probe_every,
-        allow_private: config.engine.allow_private.clone(),
         answer_limit: config.engine.answer_limit,
         ..Settings::default()
     })
