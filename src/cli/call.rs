@@ -40,7 +40,7 @@ pub struct CallArgs {
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     /// Print what comes as it comes; reads only
-    #[arg(long, conflicts_with_all = ["idempotency_key", "json", "quiet"])]
+    #[arg(long, conflicts_with = "idempotency_key")]
     stream: bool,
     #[command(flatten)]
     remote: RemoteArgs,

@@ -115,8 +115,8 @@ pub struct StepError {
     /// Whether the node's retry policy may be used.
     #[serde(default)]
     pub retryable: bool,
-    /// When it is worth another try, where that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// When it is worth another try, where that is known: for whoever waits now, and not part of what is stored.
+    #[serde(skip)]
     pub later: Option<Later>,
 }
 

@@ -333,16 +333,10 @@ async fn employees_answer_in_the_thread_and_not_themselves() {
         "arguments": {"channel": "trigger.payload.channel", "text": "'you said: ' + trigger.payload.text"}});
     let subscription = json!({"source": "hook:slack", "event": "message"});
     speaker(&world, subscription, say).await;
-    sender.event(&message("Ev1", json!({})), &[]).await;
-    sender
-        .event(
-            &message(
-                "Ev2",
-                json!({"ts": "1700000009.000200", "thread_ts": "1700000001.000001"}),
-            ),
-            &[],
-        )
-        .await;
+    let alone = json!({"channel": "C0FINANCE"});
+    let threaded = json!({"channel": "C0FINANCE", "ts": "1700000009.000200", "thread_ts": "1700000001.000001"});
+    sender.event(&message("Ev1", alone), &[]).await;
+    sender.event(&message("Ev2", threaded), &[]).await;
     let posts = slack.until("chat.postMessage", 2).await;
     let mut threads: Vec<&str> = posts
         .iter()

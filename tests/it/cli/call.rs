@@ -74,3 +74,27 @@ fn a_capability_is_called_from_the_command_line() {
         assert!(said.err.contains(told), "{arguments:?}: {}", said.err);
     }
 }
+
+#[test]
+fn the_example_of_a_policy_holds_a_call_back_and_says_why() {
+    let dev = Dev::start_with(&["--no-demo"]);
+    let rule = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/examples/policies/finance-only.yaml"
+    );
+    dev.ok(&["policies", "add", rule]);
+    let post = |channel: &str| {
+        let input = format!(r#"{{"channel":"{channel}","text":"hello"}}"#);
+        dev.verb(&["call", "slack.chat.post", "--input", &input])
+    };
+    let denied = post("#general");
+    assert_eq!(denied.code, 1, "{denied:?}");
+    assert!(denied.err.contains("finance only"), "{denied:?}");
+    assert!(dev.record("slack").is_empty());
+    let passed = post("#finance");
+    assert_eq!(passed.code, 0, "{passed:?}");
+    assert_eq!(dev.record("slack").len(), 1);
+
+    dev.ok(&["policies", "rm", "finance only"]);
+    assert_eq!(post("#general").code, 0);
+}
