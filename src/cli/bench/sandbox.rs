@@ -2,11 +2,11 @@
 //! its time is taken for the server's.
 
 use super::{
-    http::{request_head, write_request},
+    http::{Connection, request_head, write_request},
     place::Place,
     server::Child,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
@@ -69,6 +69,27 @@ impl Sandbox {
         let mut request = Vec::new();
         write_request(&mut request, &head, body.as_bytes());
         request
+    }
+
+    /// Empties its record, which has a bound that a measurement reaches.
+    ///
+    /// # Errors
+    /// If it refuses.
+    pub async fn forget(&self) -> Result<()> {
+        let mut request = Vec::new();
+        write_request(
+            &mut request,
+            &request_head("DELETE", "/record", "", None),
+            b"",
+        );
+        let mut connection = Connection::open(self.address).await?;
+        let answer = connection.exchange(&request).await?;
+        ensure!(
+            matches!(answer.status, 200 | 204),
+            "the sandbox answered {} to DELETE /record",
+            answer.status
+        );
+        Ok(())
     }
 
     /// # Errors

@@ -156,11 +156,12 @@ async fn time(ask: &mut Ask<'_>, server: &Server, sandbox: &Sandbox) -> Result<(
     );
     for (what, judged, (direct, proxied)) in [("reads", true, read), ("writes", false, write)] {
         let of = format!("proxy/{}/{what}", ask.database);
+        sandbox.forget().await?;
         for target in [&direct, &proxied] {
             target.saturated(ask.sizes.warm_up).await?;
         }
-        overhead(ask, &of, judged, (&direct, &proxied)).await?;
-        saturation(ask, &of, judged, (&direct, &proxied)).await?;
+        overhead(ask, &of, judged, sandbox, (&direct, &proxied)).await?;
+        saturation(ask, &of, judged, sandbox, (&direct, &proxied)).await?;
     }
     Ok(())
 }
@@ -170,11 +171,13 @@ async fn overhead(
     ask: &mut Ask<'_>,
     of: &str,
     judged: bool,
+    sandbox: &Sandbox,
     (direct, proxied): (&Target, &Target),
 ) -> Result<()> {
     let mut loads = Vec::new();
     for _ in 0..ask.sizes.repeat {
         ask.progress(&format!("{of}: {PER_SECOND} calls/s, direct and by proxy"));
+        sandbox.forget().await?;
         let alone = direct.paced(ask.sizes.time).await?;
         loads.push((alone, proxied.paced(ask.sizes.time).await?));
     }
@@ -214,13 +217,16 @@ async fn saturation(
     ask: &mut Ask<'_>,
     of: &str,
     judged: bool,
+    sandbox: &Sandbox,
     (direct, proxied): (&Target, &Target),
 ) -> Result<()> {
     let mut alone = Vec::new();
     let mut loads: Vec<(Load, Cpu)> = Vec::new();
     for _ in 0..ask.sizes.repeat {
         ask.progress(&format!("{of}: {IN_FLIGHT} in flight"));
+        sandbox.forget().await?;
         alone.push(direct.saturated(ask.sizes.time).await?.per_second());
+        sandbox.forget().await?;
         let cpu = cpu_used()?;
         let load = proxied.saturated(ask.sizes.time).await?;
         loads.push((load, cpu_used()?.since(cpu)));
