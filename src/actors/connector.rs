@@ -7,7 +7,9 @@
 //! is durable it takes itself out of the pool's directory, if nothing is in its mailbox (see [`ConnectorPool`]).
 
 pub mod app;
+mod call;
 pub mod connections;
+mod exchange;
 pub mod fair;
 mod pool;
 mod queue;
@@ -16,6 +18,7 @@ mod state;
 mod token;
 mod view;
 
+pub use call::{CallRequest, ConnectorError, EffectTicket};
 pub use pool::ConnectorPool;
 pub use view::{ConnectorView, Waiter, WaitingCall};
 
@@ -26,25 +29,24 @@ use super::{
     vitals::{Vitals, Waiting},
 };
 use crate::{
-    connect::{CallOutcome, HttpCaller, ShapedRequest, token::Live},
-    domain::{ConnectionId, EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
+    connect::{HttpCaller, token::Live},
+    domain::{ConnectionId, EmployeeId, ExecutionId, Timestamp},
     graph::Later,
-    persistence::{
-        Db, EffectChange, EffectStatus, EffectUpdate, SnapshotChange, SnapshotRow, codec,
-        snapshot_kind,
-    },
+    persistence::{SnapshotChange, SnapshotRow, codec, snapshot_kind},
 };
 use app::{Apps, Joining, Poke};
+use call::Answer;
 use connections::Connection;
+use exchange::exchange;
 use queue::{Came, Claim, Next, Queue, Retry, millis};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus};
-use state::LimiterState;
+use state::restore;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
-use token::{Kept, placed};
+use token::Kept;
 use tokio::{sync::oneshot, time::Instant};
 
 /// Calls that may wait; with a usual quota of one a second this is already more than a quarter of an hour.
@@ -52,85 +54,6 @@ const QUEUE_MAX: usize = 1_000;
 const MAILBOX: usize = 4_000;
 /// The limiter's state is written at most this often.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
-
-/// The ledger's row of a write, for the note that it leaves now.
-#[derive(Clone, Copy, Debug)]
-pub struct EffectTicket {
-    pub org: OrgId,
-    pub execution: ExecutionId,
-    pub effect: EffectId,
-    pub attempts: i32,
-}
-
-/// One call.
-pub struct CallRequest {
-    pub request: ShapedRequest,
-    /// What it takes from the quota.
-    pub cost: u32,
-    /// When the caller stops waiting: for its turn, for retries, for the answer.
-    pub deadline: Instant,
-    pub employee: EmployeeId,
-    /// Of a write.
-    pub effect: Option<EffectTicket>,
-}
-
-/// Why a call did not leave. It surely had no effect.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ConnectorError {
-    #[error("too many calls wait for this connection")]
-    Overloaded,
-    /// The same, by a connector that knows when there may be room.
-    #[error("too many calls wait for this connection")]
-    Full(Later),
-    #[error("the call's turn did not come in time: it waited for {reason}")]
-    Late { reason: String, later: Later },
-    #[error("the provider has failed too often, calls are held back for {}s", .0.as_secs().max(1))]
-    BreakerOpen(Duration),
-    #[error("the connection's token cannot be used: {0}")]
-    Token(String),
-    /// A person has to connect the account again.
-    #[error("the account has to be connected again: {0}")]
-    NeedsConsent(String),
-    #[error("the connection's token cannot be had now: {reason}")]
-    TokenLater {
-        reason: String,
-        retry_after: Option<Duration>,
-    },
-    #[error("the write could not be made durable before it left")]
-    NotDurable,
-    #[error("the connector has stopped")]
-    Stopped,
-}
-
-impl ConnectorError {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Overloaded | Self::Full(_) => "overloaded",
-            Self::Late { .. } => "rate_limited",
-            Self::BreakerOpen(_) => "breaker_open",
-            Self::Token(_) | Self::NeedsConsent(_) => "auth_error",
-            Self::TokenLater { .. } => "token_unavailable",
-            Self::NotDurable => "not_durable",
-            Self::Stopped => "unavailable",
-        }
-    }
-
-    /// When it is worth another try, where that is known.
-    pub fn later(&self) -> Option<Later> {
-        let after = |wait: &Duration| Later {
-            estimate_ms: wait.as_millis() as u64,
-            place: None,
-        };
-        match self {
-            Self::Full(later) | Self::Late { later, .. } => Some(*later),
-            Self::BreakerOpen(wait) => Some(after(wait)),
-            Self::TokenLater { retry_after, .. } => retry_after.as_ref().map(after),
-            _ => None,
-        }
-    }
-}
-
-type Answer = Result<CallOutcome, ConnectorError>;
 
 #[derive(Clone)]
 struct ConnectorHandle(Mailbox<Message>);
@@ -402,8 +325,8 @@ impl Connector {
         // Who does not wait any more takes nobody's turn.
         drop(state.queue.take_where(|call| call.reply.is_closed()));
         let (now, instant) = (self.now(), Instant::now());
-        let is_late = |call: &Box<Call>| call.request.deadline <= instant;
-        if state.queue.iter().any(is_late) {
+        let is_late = |call: &Call| call.request.deadline <= instant;
+        if state.queue.iter().any(|call| is_late(call)) {
             let whose = state.queue.iter().filter(|call| is_late(call));
             let whose: HashSet<(EmployeeId, usize)> = whose
                 .map(|call| (call.request.employee, call.lane))
@@ -412,7 +335,7 @@ impl Connector {
                 .into_iter()
                 .map(|(employee, lane)| ((employee, lane), state.queue.later(employee, lane, now)))
                 .collect();
-            for call in state.queue.take_where(is_late) {
+            for call in state.queue.take_where(|call| is_late(call)) {
                 let reason = state.queue.reason_in_words(call.lane, now);
                 let later = places[&(call.request.employee, call.lane)];
                 let _ = call.reply.send(Err(ConnectorError::Late { reason, later }));
@@ -493,11 +416,11 @@ impl Connector {
     /// Where the calls of a run stand that wait.
     fn waiting_of(&self, execution: ExecutionId, state: &State) -> Vec<WaitingCall> {
         let now = self.now();
-        let its = move |call: &Box<Call>| {
+        let its = move |call: &Call| {
             call.waiter
                 .is_some_and(|waiter| waiter.execution == execution)
         };
-        let standings = state.queue.standings(its, now);
+        let standings = state.queue.standings(move |call| its(call), now);
         let told = standings.filter_map(|(call, standing)| {
             Some(WaitingCall {
                 step: call.waiter?.step,
@@ -578,61 +501,4 @@ impl Connector {
             .journal
             .submit(None, append, Box::new(move |_| done()));
     }
-}
-
-/// One try: token, the durable note that it leaves, the request.
-async fn exchange(
-    core: &Core,
-    http: &HttpCaller,
-    kept: &Kept,
-    connection: &Connection,
-    call: &CallRequest,
-) -> Answer {
-    let live = kept.live(core, connection).await?;
-    let secrets = placed(&live, core, connection).await?;
-    if let Some(ticket) = call.effect {
-        let mut update = EffectUpdate::new(ticket.effect, EffectStatus::Sent);
-        update.attempts = Some(ticket.attempts);
-        update.epoch = Some(core.epoch() as i64);
-        update.sent = Some(core.clock.now());
-        let mut append = new_append(ticket.org);
-        append.effects.push(EffectChange::Update(Box::new(update)));
-        core.journal
-            .write(Some(ticket.execution), append)
-            .await
-            .map_err(|_| ConnectorError::NotDurable)?;
-    }
-    // Looked at last: a node that lost its lease sends nothing more.
-    if !core.placement.may_act() {
-        return Err(ConnectorError::Stopped);
-    }
-    let left = call.deadline.saturating_duration_since(Instant::now());
-    let time = left.min(core.settings.request_timeout);
-    let outcome = http.call_with(&call.request, &secrets, time).await;
-    if !matches!(outcome, CallOutcome::Auth { .. }) {
-        return Ok(outcome);
-    }
-    // Refused without being carried out, so it may go once more: tokens are revoked before their time is over, too.
-    let Some(another) = kept.instead_of(&live, core, connection).await? else {
-        return Ok(outcome);
-    };
-    let left = call.deadline.saturating_duration_since(Instant::now());
-    if another.version == live.version || left.is_zero() {
-        return Ok(outcome);
-    }
-    let secrets = placed(&another, core, connection).await?;
-    let time = left.min(core.settings.request_timeout);
-    Ok(http.call_with(&call.request, &secrets, time).await)
-}
-
-/// What an earlier life has kept; nothing if it cannot be had: the limiter then starts anew.
-async fn restore(db: &Db, id: ConnectionId) -> Option<LimiterState> {
-    let mut tx = db.begin_system_read("limiter of a connector").await.ok()?;
-    let row = crate::persistence::snapshot_get(&mut tx, snapshot_kind::CONNECTOR, id.uuid())
-        .await
-        .ok()??;
-    codec::decode(&row.body)
-        .inspect_err(|error| tracing::warn!(connection = %id, %error, "limiter starts anew"))
-        .ok()
-        .map(|(state, _)| state)
 }

@@ -204,13 +204,16 @@ fn later(error: ApiError, problem: Problem, later: Option<Later>) -> ApiError {
 fn canonical(code: &str) -> Problem {
     match code {
         "bad_params" => Problem::BadParams,
-        "auth_error" | "token_unavailable" => Problem::AuthError,
+        "auth_error" => Problem::AuthError,
         "rate_limited" | "overloaded" => Problem::RateLimit,
         "timeout" => Problem::Timeout,
         "policy_denied" => Problem::PolicyDenied,
         "approval_denied" | "approval_stale" => Problem::ApprovalDenied,
         "approval_expired" => Problem::ApprovalExpired,
-        "not_durable" | "unavailable" | "breaker_open" => Problem::Unavailable,
+        // A token endpoint that is away says nothing of the account.
+        "not_durable" | "unavailable" | "breaker_open" | "token_unavailable" => {
+            Problem::Unavailable
+        }
         _ => Problem::ProviderError,
     }
 }

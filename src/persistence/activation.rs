@@ -100,8 +100,8 @@ pub async fn activation_load(
     let versions = versions_of(tx, &current, &runs).await?;
 
     let specs = versions
-        .iter()
-        .flat_map(|(_, versions)| versions.iter().map(|(org, row)| (*org, row.spec_hash)))
+        .values()
+        .flat_map(|versions| versions.iter().map(|(org, row)| (*org, row.spec_hash)))
         .filter(|(_, hash)| !has_spec(*hash));
     let needed: BTreeSet<_> = specs
         .chain(references.iter().map(|row| (row.org_id, row.hash)))

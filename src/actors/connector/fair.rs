@@ -52,8 +52,8 @@ pub struct FairQueue<T> {
     len: usize,
 }
 
-impl<T> FairQueue<T> {
-    pub fn new() -> Self {
+impl<T> Default for FairQueue<T> {
+    fn default() -> Self {
         Self {
             flows: HashMap::new(),
             ring: VecDeque::new(),
@@ -61,7 +61,9 @@ impl<T> FairQueue<T> {
             len: 0,
         }
     }
+}
 
+impl<T> FairQueue<T> {
     pub fn len(&self) -> usize {
         self.len
     }
@@ -277,7 +279,7 @@ mod tests {
 
     #[test]
     fn one_that_asks_fifty_times_gets_what_one_that_asks_once_gets() {
-        let mut queue = FairQueue::new();
+        let mut queue = FairQueue::default();
         for run in 0..50 {
             queue.push(employee(0), 1, (0, run));
         }
@@ -295,7 +297,7 @@ mod tests {
 
     #[test]
     fn with_all_busy_the_shares_are_equal_whatever_the_costs() {
-        let mut queue = FairQueue::new();
+        let mut queue = FairQueue::default();
         let costs = [1, 1, 5, 3, 1, 2];
         for (who, cost) in costs.into_iter().enumerate() {
             for call in 0..3_000 {
@@ -314,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_newcomer_waits_for_one_round_at_most_and_saves_nothing_while_away() {
-        let mut queue = FairQueue::new();
+        let mut queue = FairQueue::default();
         for who in 0..3 {
             for call in 0..10 {
                 queue.push(employee(who), 1, (who, call));
@@ -339,7 +341,7 @@ mod tests {
 
     #[test]
     fn what_must_wait_lets_the_others_pass() {
-        let mut queue = FairQueue::new();
+        let mut queue = FairQueue::default();
         let later = NOW.after(Duration::from_secs(5));
         queue.push_again(employee(0), 1, (0, 0), later);
         assert_eq!(queue.turn(NOW), Err(Some(Duration::from_secs(5))));
@@ -354,7 +356,7 @@ mod tests {
 
     #[test]
     fn places_say_what_goes_before() {
-        let mut queue = FairQueue::new();
+        let mut queue = FairQueue::default();
         queue.push(employee(0), 2, (0, 0));
         queue.push(employee(0), 1, (0, 1));
         queue.push(employee(1), 1, (1, 0));

@@ -8,7 +8,8 @@ use super::{
     Waiter, WaitingCall,
     app::Apps,
     connections::{Connection, Connections},
-    path, restore,
+    path,
+    state::restore,
 };
 use crate::{
     actors::{

@@ -106,7 +106,7 @@ impl<T> Queue<T> {
         let counts_by_app = app.is_some();
         let lane = |name: &str, bucket| Lane {
             name: name.into(),
-            waiting: FairQueue::new(),
+            waiting: FairQueue::default(),
             own: bucket,
         };
         let mut lanes = vec![lane("", None)];

@@ -2,7 +2,8 @@
 
 use crate::{
     connect::{BucketState, Gcra, Learned, breaker::BreakerState},
-    persistence::codec,
+    domain::ConnectionId,
+    persistence::{Db, codec, snapshot_get, snapshot_kind},
 };
 use serde::{Deserialize, Serialize};
 
@@ -68,4 +69,16 @@ impl codec::Versioned for LimiterState {
             _ => codec::decode_body(body),
         }
     }
+}
+
+/// What an earlier life has kept; nothing if it cannot be had: the limiter then starts anew.
+pub async fn restore(db: &Db, id: ConnectionId) -> Option<LimiterState> {
+    let mut tx = db.begin_system_read("limiter of a connector").await.ok()?;
+    let row = snapshot_get(&mut tx, snapshot_kind::CONNECTOR, id.uuid())
+        .await
+        .ok()??;
+    codec::decode(&row.body)
+        .inspect_err(|error| tracing::warn!(connection = %id, %error, "limiter starts anew"))
+        .ok()
+        .map(|(state, _)| state)
 }

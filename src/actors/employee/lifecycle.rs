@@ -268,7 +268,6 @@ impl State {
             .flat_map(|(execution, machine)| {
                 machine
                     .running_steps()
-                    .into_iter()
                     .map(move |(step, attempt)| (execution, step, attempt))
             })
             .filter(|(_, step, _)| wanted(*step))

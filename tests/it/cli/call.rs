@@ -88,7 +88,7 @@ fn the_example_of_a_policy_holds_a_call_back_and_says_why() {
         dev.verb(&["call", "slack.chat.post", "--input", &input])
     };
     let denied = post("#general");
-    assert_eq!(denied.code, 1, "{denied:?}");
+    assert_eq!(denied.code, 4, "{denied:?}");
     assert!(denied.err.contains("finance only"), "{denied:?}");
     assert!(dev.record("slack").is_empty());
     let passed = post("#finance");
