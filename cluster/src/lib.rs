@@ -5,7 +5,12 @@
 //! nothing to wait for.
 
 mod one_node;
+pub mod ownership;
 mod placement;
+pub mod protocol;
+pub mod rendezvous;
+pub mod tls;
+pub mod transport;
 
 pub use one_node::OneNode;
 pub use placement::{Claim, Delivery, Entity, NodeIdentity, Placement, PlacementError, Route};
