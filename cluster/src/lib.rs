@@ -4,6 +4,9 @@
 //! which epoch; [`Delivery`] says how its owner is reached. One node ([`OneNode`]) owns everything at once: the same traits, with
 //! nothing to wait for.
 
+pub mod gateway;
+pub mod membership;
+mod node;
 mod one_node;
 pub mod ownership;
 mod placement;
@@ -12,5 +15,6 @@ pub mod rendezvous;
 pub mod tls;
 pub mod transport;
 
+pub use node::{ClusterConfig, ClusterError, ClusterNode, Dialer};
 pub use one_node::OneNode;
 pub use placement::{Claim, Delivery, Entity, NodeIdentity, Placement, PlacementError, Route};

@@ -1,6 +1,7 @@
 //! What carries a message to a node.
 
 use super::wire::{Fields, WireError, Writer};
+use crate::NodeIdentity;
 use bytes::Bytes;
 use std::time::Duration;
 use uuid::Uuid;
@@ -57,11 +58,14 @@ impl Envelope {
         Ok(())
     }
 
-    pub fn encode(&self) -> Bytes {
+    /// `from`: who sends it.
+    pub fn encode(&self, from: NodeIdentity) -> Bytes {
         let millis = u64::try_from(self.time_left.as_millis()).unwrap_or(u64::MAX);
-        let mut writer = Writer::new(FORMAT, self.body.len() + self.kind.len() + 128)
+        let mut writer = Writer::new(FORMAT, self.body.len() + self.kind.len() + 256)
             .bytes(2, self.kind.as_bytes())
-            .u64(3, millis);
+            .u64(3, millis)
+            .uuid(6, from.node_id)
+            .u64(7, from.incarnation);
         if let Some(entity) = self.entity {
             writer = writer.uuid(1, entity);
         }
@@ -73,26 +77,36 @@ impl Envelope {
 
     /// # Errors
     /// It is no envelope.
-    pub fn decode(message: Bytes) -> Result<Self, WireError> {
+    pub fn decode(message: Bytes) -> Result<(NodeIdentity, Self), WireError> {
         let fields = Fields::read(message, FORMAT)?;
         let entity = match fields.uuid(1) {
             Ok(entity) => Some(entity),
             Err(WireError::Missing(_)) => None,
             Err(error) => return Err(error),
         };
-        Ok(Self {
+        let from = NodeIdentity {
+            node_id: fields.uuid(6)?,
+            incarnation: fields.u64(7)?,
+        };
+        let envelope = Self {
             entity,
             kind: fields.text(2)?,
             time_left: Duration::from_millis(fields.u64(3)?),
             traceparent: fields.text_or_none(4)?,
             body: fields.bytes(5)?,
-        })
+        };
+        Ok((from, envelope))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FROM: NodeIdentity = NodeIdentity {
+        node_id: Uuid::from_u128(3),
+        incarnation: 8,
+    };
 
     #[test]
     fn it_comes_back() {
@@ -104,7 +118,10 @@ mod tests {
             ..plain.clone()
         };
         for envelope in [plain, full] {
-            assert_eq!(Envelope::decode(envelope.encode()), Ok(envelope));
+            assert_eq!(
+                Envelope::decode(envelope.encode(FROM)),
+                Ok((FROM, envelope))
+            );
         }
     }
 
@@ -113,14 +130,14 @@ mod tests {
         let of = |size: usize| Envelope::new("x", Duration::ZERO, vec![0; size]);
         assert_eq!(of(MAX_BODY).check_size(), Ok(()));
         assert_eq!(of(MAX_BODY + 1).check_size(), Err((MAX_BODY + 1, MAX_BODY)));
-        assert!(of(MAX_BODY).encode().len() <= MAX_ENVELOPE);
+        assert!(of(MAX_BODY).encode(FROM).len() <= MAX_ENVELOPE);
         let long = Envelope::new("x".repeat(2_000), Duration::ZERO, "");
         assert_eq!(long.check_size(), Err((2_000, MAX_TEXT)));
     }
 
     #[test]
     fn nothing_that_is_cut_or_random_panics() {
-        let whole = Envelope::new("node.ping", Duration::from_secs(1), "body").encode();
+        let whole = Envelope::new("node.ping", Duration::from_secs(1), "body").encode(FROM);
         for length in 0..whole.len() {
             assert!(Envelope::decode(whole.slice(..length)).is_err());
         }

@@ -135,6 +135,11 @@ impl Tls {
     pub fn me(&self) -> &PeerName {
         &self.me
     }
+
+    /// To connect to a node as this one.
+    pub fn client_config(&self) -> &Arc<ClientConfig> {
+        &self.client
+    }
 }
 
 fn expect_name(certificate: &CertificateDer<'_>, expected: &PeerName) -> Result<(), TlsError> {

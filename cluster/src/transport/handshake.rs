@@ -1,13 +1,13 @@
 //! What happens on a new connection before it is a link.
 
-use super::{PeerLabel, PeerStream, SILENCE_LIMIT};
+use super::{PeerLabel, PeerStream};
 use crate::{
     NodeIdentity,
     protocol::{Hello, MAX_HELLO, ProtocolRange, Refusal, Verdict, WireError},
     tls::{ClusterName, PeerName, TlsError, TlsReloader},
 };
 use bytes::Bytes;
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -49,6 +49,8 @@ pub struct Local {
     pub build: String,
     pub tls: Arc<TlsReloader>,
     pub judge: Arc<Judge>,
+    /// See [`SILENCE_LIMIT`](super::SILENCE_LIMIT).
+    pub silence: Duration,
 }
 
 impl Local {
@@ -110,7 +112,7 @@ impl Local {
                 identity: theirs.identity,
                 protocol,
             },
-            limit: SILENCE_LIMIT,
+            limit: self.silence,
         })
     }
 

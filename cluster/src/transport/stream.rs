@@ -182,7 +182,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    const LIMIT: Duration = Duration::from_secs(12);
+    const LIMIT: Duration = Duration::from_millis(400);
 
     #[test]
     fn labels_come_back() {
@@ -197,13 +197,13 @@ mod tests {
         assert!("external".parse::<PeerLabel>().is_err());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_silent_peer_is_noticed_and_a_slow_one_is_not() {
         let (ours, mut theirs) = tokio::io::duplex(64);
         let mut reader = DeadlineReader::new(ours, LIMIT);
         let talk = tokio::spawn(async move {
             for _ in 0..5 {
-                sleep(LIMIT - Duration::from_secs(1)).await;
+                sleep(LIMIT / 4).await;
                 theirs.write_all(b"x").await.unwrap();
             }
             // Stays open and says nothing.
@@ -215,11 +215,11 @@ mod tests {
         let before = Instant::now();
         let error = reader.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(before.elapsed().as_secs(), LIMIT.as_secs());
+        assert!(before.elapsed() >= LIMIT);
         talk.abort();
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_peer_that_takes_nothing_is_noticed() {
         let (ours, theirs) = tokio::io::duplex(64);
         let mut writer = DeadlineWriter::new(ours, LIMIT);
@@ -227,7 +227,7 @@ mod tests {
         let before = Instant::now();
         let error = writer.write_all(&[0; 64]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(before.elapsed().as_secs(), LIMIT.as_secs());
+        assert!(before.elapsed() >= LIMIT);
         drop(theirs);
     }
 }
