@@ -10,7 +10,7 @@ use tokio::{
 };
 
 /// Follows who is in service.
-pub(super) trait Peers: Send {
+pub(super) trait Peers: Send + Sync {
     /// Begins what is missing and ends what is not wanted any more.
     fn follow(&mut self, members: &[Member]);
 }

@@ -98,7 +98,8 @@ impl Local {
         let protocol = match verdict {
             Verdict::Welcome { protocol } => protocol,
             Verdict::Refused(refusal) => {
-                // The peer reads why before it sees the end.
+                // Closing with something unread would take our verdict off the wire with it.
+                let _ = receive(&mut stream).await;
                 let _ = stream.shutdown().await;
                 return Err(LinkError::Refused(refusal));
             }

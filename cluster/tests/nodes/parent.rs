@@ -193,9 +193,9 @@ impl Node {
     /// `STOP` or `CONT`.
     pub async fn signal(&self, signal: &str) {
         let pid = self.child.id().unwrap().to_string();
-        let sent = Command::new("kill").args([&format!("-{signal}"), &pid]);
-        let sent = { sent }.status().await.unwrap();
-        assert!(sent.success());
+        let mut kill = Command::new("kill");
+        kill.args([&format!("-{signal}"), &pid]);
+        assert!(kill.status().await.unwrap().success());
     }
 }
 
