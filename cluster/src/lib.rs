@@ -3,6 +3,18 @@
 //! An *entity* is anything that may be awake on one node at most (an employee, a connector). [`Placement`] says who owns it and under
 //! which epoch; [`Delivery`] says how its owner is reached. One node ([`OneNode`]) owns everything at once: the same traits, with
 //! nothing to wait for.
+//!
+//! ```text
+//! ownership    who may claim, write, act, be declared dead: pure rules, and a model that explores them
+//! rendezvous   which node should own what: a hint
+//! membership   this node's lease, the others' rows, the self-fence   (the rows are the layer above's: `Directory`)
+//! gateway      ask and tell a node; what is on its way is bounded    (the answers are the layer above's: `Handler`)
+//! protocol     the bytes: hello, envelope, reply
+//! transport    links: TCP, mutual TLS, hello, deadlines
+//! tls          authority, certificates, names, reload
+//! ```
+//!
+//! The database is the truth. Messages are hints: any of them may be lost, and a link that is lost says nothing about the node.
 
 pub mod gateway;
 pub mod membership;

@@ -1,6 +1,9 @@
 //! A node that does what it is told.
 
-use crate::parent::{NODE, Setup};
+use crate::{
+    files::{Files, TERMS},
+    parent::{NODE, Setup},
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{
@@ -13,6 +16,7 @@ use std::{
 use tenure_cluster::{
     ClusterConfig, ClusterNode, NodeIdentity,
     gateway::Handler,
+    membership::{Membership, View},
     protocol::{Envelope, HandlerError, ProtocolRange},
     tls::{ClusterName, TlsFiles, TlsReloader},
 };
@@ -72,10 +76,57 @@ async fn child() {
         .unwrap();
     println!("\n= {address}");
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut membership = None;
     while let Ok(Some(line)) = lines.next_line().await {
         let words: Vec<&str> = line.split(' ').collect();
-        println!("\n= {}", obey(&node, &words).await);
+        let answer = match (&words[..], &membership) {
+            (["join", directory], _) => {
+                let directory = Files::new(directory);
+                directory.register(setup.identity, address);
+                membership = Some(Membership::start(
+                    setup.identity,
+                    TERMS,
+                    Arc::new(directory),
+                    node.dialer(),
+                    node.gateway().links().clone(),
+                ));
+                "ok".into()
+            }
+            (["sees", rest @ ..], Some(membership)) => sees(membership, &rest.join(" ")).await,
+            (["leave"], Some(_)) => match membership.take() {
+                Some(membership) => format!("{:?}", membership.leave().await),
+                None => String::new(),
+            },
+            _ => obey(&node, &words).await,
+        };
+        println!("\n= {answer}");
     }
+}
+
+/// Waits until the view begins as expected: the standing, then each member's number, incarnation and state.
+async fn sees(membership: &Membership, expected: &str) -> String {
+    let mut view = membership.view();
+    let wait = view.wait_for(|view| describe(view).starts_with(expected));
+    if timeout(Duration::from_secs(20), wait).await.is_ok() {
+        return "ok".into();
+    }
+    describe(&membership.view().borrow())
+}
+
+fn describe(view: &View) -> String {
+    let mut members: Vec<String> = view
+        .members
+        .iter()
+        .map(|member| {
+            let NodeIdentity {
+                node_id,
+                incarnation,
+            } = member.identity;
+            format!("{}/{incarnation}/{:?}", node_id.as_u128(), member.state)
+        })
+        .collect();
+    members.sort();
+    format!("{:?} {}", view.standing, members.join(" "))
 }
 
 async fn obey(node: &ClusterNode, words: &[&str]) -> String {
@@ -143,6 +194,12 @@ async fn obey(node: &ClusterNode, words: &[&str]) -> String {
             }
             format!("{sent} {refused}")
         }
+        // What other nodes could reach in this process.
+        ["remotable"] => ractor::registry::get_all_pids()
+            .iter()
+            .filter(|actor| actor.supports_remoting())
+            .count()
+            .to_string(),
         ["memory"] => resident_kib().to_string(),
         other => panic!("no such command: {other:?}"),
     }

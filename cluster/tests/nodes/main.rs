@@ -3,7 +3,9 @@
 //! A child is this binary again, running the test `child` alone; it takes commands on its standard input and answers each with a line.
 
 mod child;
+mod files;
 mod hostile;
 mod links;
+mod members;
 mod messages;
 mod parent;
