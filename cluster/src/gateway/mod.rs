@@ -105,7 +105,8 @@ impl Gateway {
             tokio::spawn(self.server.clone().serve(self.me, envelope));
             return Ok(());
         }
-        // The answer is taken off the wire all the same: it gives the place in the window back.
+        // There is an answer all the same, an empty one: it gives the place in the window back.
+        let envelope = envelope.with_answer_limit(0);
         self.send(node, &envelope).map(drop)
     }
 
@@ -122,7 +123,7 @@ impl Gateway {
         let message = envelope.encode(self.me);
         let permit = link
             .window
-            .enter(message.len())
+            .enter(message.len() + envelope.answer_limit)
             .ok_or(DeliveryError::Overloaded(node))?;
         let (sender, answer) = oneshot::channel();
         tokio::spawn(call(link.gateway, message, permit, sender));

@@ -2,7 +2,7 @@
 
 use crate::{
     NodeIdentity,
-    protocol::{Envelope, HandlerError, MAX_BODY, Reply},
+    protocol::{Envelope, HandlerError, Reply},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -51,7 +51,7 @@ impl Server {
         if envelope.time_left.is_zero() {
             return Reply::Refused(HandlerError::TooLate);
         }
-        let time_left = envelope.time_left;
+        let (time_left, answer_limit) = (envelope.time_left, envelope.answer_limit);
         let handler = self.handler.clone();
         // A task of its own: it may panic, and it may outlive the wait.
         let work = tokio::spawn(async move {
@@ -60,8 +60,11 @@ impl Server {
             handled
         });
         match timeout(time_left, work).await {
-            Ok(Ok(Ok(body))) if body.len() > MAX_BODY => {
-                Reply::Unknown(format!("answer of {} bytes is too large", body.len()))
+            Ok(Ok(Ok(body))) if body.len() > answer_limit => {
+                let size = body.len();
+                Reply::Unknown(format!(
+                    "answer of {size} bytes is longer than {answer_limit}"
+                ))
             }
             Ok(Ok(Ok(body))) => Reply::Done(body),
             Ok(Ok(Err(error))) => Reply::Refused(error),
@@ -89,7 +92,7 @@ mod tests {
                     Ok(Bytes::new())
                 }
                 "panic" => panic!("on purpose"),
-                "large" => Ok(vec![0; MAX_BODY + 1].into()),
+                "large" => Ok(vec![0; envelope.answer_limit + 1].into()),
                 _ => Err(HandlerError::UnknownKind),
             }
         }

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub struct WindowLimits {
     /// Messages without an answer. A thousand in flight saturate one link several times over.
     pub messages: usize,
-    /// Their bytes; at least one message of the greatest size fits.
+    /// Their bytes and those that their answers may have; a message and an answer of the greatest size fit.
     pub bytes: usize,
 }
 

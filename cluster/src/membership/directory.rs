@@ -13,7 +13,10 @@ pub struct Member {
     pub address: String,
     pub build: String,
     pub zone: String,
+    /// Its share of the entities, relative to the others'.
     pub weight: u32,
+    /// The kinds of entities that it takes; a node that only serves requests takes none.
+    pub takes: Vec<String>,
     /// How long its lease still lasts, by the database's clock at the time of the answer; zero: it is over.
     pub lease_left: Duration,
 }

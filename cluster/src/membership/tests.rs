@@ -34,6 +34,7 @@ impl Rows {
             build: String::new(),
             zone: String::new(),
             weight: 1,
+            takes: Vec::new(),
             lease_left: Duration::ZERO,
         };
         let until = Instant::now() + TERMS.ttl;

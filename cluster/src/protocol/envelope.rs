@@ -29,10 +29,15 @@ pub struct Envelope {
     /// W3C trace context of the sender.
     pub traceparent: Option<String>,
     pub body: Bytes,
+    /// How many bytes the answer may have. Counted as on its way from the start, since it lies in memory on both sides.
+    pub answer_limit: usize,
 }
 
+/// What an answer may have if nobody says otherwise, in bytes.
+const ANSWER_LIMIT: usize = 32 * 1024;
+
 impl Envelope {
-    /// To a node, without a trace.
+    /// To a node, without a trace; the answer is short (32 KiB).
     pub fn new(kind: impl Into<String>, time_left: Duration, body: impl Into<Bytes>) -> Self {
         Self {
             entity: None,
@@ -40,6 +45,16 @@ impl Envelope {
             time_left,
             traceparent: None,
             body: body.into(),
+            answer_limit: ANSWER_LIMIT,
+        }
+    }
+
+    /// Allows the answer more or less bytes, at most [`MAX_BODY`].
+    #[must_use]
+    pub fn with_answer_limit(self, bytes: usize) -> Self {
+        Self {
+            answer_limit: bytes.min(MAX_BODY),
+            ..self
         }
     }
 
@@ -65,7 +80,8 @@ impl Envelope {
             .bytes(2, self.kind.as_bytes())
             .u64(3, millis)
             .uuid(6, from.node_id)
-            .u64(7, from.incarnation);
+            .u64(7, from.incarnation)
+            .u64(8, self.answer_limit as u64);
         if let Some(entity) = self.entity {
             writer = writer.uuid(1, entity);
         }
@@ -94,6 +110,8 @@ impl Envelope {
             time_left: Duration::from_millis(fields.u64(3)?),
             traceparent: fields.text_or_none(4)?,
             body: fields.bytes(5)?,
+            answer_limit: usize::try_from(fields.u64(8)?)
+                .map_or(MAX_BODY, |limit| limit.min(MAX_BODY)),
         };
         Ok((from, envelope))
     }
@@ -115,6 +133,7 @@ mod tests {
             entity: Some(Uuid::from_u128(9)),
             traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
             body: Bytes::new(),
+            answer_limit: MAX_BODY,
             ..plain.clone()
         };
         for envelope in [plain, full] {

@@ -173,6 +173,7 @@ async fn obey(node: &ClusterNode, words: &[&str]) -> String {
             let millis = Duration::from_millis(number(millis) as u64);
             let mut envelope = Envelope::new(*kind, millis, vec![b'x'; number(size)]);
             envelope.traceparent = Some("00-trace".into());
+            envelope.answer_limit = number(size).max(1_000);
             match gateway.ask(uuid(id), envelope).await {
                 Ok(body) if body.len() > 100 => format!("{} bytes", body.len()),
                 Ok(body) => String::from_utf8_lossy(&body).into_owned(),

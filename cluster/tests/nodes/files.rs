@@ -38,6 +38,7 @@ impl Files {
             build: String::new(),
             zone: String::new(),
             weight: 1,
+            takes: Vec::new(),
             lease_left: TERMS.ttl,
         };
         self.write(&member, SystemTime::now() + TERMS.ttl);
@@ -109,6 +110,7 @@ fn parse(row: &str) -> Row {
         build: String::new(),
         zone: String::new(),
         weight: 1,
+        takes: Vec::new(),
         lease_left: until.duration_since(SystemTime::now()).unwrap_or_default(),
     };
     (until, member)

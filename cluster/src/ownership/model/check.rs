@@ -18,6 +18,8 @@ struct Explored {
     faults: bool,
     /// How many steps from the start; `None`: until there is nothing new.
     depth: Option<usize>,
+    /// Whether liveness is looked at.
+    liveness: bool,
     rules: Rules,
 }
 
@@ -25,20 +27,8 @@ const WRITER: &str = "one writer an epoch, and epochs only grow";
 const LOST: &str = "no acknowledged fact is lost";
 const COMMIT: &str = "a zombie's commit never succeeds";
 const EFFECT: &str = "an effect is its owner's";
+const TAKEN: &str = "what a silent node has is taken over while it is silent";
 const HEALS: &str = "after healing all is owned and at work";
-
-impl Explored {
-    fn liveness(&self) -> bool {
-        let Rules {
-            share_lock,
-            self_fence,
-            primary_key,
-            counts_from_sending,
-            register_waits,
-        } = self.rules;
-        share_lock && self_fence && primary_key && counts_from_sending && register_waits
-    }
-}
 
 impl Model for Explored {
     type State = World;
@@ -125,9 +115,12 @@ impl Model for Explored {
             Property::always(EFFECT, |_, world: &World| !world.stale_effect),
         ];
         // Costs most by far, and without a rule safety is what is asked about.
-        if self.liveness() {
+        if self.liveness {
             properties.push(Property::always(HEALS, |model: &Self, world: &World| {
                 world.heals(model.rules)
+            }));
+            properties.push(Property::always(TAKEN, |model: &Self, world: &World| {
+                world.is_taken_over(model.rules)
             }));
         }
         properties
@@ -151,6 +144,7 @@ const SMALL: Explored = Explored {
     lives: false,
     faults: false,
     depth: None,
+    liveness: true,
     rules: ALL,
 };
 
@@ -215,13 +209,13 @@ fn worlds_hold_far_out() {
         facts: 2,
         epochs: 3,
         incarnations: 3,
-        depth: Some(12),
+        depth: Some(10),
         ..SMALL
     };
     let larger = Explored {
         nodes: 3,
         entities: 2,
-        depth: Some(8),
+        depth: Some(7),
         ..small.clone()
     };
     holds("small, far out", small);
@@ -230,6 +224,10 @@ fn worlds_hold_far_out() {
 
 /// The shortest way to what goes wrong without a rule.
 fn breaks(property: &'static str, world: Explored) {
+    let world = Explored {
+        liveness: property == TAKEN,
+        ..world
+    };
     let found = world
         .checker()
         .finish_when(HasDiscoveries::AnyOf([property].into()))
@@ -270,6 +268,7 @@ fn the_primary_key_is_the_second_lock() {
             share_lock: false,
             ..ALL
         },
+        liveness: false,
         ..SMALL
     };
     let checker = key_only
@@ -311,4 +310,20 @@ fn a_new_life_that_does_not_wait_lets_two_act() {
         ..SMALL
     };
     breaks(EFFECT, world);
+}
+
+/// A process that hangs in the middle of a write holds the share lock on its node's row: nobody can declare it dead until the database
+/// gives the write up.
+#[test]
+fn a_hanging_write_would_keep_its_node_alive() {
+    let rules = Rules {
+        gives_up_writes: false,
+        ..ALL
+    };
+    let world = Explored {
+        rules,
+        faults: true,
+        ..SMALL
+    };
+    breaks(TAKEN, world);
 }

@@ -14,6 +14,25 @@ impl World {
         (0..world.entities.len()).all(|entity| world.gets_to_work(entity, rules))
     }
 
+    /// Nothing is repaired: who is suspended or cut off stays so. Whether the others, if there are any, take over what it has.
+    pub(super) fn is_taken_over(&self, rules: Rules) -> bool {
+        let is_well =
+            |node: &super::Node| !node.cut && node.processes.iter().all(|life| !life.suspended);
+        if !self.nodes.iter().any(is_well) {
+            return true;
+        }
+        let mut world = self.clone();
+        for at in world.ats() {
+            world.step(Step::BreakWrite(at), rules);
+            world.step(Step::Commit(at), rules);
+            world.step(Step::RenewLost(at), rules);
+        }
+        for _ in 0..3 {
+            world.let_time_pass(rules);
+        }
+        (0..world.entities.len()).all(|entity| world.gets_to_work(entity, rules))
+    }
+
     fn ats(&self) -> Vec<At> {
         let processes = |node: usize| 0..self.nodes[node].processes.len();
         (0..self.nodes.len())

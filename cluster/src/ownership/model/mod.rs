@@ -24,6 +24,8 @@ struct Rules {
     counts_from_sending: bool,
     /// A new life waits until the old one cannot act.
     register_waits: bool,
+    /// The database gives up a transaction whose client says nothing (`idle_in_transaction_session_timeout`).
+    gives_up_writes: bool,
 }
 
 const ALL: Rules = Rules {
@@ -32,6 +34,7 @@ const ALL: Rules = Rules {
     primary_key: true,
     counts_from_sending: true,
     register_waits: true,
+    gives_up_writes: true,
 };
 
 /// Ages of a lease.

@@ -57,7 +57,7 @@ impl World {
             Step::Begin(at, entity) => self.begin(at, entity),
             Step::Commit(at) => self.commit(at, true, rules),
             Step::CommitAnswerLost(at) => self.commit(at, false, rules),
-            Step::BreakWrite(at) => self.break_write(at),
+            Step::BreakWrite(at) => rules.gives_up_writes && self.break_write(at),
             Step::Effect(at, entity) => self.effect(at, entity, rules),
             Step::DeclareDead { by, node } => self.declare_dead(by, node, rules),
             Step::Drain(node) => self.drain(node, rules),
