@@ -79,7 +79,7 @@ pub struct DecisionRequest {
 #[derive(Clone)]
 pub struct Engine {
     core: Arc<Core>,
-    root: ActorRef<()>,
+    root: ActorRef<NoMessage>,
 }
 
 impl Engine {
@@ -445,7 +445,7 @@ async fn register(
 async fn stop_when_fenced(
     mut fenced: watch::Receiver<bool>,
     placement: Arc<OneNode>,
-    root: ActorRef<()>,
+    root: ActorRef<NoMessage>,
 ) {
     if fenced.wait_for(|fenced| *fenced).await.is_ok() {
         tracing::error!("another incarnation of this node has taken over, its actors are stopped");
@@ -458,18 +458,22 @@ async fn stop_when_fenced(
 /// needed by all the others: if one breaks down the process ends and starts again from the journal.
 struct NodeSupervisor;
 
+/// The root is told nothing. A type of its own: with `()`, which can be sent anywhere, other nodes could reach it.
+enum NoMessage {}
+impl ractor::Message for NoMessage {}
+
 impl Actor for NodeSupervisor {
-    type Msg = ();
+    type Msg = NoMessage;
     type State = ();
     type Arguments = ();
 
-    async fn pre_start(&self, _: ActorRef<()>, _: ()) -> Result<(), ActorProcessingErr> {
+    async fn pre_start(&self, _: ActorRef<NoMessage>, _: ()) -> Result<(), ActorProcessingErr> {
         Ok(())
     }
 
     async fn handle_supervisor_evt(
         &self,
-        _: ActorRef<()>,
+        _: ActorRef<NoMessage>,
         event: SupervisionEvent,
         _: &mut (),
     ) -> Result<(), ActorProcessingErr> {

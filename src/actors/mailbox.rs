@@ -12,6 +12,9 @@ pub trait Named {
 /// What travels: the message alone; the time it was queued is kept by the [`Vitals`].
 pub struct Envelope<M>(M);
 
+/// Never leaves the process: only the cluster's gateway can be reached from other nodes.
+impl<M: Send + 'static> ractor::Message for Envelope<M> {}
+
 impl<M: Named> Envelope<M> {
     /// Opens the envelope at the start of a handler; the guard counts the message as handled when it is dropped.
     pub fn open(self, vitals: &Arc<Vitals>) -> (M, Handling) {
