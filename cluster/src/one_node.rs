@@ -28,18 +28,18 @@ impl OneNode {
 
 #[async_trait]
 impl Placement for OneNode {
-    async fn claim(&self, _entity: Entity) -> Result<Claim, PlacementError> {
-        if self.may_act() {
-            Ok(Claim {
-                epoch: self.identity.incarnation,
-            })
-        } else {
-            Err(PlacementError::Fenced)
-        }
+    async fn claim_all(&self, entities: &[Entity]) -> Vec<Result<Claim, PlacementError>> {
+        let claim = |entity: &Entity| self.owned(*entity).ok_or(PlacementError::Fenced);
+        entities.iter().map(claim).collect()
     }
 
-    async fn release(&self, _entity: Entity) -> Result<(), PlacementError> {
+    async fn release_all(&self, _: &[Entity]) -> Result<(), PlacementError> {
         Ok(())
+    }
+
+    fn owned(&self, _: Entity) -> Option<Claim> {
+        let epoch = self.identity.incarnation;
+        self.may_act().then_some(Claim { epoch })
     }
 
     fn identity(&self) -> NodeIdentity {

@@ -40,6 +40,9 @@ pub enum PlacementError {
     OwnedBy(NodeIdentity),
     #[error("this node has lost its lease")]
     Fenced,
+    /// It finishes and gives away what it has, or does not take entities of this kind.
+    #[error("this node takes no more of them")]
+    NotTaken,
     #[error("placement is not available: {0}")]
     Unavailable(String),
 }
@@ -48,9 +51,20 @@ pub enum PlacementError {
 #[async_trait]
 pub trait Placement: Send + Sync {
     /// Takes the entity for this node, or says who has it. Claiming what is already owned here gives the same claim again.
-    async fn claim(&self, entity: Entity) -> Result<Claim, PlacementError>;
+    async fn claim(&self, entity: Entity) -> Result<Claim, PlacementError> {
+        let claimed = self.claim_all(&[entity]).await.pop();
+        claimed.unwrap_or_else(|| Err(PlacementError::Unavailable("no answer".into())))
+    }
+    /// The same for many at once, in one question to the database; the answers are in order.
+    async fn claim_all(&self, entities: &[Entity]) -> Vec<Result<Claim, PlacementError>>;
     /// Gives it back, so that any node may claim it.
-    async fn release(&self, entity: Entity) -> Result<(), PlacementError>;
+    async fn release(&self, entity: Entity) -> Result<(), PlacementError> {
+        self.release_all(&[entity]).await
+    }
+    /// Gives many back at once.
+    async fn release_all(&self, entities: &[Entity]) -> Result<(), PlacementError>;
+    /// Under which epoch this node has the entity; no question to the database.
+    fn owned(&self, entity: Entity) -> Option<Claim>;
     fn identity(&self) -> NodeIdentity;
     /// Whether this node may still act on the outside. Looked at just before each effect.
     fn may_act(&self) -> bool;

@@ -4,6 +4,7 @@ use super::{
     approvals,
     catalogs::Catalogs,
     clock::Clock,
+    cluster::ClusterSetup,
     connector::ConnectorPool,
     core::{Core, Settings},
     employee::{
@@ -44,6 +45,8 @@ pub struct EngineConfig {
     pub clock: Clock,
     pub settings: Settings,
     pub faults: Faults,
+    /// Absent: this node is alone.
+    pub cluster: Option<ClusterSetup>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +100,7 @@ impl Engine {
             clock,
             settings,
             faults,
+            cluster: _,
         } = config;
         let incarnation = register(&db, node_id, &address, &settings).await?;
         let fence = Fence {

@@ -4,6 +4,7 @@ mod append;
 pub mod approvals;
 pub mod catalogs;
 pub mod clock;
+pub mod cluster;
 pub mod connector;
 pub mod core;
 mod effects;

@@ -1,7 +1,7 @@
 //! One node: database, engine and API in this process. What `dev` and `serve` have in common.
 
 use crate::{
-    actors::{Clock, Engine, EngineConfig, Faults, Settings},
+    actors::{Clock, Engine, EngineConfig, Faults, Settings, cluster::ClusterSetup},
     api::{self, ApiParts, ApiState},
     connect::{Catalog, Sealer},
     hire::TemplatePlanner,
@@ -28,6 +28,8 @@ pub struct NodeParts {
     pub listener: TcpListener,
     /// Shown to the org's people; only `dev` has one.
     pub sandbox_url: Option<String>,
+    /// Absent: this node is alone.
+    pub cluster: Option<ClusterSetup>,
 }
 
 /// A node at work.
@@ -66,6 +68,7 @@ impl Node {
             clock: parts.clock,
             settings,
             faults: Faults::default(),
+            cluster: parts.cluster,
         })
         .await
         .context("the engine")?;

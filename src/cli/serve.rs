@@ -86,6 +86,7 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
         public_url: args.public_url.or(config.http.public_url),
         listener,
         sandbox_url: None,
+        cluster: None,
     };
     let node = slow("taking up unfinished runs", Node::start(parts)).await?;
     if out.is_for_people() {

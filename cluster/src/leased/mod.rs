@@ -11,7 +11,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::watch;
@@ -19,22 +19,28 @@ use tokio::sync::watch;
 /// The placement rows in the database. The rules are those of [`ownership::claim`](crate::ownership::claim).
 #[async_trait]
 pub trait PlacementStore: Send + Sync + 'static {
-    /// Takes the entity for this node if it is free or its owner's life is over; the epoch rises. What it has already it gets again.
+    /// Takes each entity for this node if it is free or its owner's life is over; the epoch rises. What it has already it gets again.
+    /// The answers are in the order of the entities, each of which comes once.
     ///
     /// # Errors
-    /// `OwnedBy`, `Fenced`, `Unavailable`.
-    async fn claim(&self, entity: Entity, me: NodeIdentity) -> Result<Claim, PlacementError>;
+    /// For all of them: `Fenced`, `Unavailable`. For one: `OwnedBy`, `NotTaken` if this node is draining.
+    async fn claim(
+        &self,
+        entities: &[Entity],
+        me: NodeIdentity,
+    ) -> Result<Vec<Result<Claim, PlacementError>>, PlacementError>;
 
-    /// Frees it; nothing happens if this node does not have it.
+    /// Frees them; nothing happens to what this node does not have.
     ///
     /// # Errors
     /// `Unavailable`.
-    async fn release(&self, entity: Entity, me: NodeIdentity) -> Result<(), PlacementError>;
+    async fn release(&self, entities: &[Entity], me: NodeIdentity) -> Result<(), PlacementError>;
 }
 
 /// What this node has, and where the rest may be. Remembers nothing that the database does not know better.
 pub struct LeasedPlacement {
     me: NodeIdentity,
+    takes: Vec<&'static str>,
     gate: Arc<FenceGate>,
     view: watch::Receiver<View>,
     store: Arc<dyn PlacementStore>,
@@ -57,14 +63,17 @@ struct Known {
 const MOST_HINTS: usize = 100_000;
 
 impl LeasedPlacement {
+    /// `takes`: the kinds of entities that this node takes.
     pub fn new(
         me: NodeIdentity,
+        takes: Vec<&'static str>,
         gate: Arc<FenceGate>,
         view: watch::Receiver<View>,
         store: Arc<dyn PlacementStore>,
     ) -> Self {
         Self {
             me,
+            takes,
             gate,
             view,
             store,
@@ -73,19 +82,30 @@ impl LeasedPlacement {
         }
     }
 
-    /// Without it the answer to a claim could come after a release that followed it, and be believed.
-    async fn turn(&self, entity: Entity) -> tokio::sync::MutexGuard<'_, ()> {
-        let (high, low) = entity.id.as_u64_pair();
-        self.turns[(high ^ low) as usize % TURNS].lock().await
-    }
-
-    /// Under which epoch this node has the entity.
-    pub fn owned(&self, entity: Entity) -> Option<Claim> {
-        self.known().owned.get(&entity).copied()
+    /// Without them the answer to a claim could come after a release that followed it, and be believed. Taken in order, so that two who
+    /// want many do not wait for each other.
+    async fn turns(&self, entities: &[Entity]) -> Vec<tokio::sync::MutexGuard<'_, ()>> {
+        let turn = |entity: &Entity| {
+            let (high, low) = entity.id.as_u64_pair();
+            (high ^ low) as usize % TURNS
+        };
+        let wanted: BTreeSet<usize> = entities.iter().map(turn).collect();
+        let mut turns = Vec::with_capacity(wanted.len());
+        for turn in wanted {
+            turns.push(self.turns[turn].lock().await);
+        }
+        turns
     }
 
     pub fn owned_count(&self) -> usize {
         self.known().owned.len()
+    }
+
+    /// What this node has of a kind.
+    pub fn owned_of(&self, kind: &str) -> Vec<Entity> {
+        let known = self.known();
+        let of_kind = known.owned.keys().filter(|entity| entity.kind == kind);
+        of_kind.copied().collect()
     }
 
     /// Forgets what it has, without a word to the database: its actors have stopped because the lease could not be renewed. What is
@@ -99,15 +119,14 @@ impl LeasedPlacement {
         self.known().elsewhere.remove(&entity);
     }
 
-    /// Gives the entity up on purpose and says who should have it next, to be told. Its actors have stopped and nothing of it is in
-    /// flight.
-    ///
-    /// # Errors
-    /// As [`Placement::release`].
-    pub async fn hand_over(&self, entity: Entity) -> Result<Option<NodeIdentity>, PlacementError> {
-        self.release(entity).await?;
-        let next = self.preferred(entity, |member| member.identity != self.me);
-        Ok(next)
+    /// Which node should have the entity; `None`: no node takes its kind.
+    pub fn home(&self, entity: Entity) -> Option<NodeIdentity> {
+        self.preferred(entity, |_| true)
+    }
+
+    /// Which other node should have the entity, if this one gave it up.
+    pub fn next_home(&self, entity: Entity) -> Option<NodeIdentity> {
+        self.preferred(entity, |member| member.identity != self.me)
     }
 
     /// Who should have the entity, of the nodes that take its kind.
@@ -144,41 +163,85 @@ impl LeasedPlacement {
     }
 }
 
-#[async_trait]
-impl Placement for LeasedPlacement {
-    async fn claim(&self, entity: Entity) -> Result<Claim, PlacementError> {
-        if !self.may_act() {
-            return Err(PlacementError::Fenced);
-        }
-        if let Some(claim) = self.owned(entity) {
-            return Ok(claim);
-        }
-        let _turn = self.turn(entity).await;
-        if let Some(claim) = self.owned(entity) {
-            return Ok(claim);
-        }
-        let claimed = self.store.claim(entity, self.me).await;
+impl LeasedPlacement {
+    /// What is known of the answers to a claim.
+    fn learn(&self, entities: &[Entity], claimed: &[Result<Claim, PlacementError>]) {
         let mut known = self.known();
-        match &claimed {
-            Ok(claim) => {
-                known.elsewhere.remove(&entity);
-                known.owned.insert(entity, *claim);
-            }
-            Err(PlacementError::OwnedBy(owner)) => {
-                if known.elsewhere.len() >= MOST_HINTS {
-                    known.elsewhere.clear();
+        for (entity, claimed) in entities.iter().zip(claimed) {
+            match claimed {
+                Ok(claim) => {
+                    known.elsewhere.remove(entity);
+                    known.owned.insert(*entity, *claim);
                 }
-                known.elsewhere.insert(entity, *owner);
+                Err(PlacementError::OwnedBy(owner)) => {
+                    if known.elsewhere.len() >= MOST_HINTS {
+                        known.elsewhere.clear();
+                    }
+                    known.elsewhere.insert(*entity, *owner);
+                }
+                Err(_) => {}
             }
-            Err(PlacementError::Fenced | PlacementError::Unavailable(_)) => {}
         }
-        claimed
     }
 
-    async fn release(&self, entity: Entity) -> Result<(), PlacementError> {
-        let _turn = self.turn(entity).await;
-        self.known().owned.remove(&entity);
-        self.store.release(entity, self.me).await
+    /// Asks the database for those that are not here already.
+    async fn claim_missing(&self, entities: &[Entity]) -> Vec<Result<Claim, PlacementError>> {
+        let _turns = self.turns(entities).await;
+        let mut missing: Vec<Entity> = entities
+            .iter()
+            .filter(|entity| self.owned(**entity).is_none())
+            .filter(|entity| self.takes.contains(&entity.kind))
+            .copied()
+            .collect();
+        missing.sort_unstable_by_key(|entity| (entity.id, entity.kind));
+        missing.dedup();
+        let mut answers = HashMap::new();
+        if !missing.is_empty() {
+            let claimed = match self.store.claim(&missing, self.me).await {
+                Ok(claimed) => claimed,
+                Err(error) => return vec![Err(error); entities.len()],
+            };
+            self.learn(&missing, &claimed);
+            answers.extend(missing.into_iter().zip(claimed));
+        }
+        let answer = |entity: &Entity| match answers.get(entity) {
+            Some(claimed) => claimed.clone(),
+            None => self.owned(*entity).ok_or(PlacementError::NotTaken),
+        };
+        entities.iter().map(answer).collect()
+    }
+}
+
+#[async_trait]
+impl Placement for LeasedPlacement {
+    async fn claim_all(&self, entities: &[Entity]) -> Vec<Result<Claim, PlacementError>> {
+        if !self.may_act() {
+            return vec![Err(PlacementError::Fenced); entities.len()];
+        }
+        let known: Option<Vec<_>> = {
+            let known = self.known();
+            let owned = |entity: &Entity| known.owned.get(entity).map(|claim| Ok(*claim));
+            entities.iter().map(owned).collect()
+        };
+        match known {
+            Some(claims) => claims,
+            None => self.claim_missing(entities).await,
+        }
+    }
+
+    async fn release_all(&self, entities: &[Entity]) -> Result<(), PlacementError> {
+        let _turns = self.turns(entities).await;
+        {
+            let mut known = self.known();
+            for entity in entities {
+                known.owned.remove(entity);
+            }
+        }
+        self.store.release(entities, self.me).await
+    }
+
+    fn owned(&self, entity: Entity) -> Option<Claim> {
+        self.known().owned.get(&entity).copied()
     }
 
     fn identity(&self) -> NodeIdentity {
@@ -203,7 +266,7 @@ impl Delivery for LeasedPlacement {
         };
         let there = seen
             .filter(|node| self.is_in_service(*node))
-            .or_else(|| self.preferred(entity, |_| true));
+            .or_else(|| self.home(entity));
         match there {
             Some(node) if node != self.me => Route::Node(node),
             _ => Route::Here,

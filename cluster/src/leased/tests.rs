@@ -29,16 +29,16 @@ impl Rows {
     }
 }
 
-#[async_trait]
-impl PlacementStore for Rows {
-    async fn claim(&self, entity: Entity, me: NodeIdentity) -> Result<Claim, PlacementError> {
+impl Rows {
+    fn claim_one(&self, entity: Entity, me: NodeIdentity) -> Result<Claim, PlacementError> {
         let mut rows = self.rows.lock().unwrap();
         let row = rows.get(&entity).copied();
         let owner = row.and_then(|row| row.owner).map(|owner| self.row(owner));
         let claimed =
             claim(row, owner, me, Some(self.row(me))).map_err(|refused| match refused {
                 ClaimRefused::OwnedBy(owner) => PlacementError::OwnedBy(owner),
-                ClaimRefused::Draining | ClaimRefused::Fenced => PlacementError::Fenced,
+                ClaimRefused::Draining => PlacementError::NotTaken,
+                ClaimRefused::Fenced => PlacementError::Fenced,
             })?;
         let row = PlacementRow {
             owner: Some(me),
@@ -47,10 +47,24 @@ impl PlacementStore for Rows {
         rows.insert(entity, row);
         Ok(claimed)
     }
-    async fn release(&self, entity: Entity, me: NodeIdentity) -> Result<(), PlacementError> {
+}
+
+#[async_trait]
+impl PlacementStore for Rows {
+    async fn claim(
+        &self,
+        entities: &[Entity],
+        me: NodeIdentity,
+    ) -> Result<Vec<Result<Claim, PlacementError>>, PlacementError> {
+        let claim = |entity: &Entity| self.claim_one(*entity, me);
+        Ok(entities.iter().map(claim).collect())
+    }
+    async fn release(&self, entities: &[Entity], me: NodeIdentity) -> Result<(), PlacementError> {
         let mut rows = self.rows.lock().unwrap();
-        if let Some(row) = rows.get_mut(&entity).filter(|row| row.owner == Some(me)) {
-            row.owner = None;
+        for entity in entities {
+            if let Some(row) = rows.get_mut(entity).filter(|row| row.owner == Some(me)) {
+                row.owner = None;
+            }
         }
         Ok(())
     }
@@ -108,6 +122,11 @@ impl World {
         gate.renewed(Moment::now());
         LeasedPlacement::new(
             node(number),
+            if number == 3 {
+                vec![]
+            } else {
+                vec!["employee"]
+            },
             Arc::new(gate),
             self.view.subscribe(),
             self.rows.clone(),
@@ -147,6 +166,8 @@ async fn everybody_agrees_where_what_nobody_has_should_be() {
     }
     assert!(homes.contains(&node(1)) && homes.contains(&node(2)));
     assert!(!homes.contains(&node(3)), "it takes no employees");
+    let refused = placements[2].claim(entity(1)).await;
+    assert_eq!(refused, Err(PlacementError::NotTaken));
 }
 
 #[tokio::test]
@@ -154,7 +175,8 @@ async fn hand_over_names_the_next_and_raises_the_epoch() {
     let world = World::new();
     let (one, two) = (world.placement(1), world.placement(2));
     one.claim(entity(1)).await.unwrap();
-    assert_eq!(one.hand_over(entity(1)).await, Ok(Some(node(2))));
+    assert_eq!(one.next_home(entity(1)), Some(node(2)));
+    assert_eq!(one.release(entity(1)).await, Ok(()));
     assert_eq!(one.owned(entity(1)), None);
     assert_eq!(two.claim(entity(1)).await, Ok(Claim { epoch: 2 }));
 }

@@ -318,6 +318,7 @@ async fn start(dir: &TempDir, node_id: Uuid, settings: Settings, faults: Faults)
         clock: Clock::system(),
         settings,
         faults,
+        cluster: None,
     })
     .await
     .expect("started")

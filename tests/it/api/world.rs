@@ -98,6 +98,7 @@ async fn serve(dir: &TempDir, settings: Settings) -> (Engine, Db, String) {
             ..settings
         },
         faults: Faults::default(),
+        cluster: None,
     })
     .await
     .expect("starts");
