@@ -15,6 +15,7 @@ use crate::{
     telemetry,
 };
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use std::{
     collections::{HashMap, HashSet},
@@ -35,7 +36,7 @@ const LOAD_MAX: usize = 20_000;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(2);
 
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum JournalError {
     #[error("another writer has written to run {0}")]
     Stale(ExecutionId),

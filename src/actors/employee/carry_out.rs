@@ -144,6 +144,7 @@ impl State {
 
     /// Gives a step again whose actor was lost.
     pub(super) fn queue_again(&mut self, execution: ExecutionId, step: StepId, attempt: u32) {
+        self.in_work.remove(&(execution, step));
         self.queue_job(execution, step, attempt, false);
     }
 
@@ -153,6 +154,7 @@ impl State {
         });
         self.jobs
             .retain(|job| (job.execution, job.step) != (execution, step));
+        self.in_work.remove(&(execution, step));
         if let Some(skill) = self.skills.get(&step.skill) {
             skill.cancel(execution, step);
         }
@@ -360,7 +362,7 @@ impl State {
     }
 
     fn snapshot_if_due(&mut self, execution: ExecutionId) {
-        let (org, epoch, at) = (self.org, self.core.epoch(), self.now());
+        let (org, epoch, at) = (self.org, self.epoch, self.now());
         let Some(run) = self.runs.get_mut(&execution) else {
             return;
         };
