@@ -79,3 +79,62 @@ pub enum ClusterCallError {
     #[error("node {node} does not answer: {why}")]
     NoAnswer { node: uuid::Uuid, why: String },
 }
+
+// ---- to be replaced by the cluster itself: what the API and the command call of it ----
+
+/// This node's part in the cluster.
+pub enum Cluster {}
+
+impl Cluster {
+    /// What each node in service says of itself, this one included; `None`: it did not answer within a second.
+    pub async fn statuses(&self) -> Vec<(tenure_cluster::NodeIdentity, Option<NodeStatus>)> {
+        match *self {}
+    }
+
+    /// Lets a node give away what it has; returns when it has begun.
+    ///
+    /// # Errors
+    /// It is not there or does not answer.
+    pub async fn drain_node(&self, _node: uuid::Uuid) -> Result<(), ClusterCallError> {
+        match *self {}
+    }
+
+    /// Lets every node give away what should live elsewhere.
+    pub async fn rebalance(&self) -> Vec<(uuid::Uuid, Result<usize, ClusterCallError>)> {
+        match *self {}
+    }
+}
+
+/// Why a life of a node is over while its process is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifeEnd {
+    /// It was declared dead: it may join anew.
+    Rejoin,
+    /// A later life of the same node is at work.
+    Replaced,
+}
+
+impl super::Engine {
+    /// `None`: this node is alone.
+    pub fn cluster(&self) -> Option<&Arc<Cluster>> {
+        None
+    }
+
+    pub fn identity(&self) -> tenure_cluster::NodeIdentity {
+        use tenure_cluster::Placement;
+        self.core().placement.identity()
+    }
+
+    /// Gives away what lives here; returns when nothing does, or when the grace is over. Does nothing where the node is alone.
+    pub async fn drain(&self) {}
+
+    /// The node takes nothing new.
+    pub fn is_draining(&self) -> bool {
+        false
+    }
+
+    /// Returns when this life of the node is over.
+    pub async fn ended(&self) -> LifeEnd {
+        std::future::pending().await
+    }
+}
