@@ -341,6 +341,12 @@ impl VitalsRegistry {
         self.0.is_empty()
     }
 
+    /// How many actors of a kind there are, whosever they are.
+    pub fn of_kind(&self, kind: &str) -> usize {
+        let found = self.0.iter().filter(|entry| entry.value().kind == kind);
+        found.count()
+    }
+
     /// All actors that `org` may see, sorted by path: its own, and the node's.
     pub fn visible_to(&self, org: OrgId) -> Vec<Arc<Vitals>> {
         let mut all: Vec<_> = self

@@ -79,6 +79,8 @@ pub struct ClusterSetup {
     pub listener: TcpListener,
     /// `host:port` at which other nodes reach the door.
     pub address: String,
+    /// Where people and load balancers reach its HTTP.
+    pub url: String,
     pub tls: Arc<TlsReloader>,
     pub roles: Vec<NodeRole>,
     /// Where it runs, for example a data centre; may be empty.
@@ -183,4 +185,13 @@ impl Cluster {
     pub fn look(&self) {
         self.membership.look();
     }
+}
+
+/// Why a life of a node is over while its process is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifeEnd {
+    /// It was declared dead: it may join anew.
+    Rejoin,
+    /// A later life of the same node is at work.
+    Replaced,
 }
