@@ -24,6 +24,7 @@ use super::{
     vitals::VitalsRegistry,
 };
 use crate::{
+    actors::cluster::words::News,
     connect::{CallerConfig, Catalog, HttpCaller, Sealer},
     domain::{ContentHash, EmployeeId, ExecutionId, OrgId, Timestamp, Trigger},
     graph::{Decision, StepId, StopKind},
@@ -330,7 +331,12 @@ impl Engine {
         integration: &str,
         id: crate::domain::ConnectionId,
     ) -> Result<usize, DbError> {
-        self.core.connectors().changed(org, integration, id);
+        let news = News::Connection {
+            org,
+            integration: integration.to_owned(),
+            id,
+        };
+        self.core.changed(news).await;
         self.end_named_wait(org, "connection", integration).await
     }
 
@@ -364,9 +370,7 @@ impl Engine {
         employee: EmployeeId,
         message: impl FnOnce(oneshot::Sender<Result<T, EmployeeError>>) -> Message,
     ) -> Result<T, EmployeeError> {
-        let (reply, answer) = oneshot::channel();
-        self.core.host().tell(org, employee, message(reply));
-        answer.await.unwrap_or(Err(EmployeeError::Stopped))
+        self.core.ask(org, employee, message).await
     }
 
     /// Stops the actors. What they have not written did not happen and is done after the next start.
@@ -390,14 +394,12 @@ pub(super) async fn resume(
     execution: ExecutionId,
     step: StepId,
 ) -> Result<(), EmployeeError> {
-    let (reply, answer) = oneshot::channel();
-    let message = Message::Resume {
+    let message = |reply| Message::Resume {
         execution,
         step,
         reply,
     };
-    core.host().tell(org, employee, message);
-    answer.await.unwrap_or(Err(EmployeeError::Stopped))
+    core.ask(org, employee, message).await
 }
 
 /// Hands a person's decision to the employee that asked.
@@ -418,18 +420,18 @@ pub(super) async fn decide(
         by,
         comment,
     } = request;
-    let (reply, answer) = oneshot::channel();
-    let message = Message::Decide(Box::new(DecideMessage {
-        execution,
-        step,
-        decision,
-        arguments_hash,
-        by,
-        comment,
-        reply,
-    }));
-    core.host().tell(org, employee, message);
-    answer.await.unwrap_or(Err(EmployeeError::Stopped))
+    let message = |reply| {
+        Message::Decide(Box::new(DecideMessage {
+            execution,
+            step,
+            decision,
+            arguments_hash,
+            by,
+            comment,
+            reply,
+        }))
+    };
+    core.ask(org, employee, message).await
 }
 
 async fn register(

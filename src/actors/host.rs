@@ -201,7 +201,14 @@ impl HostHandle {
             .is_some()
     }
 
-    /// Ends a quarantine or puts an employee on hold: it is read again, with what the database says now.
+    /// An employee was put on hold, released or dismissed: if it is awake here it is read again, with what the database says now.
+    pub fn reread_here(&self, org: OrgId, employee: EmployeeId) {
+        if self.directory.contains_key(&employee) {
+            self.reread(org, employee);
+        }
+    }
+
+    /// The same, and it is woken if it sleeps and lives here or nowhere.
     pub fn reread(&self, org: OrgId, employee: EmployeeId) {
         let _ = self.mailbox.tell(Message::Reread { org, employee });
     }

@@ -9,12 +9,13 @@ mod moving;
 mod news;
 mod standing;
 mod start;
+mod store;
 mod view;
 pub mod words;
 
 pub use duties::duty;
-pub use start::Joined;
-pub use view::NodeStatus;
+pub use start::{Joined, register};
+pub use view::{ActorsOf, NodeStatus};
 
 use crate::{
     actors::core::Core,

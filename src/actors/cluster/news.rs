@@ -4,7 +4,7 @@
 //! already, and harmless to hear twice.
 
 use super::{
-    Cluster,
+    Cluster, duties,
     words::{News, encode, kinds},
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     persistence::{employee_version_get, inbox_get},
 };
 use std::{sync::Arc, time::Duration};
-use tenure_cluster::{NodeIdentity, protocol::Envelope};
+use tenure_cluster::{NodeIdentity, Route, protocol::Envelope};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -44,6 +44,13 @@ impl Cluster {
         telling.detach_all();
     }
 
+    /// Tells the node that has a duty, as far as it is known.
+    pub fn tell_who_has(self: &Arc<Self>, duty: &str, news: News) {
+        if let Route::Node(node) = self.route(duties::entity(duty)) {
+            tokio::spawn(self.clone().tell_one(node, encode(&news).into()));
+        }
+    }
+
     async fn tell_one(self: Arc<Self>, node: NodeIdentity, body: bytes::Bytes) {
         let began = Instant::now();
         loop {
@@ -68,6 +75,28 @@ impl Cluster {
                 let _ = self.gateway().tell(node.node_id, envelope);
             }
             sleep(COMMITS_EVERY).await;
+        }
+    }
+}
+
+impl Core {
+    /// Something was changed in the database: here it holds from now on, and the others are told.
+    pub async fn changed(self: &Arc<Self>, news: News) {
+        hear(self, news.clone()).await;
+        self.tell_others(&news).await;
+    }
+
+    /// The others are told of what is known here already.
+    pub async fn tell_others(&self, news: &News) {
+        if let Some(cluster) = &self.cluster {
+            cluster.tell_others(news).await;
+        }
+    }
+
+    /// The same, by somebody who does not wait.
+    pub fn let_others_know(&self, news: News) {
+        if let Some(cluster) = self.cluster.clone() {
+            tokio::spawn(async move { cluster.tell_others(&news).await });
         }
     }
 }
@@ -155,7 +184,7 @@ async fn hear_inbox(core: &Arc<Core>, org: crate::domain::OrgId, id: crate::doma
         inbox_get(&mut tx, id).await
     };
     match read.await {
-        Ok(Some(row)) => drop(core.ingest().give_again(row)),
+        Ok(Some(row)) => core.ingest().give_of_another(row).await,
         // It is found with the next look.
         Ok(None) | Err(_) => {}
     }

@@ -341,6 +341,23 @@ impl ConnectorPool {
         self.connections.by_id(org, id).await
     }
 
+    /// Whether a connection's connector lives here, awake or asleep. One that lives nowhere and should live here is claimed.
+    pub async fn has(&self, row: &ConnectionRow) -> bool {
+        let Some(core) = self.core() else {
+            return false;
+        };
+        let Some(cluster) = &core.cluster else {
+            return true;
+        };
+        match self.connections.of_row(row).await {
+            Ok(Some(connection)) => {
+                let entity = connection.entity();
+                cluster.is_mine(entity) && core.placement.claim(entity).await.is_ok()
+            }
+            _ => false,
+        }
+    }
+
     /// Gives connectors away: all of them, or those of some entities. Calls that wait follow them; what is open is waited for, for `grace`
     /// at most.
     pub async fn move_out(&self, of: Option<&[Entity]>, grace: Duration) {

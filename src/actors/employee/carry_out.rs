@@ -2,7 +2,7 @@
 
 use super::{EmployeeError, FinishedRun, Message, State, live_run::LiveRun};
 use crate::{
-    actors::{journal::JournalError, micro_agent::Job, offers::offer_timer, timers::TimerTarget},
+    actors::{cluster::words::News, journal::JournalError, micro_agent::Job, offers::offer_timer, timers::TimerTarget},
     domain::{ApprovalId, ContentHash, ExecutionId, Timestamp},
     graph::{
         ApprovalEnd, ApprovalRequest, Command, EventWait, Fact, FinalStatus, Outcome, StepId,
@@ -268,7 +268,9 @@ impl State {
             until: wait.until,
         };
         if row.event.starts_with("run.") {
-            self.core.interest.add(self.org, "employee:*");
+            let (org, pattern) = (self.org, "employee:*".to_owned());
+            self.core.interest.add(org, &pattern);
+            self.core.let_others_know(News::Interest { org, pattern });
         }
         self.change(execution, |run| {
             run.outbox().waits.push(WaitChange::Set(Box::new(row)))
