@@ -15,6 +15,7 @@ pub mod words;
 
 pub use duties::duty;
 pub use start::{Joined, register};
+pub use store::ClusterStore;
 pub use view::{ActorsOf, NodeStatus};
 
 use crate::{

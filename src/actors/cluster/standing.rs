@@ -3,8 +3,11 @@
 //! Suspended: the lease could not be renewed in time. Everything that lives here stops before it is over, without a word to the database;
 //! it is taken up again, here under the same claims or on whichever node claims it then. Over: another node has said that this one is dead.
 
-use super::Cluster;
-use crate::actors::{core::Core, sweeper};
+use super::{Cluster, LifeEnd};
+use crate::{
+    actors::{core::Core, sweeper},
+    persistence::{DbError, node_list},
+};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tenure_cluster::{
     NodeIdentity,
@@ -77,6 +80,39 @@ async fn take_up(core: Arc<Core>) {
                 tracing::warn!(%error, "unfinished work could not be read, it is tried again");
                 tokio::time::sleep(AGAIN).await;
             }
+        }
+    }
+}
+
+impl Cluster {
+    /// A write was refused: this life is over, whatever the lease says.
+    pub fn is_over(&self) {
+        self.gate.close();
+        self.ended.send_replace(true);
+    }
+
+    /// Returns when this life of the node is over, and says what follows.
+    pub async fn life_end(&self, core: &Core) -> LifeEnd {
+        let mut ended = self.ended.subscribe();
+        if ended.wait_for(|ended| *ended).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        // Whoever has taken this one's place has said so in the row before.
+        let read = async {
+            let mut tx = core.db.unfenced().begin_system_read("whose life it is").await?;
+            node_list(&mut tx).await
+        };
+        let rows: Result<_, DbError> = read.await;
+        let mine = rows.ok().and_then(|rows| {
+            let mut rows = rows.into_iter();
+            rows.find(|row| row.id == self.me.node_id)
+        });
+        let later = |row: &crate::persistence::NodeRow| {
+            row.incarnation.unsigned_abs() > self.me.incarnation && !row.lease_left().is_zero()
+        };
+        match mine.as_ref().is_some_and(later) {
+            true => LifeEnd::Replaced,
+            false => LifeEnd::Rejoin,
         }
     }
 }
