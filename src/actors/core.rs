@@ -1,10 +1,22 @@
 //! What every actor of a node shares.
 
 use super::{
-    catalogs::Catalogs, clock::Clock, cluster::Cluster, connector::ConnectorPool,
-    employee::{EmployeeError, Message, Reply}, faults::Faults, host::HostHandle,
-    hub::Hub, ingest::IngestHandle, interest::Interest, journal::JournalHandle, policies::Policies,
-    proxy::UnderWay, timers::TimersHandle, versions::Versions, vitals::VitalsRegistry,
+    catalogs::Catalogs,
+    clock::Clock,
+    cluster::{Cluster, employee_entity},
+    connector::ConnectorPool,
+    employee::{EmployeeError, Message, Reply},
+    faults::Faults,
+    host::HostHandle,
+    hub::Hub,
+    ingest::IngestHandle,
+    interest::Interest,
+    journal::JournalHandle,
+    policies::Policies,
+    proxy::UnderWay,
+    timers::TimersHandle,
+    versions::Versions,
+    vitals::VitalsRegistry,
 };
 use crate::{
     connect::{Addresses, CallerConfig, Catalog, HttpCaller, Sealer, Vault, oauth::OperatorApps},
@@ -15,7 +27,7 @@ use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
-use tenure_cluster::{NodeIdentity, Placement};
+use tenure_cluster::{NodeIdentity, Placement, Route};
 use tokio::sync::oneshot;
 
 /// Numbers that an operator may set.
@@ -162,6 +174,14 @@ impl Core {
             biased;
             answer = answer => answer.unwrap_or(Err(EmployeeError::Stopped)),
             Ok(_) = away.wait_for(|away| *away) => Err(EmployeeError::Suspended),
+        }
+    }
+
+    /// The other node on which an employee lives or should live; `None`: this one.
+    pub fn node_of(&self, employee: EmployeeId) -> Option<NodeIdentity> {
+        match self.cluster.as_ref()?.route(employee_entity(employee)) {
+            Route::Node(node) => Some(node),
+            Route::Here => None,
         }
     }
 

@@ -10,7 +10,6 @@ use crate::{
     domain::EmployeeId,
 };
 use futures::future::join_all;
-use serde_json::Value;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tenure_cluster::{
     Entity, NodeIdentity, Placement,
@@ -54,7 +53,10 @@ impl Cluster {
             self.give_away_connectors(core, None),
         );
         self.release_rest().await;
-        tracing::info!(employees = employees.unwrap_or(0), "this node has given away what it had");
+        tracing::info!(
+            employees = employees.unwrap_or(0),
+            "this node has given away what it had"
+        );
     }
 
     async fn is_empty(&self) {
@@ -67,7 +69,10 @@ impl Cluster {
     async fn own_row_is_draining(&self) {
         let mut view = self.view.clone();
         let is_draining = |view: &super::View| {
-            let mine = view.members.iter().find(|member| member.identity == self.me);
+            let mine = view
+                .members
+                .iter()
+                .find(|member| member.identity == self.me);
             mine.is_none_or(|member| member.state != super::NodeState::Alive)
         };
         let _ = timeout(DO_TIME, view.wait_for(is_draining)).await;
@@ -182,8 +187,12 @@ impl Cluster {
     }
 
     /// The actors of this node that somebody may see.
-    pub(super) fn actors_here(&self, core: &Core, of: ActorsOf) -> Vec<ActorView> {
-        core.vitals.views_of(of.org, of.with_node, ACTORS_MAX)
+    pub fn actors_here(&self, core: &Core, of: &ActorsOf) -> Vec<ActorView> {
+        let mut views = core.vitals.views_of(of.org, of.with_node, ACTORS_MAX);
+        for view in &mut views {
+            view.node = Some(self.name.clone());
+        }
+        views
     }
 
     /// What each node in service says of itself; `None`: it does not answer within a second.
@@ -204,9 +213,9 @@ impl Cluster {
     pub async fn actors_elsewhere(
         &self,
         of: &ActorsOf,
-    ) -> Vec<(NodeIdentity, Option<Vec<Value>>)> {
+    ) -> Vec<(NodeIdentity, Option<Vec<ActorView>>)> {
         let asked = self.ask_all(kinds::ACTORS, encode(of), MAX_BODY).await;
-        let read = |body: bytes::Bytes| decode::<Vec<Value>>(&body).ok();
+        let read = |body: bytes::Bytes| decode::<Vec<ActorView>>(&body).ok();
         asked
             .into_iter()
             .map(|(node, answer)| (node, answer.and_then(read)))
@@ -257,8 +266,8 @@ impl Cluster {
         kind: &str,
         time: Duration,
     ) -> Result<bytes::Bytes, ClusterCallError> {
-        let is_known = node == self.me.node_id
-            || self.others().iter().any(|other| other.node_id == node);
+        let is_known =
+            node == self.me.node_id || self.others().iter().any(|other| other.node_id == node);
         if !is_known {
             return Err(ClusterCallError::NoSuchNode(node));
         }

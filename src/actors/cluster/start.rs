@@ -1,9 +1,9 @@
 //! Joining: the row, the door, the lease, and then what lives here.
 
-use super::{Cluster, ClusterSetup, NodeRole, handler::Door, standing, store::ClusterStore};
+use super::{Cluster, ClusterSetup, NodeRole, handler::Door, kind, standing, store::ClusterStore};
 use crate::{
     actors::{core::Core, engine::StartError},
-    persistence::{Db, DbError, Fence, NodeStart, Registered, WordList, node_other, node_register},
+    persistence::{Db, Fence, NodeStart, Registered, WordList, node_other, node_register},
 };
 use std::{
     sync::{Arc, Mutex},
@@ -59,8 +59,8 @@ pub async fn register(
             && let Some(other) = node_other(&mut tx, node_id).await?
         {
             return Err(StartError::NotAlone {
-                name: other.name,
                 lease_left: other.lease_left(),
+                name: other.name,
             });
         }
         match node_register(&mut tx, &node).await? {
@@ -71,7 +71,10 @@ pub async fn register(
             Registered::NotYet { lease_left } => {
                 drop(tx);
                 if !std::mem::replace(&mut told, true) {
-                    tracing::info!(?lease_left, "an earlier life of this node may still act, its lease is waited for");
+                    tracing::info!(
+                        ?lease_left,
+                        "an earlier life of this node may still act, its lease is waited for"
+                    );
                 }
                 sleep(lease_left.clamp(LOOK_AGAIN, LOOK_AGAIN * 4)).await;
             }
@@ -81,7 +84,7 @@ pub async fn register(
 
 fn takes(roles: &[NodeRole]) -> Vec<&'static str> {
     let takes = roles.iter().flat_map(|role| role.takes());
-    takes.copied().collect()
+    takes.chain([&kind::PROXIED]).copied().collect()
 }
 
 /// A node that has joined, and does not answer yet.
@@ -102,6 +105,7 @@ impl Joined {
         };
         let ClusterSetup {
             cluster,
+            name,
             listener,
             tls,
             roles,
@@ -117,11 +121,11 @@ impl Joined {
         let membership = Membership::start(me, terms, store.clone(), node.dialer(), links);
         let mut view = membership.view();
         let acting = view.wait_for(|view| view.standing == Standing::Acting);
-        let has_joined = timeout(JOIN_TIME, acting).await.is_ok_and(|view| view.is_ok());
+        let has_joined = timeout(JOIN_TIME, acting)
+            .await
+            .is_ok_and(|view| view.is_ok());
         if !has_joined {
-            return Err(StartError::Db(DbError::Unavailable(
-                "the node's lease could not be renewed".into(),
-            )));
+            return Err(StartError::NotJoined);
         }
         let gate = membership.gate().clone();
         let placement = Arc::new(LeasedPlacement::new(
@@ -133,6 +137,7 @@ impl Joined {
         ));
         let cluster = Arc::new(Cluster {
             me,
+            name,
             terms,
             drain_grace,
             gateway: node.gateway().clone(),
