@@ -121,7 +121,6 @@ impl super::Engine {
     }
 
     pub fn identity(&self) -> tenure_cluster::NodeIdentity {
-        use tenure_cluster::Placement;
         self.core().placement.identity()
     }
 
