@@ -27,7 +27,9 @@ use crate::{
     connect::{CallerConfig, Catalog, HttpCaller, Sealer},
     domain::{ContentHash, EmployeeId, ExecutionId, OrgId, Timestamp, Trigger},
     graph::{Decision, StepId, StopKind},
-    persistence::{self, ApprovalRow, Db, DbError, Fence, WaitRow, waits_find},
+    persistence::{
+        self, ApprovalRow, Db, DbError, Fence, NodeStart, Registered, WaitRow, WordList, waits_find,
+    },
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::sync::Arc;
@@ -439,10 +441,26 @@ async fn register(
     settings: &Settings,
 ) -> Result<i64, DbError> {
     let mut tx = db.begin_system("a node starts").await?;
-    let lease = persistence::clock(&mut tx).await?.after(settings.lease);
-    let incarnation = persistence::node_register(&mut tx, node_id, "node", address, lease).await?;
+    let start = NodeStart {
+        id: node_id,
+        name: "node",
+        address,
+        build: env!("CARGO_PKG_VERSION"),
+        zone: "",
+        weight: 100,
+        roles: WordList::default(),
+        takes: WordList::default(),
+        url: "",
+        ttl: settings.lease,
+        process_is_gone: true,
+    };
+    let registered = persistence::node_register(&mut tx, &start).await?;
     tx.commit().await?;
-    Ok(incarnation)
+    match registered {
+        Registered::As(fence) => Ok(fence.incarnation),
+        // Not with `process_is_gone`.
+        Registered::NotYet { .. } => Err(DbError::Fenced),
+    }
 }
 
 /// Another life of this node writes now: this one must not act any more.

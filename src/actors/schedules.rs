@@ -216,7 +216,7 @@ impl Schedules {
             .db
             .begin_system_read("schedules that are due")
             .await?;
-        let due = schedules_due(&mut tx, now, PAGE).await?;
+        let due = schedules_due(&mut tx, now, None, PAGE).await?;
         drop(tx);
         for schedule in due {
             if let Err(error) = self.fire(&schedule, now).await {

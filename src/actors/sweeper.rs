@@ -57,8 +57,7 @@ pub async fn run(core: Arc<Core>, fence: Fence) {
 
 async fn renew(core: &Core, fence: Fence) -> Result<(), DbError> {
     let mut tx = core.db.begin_system("renew the lease").await?;
-    let now = persistence::clock(&mut tx).await?;
-    persistence::node_heartbeat(&mut tx, fence, now.after(core.settings.lease)).await?;
+    persistence::node_heartbeat(&mut tx, fence, core.settings.lease).await?;
     tx.commit().await
 }
 

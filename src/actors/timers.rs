@@ -257,7 +257,7 @@ async fn read(
     until: Timestamp,
 ) -> Result<Vec<(TimerTarget, Timestamp)>, crate::persistence::DbError> {
     let mut tx = core.db.begin_system_read("timers due soon").await?;
-    let rows = timers_due(&mut tx, until, PAGE).await?;
+    let rows = timers_due(&mut tx, until, None, PAGE).await?;
     Ok(rows
         .into_iter()
         .filter_map(|row| {

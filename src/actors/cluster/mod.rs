@@ -2,8 +2,10 @@
 //!
 //! `tenure_cluster` carries messages and knows who owns what; here is what the messages say. See "The cluster" in `ARCHITECTURE.md`.
 
+mod store;
 mod view;
 
+pub use store::ClusterStore;
 pub use view::{NodeStatus, Rebalanced};
 
 use serde::{Deserialize, Serialize};

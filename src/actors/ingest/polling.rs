@@ -132,7 +132,7 @@ impl Polling {
             .await?;
         // Those that are being read are due still.
         let limit = u32::try_from(AT_ONCE + state.reading.len()).unwrap_or(u32::MAX);
-        let due = poll_sources_due(&mut tx, now, limit).await?;
+        let due = poll_sources_due(&mut tx, now, None, limit).await?;
         drop(tx);
         let due: Vec<_> = due
             .into_iter()
