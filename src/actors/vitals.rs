@@ -359,6 +359,25 @@ impl VitalsRegistry {
         all
     }
 
+    /// The actors that somebody of an org may see, by path, `limit` at most: those of the org, and if wanted the node's, of which it is not
+    /// told what they work on, since that may be another org's.
+    pub fn views_of(&self, org: OrgId, with_node: bool, limit: usize) -> Vec<ActorView> {
+        let all = self.visible_to(org).into_iter();
+        let wanted = all.filter(|vitals| with_node || vitals.org.is_some());
+        wanted
+            .take(limit)
+            .map(|vitals| {
+                let mut view = vitals.view();
+                if vitals.org.is_none() {
+                    view.doing = None;
+                    view.waiting_on = None;
+                    view.last_error = None;
+                }
+                view
+            })
+            .collect()
+    }
+
     /// Deepest mailbox and oldest message of the process, for the metrics.
     pub fn pressure(&self) -> (usize, Duration) {
         self.0

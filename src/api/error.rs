@@ -358,9 +358,13 @@ impl From<EmployeeError> for ApiError {
             EmployeeError::UnknownSkill(_) => Problem::UnknownSkill,
             EmployeeError::NotPending => Problem::ApprovalNotPending,
             EmployeeError::OtherArguments => Problem::ArgumentsChanged,
-            EmployeeError::Overloaded | EmployeeError::Stopped | EmployeeError::NotWoken(_) => {
-                Problem::Unavailable
-            }
+            EmployeeError::TooLarge { .. } => Problem::PayloadTooLarge,
+            EmployeeError::Overloaded
+            | EmployeeError::Stopped
+            | EmployeeError::NotWoken(_)
+            | EmployeeError::NotHere
+            | EmployeeError::Unreachable
+            | EmployeeError::Suspended => Problem::Unavailable,
         };
         let api = match &error {
             // Its text is the database's.

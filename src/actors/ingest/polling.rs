@@ -7,6 +7,7 @@
 use super::{
     super::{
         connector::CallRequest,
+        cluster::duty,
         core::Core,
         mailbox::{Envelope, Mailbox, Named},
         vitals::Vitals,
@@ -121,7 +122,7 @@ impl Actor for Polling {
 impl Polling {
     async fn start_due(&self, state: &mut State, own: &Mailbox<Message>) -> Result<(), DbError> {
         let room = AT_ONCE.saturating_sub(state.reading.len());
-        if room == 0 {
+        if room == 0 || !self.core.has_duty(duty::POLLING).await {
             return Ok(());
         }
         let now = self.core.clock.now();
