@@ -69,6 +69,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 const STREAMS_MAX: usize = 1_000;
 /// How long a request waits for the actors.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// How long a request waits for the database.
+const DATABASE_TIME: Duration = Duration::from_secs(3);
 /// How long a shutdown waits for requests that are under way.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
@@ -88,6 +90,7 @@ pub struct ApiState(Arc<Shared>);
 
 struct Shared {
     parts: ApiParts,
+    db: Db,
     keys: KeyCache,
     streams: Arc<Semaphore>,
     closing: CancellationToken,
@@ -96,6 +99,7 @@ struct Shared {
 impl ApiState {
     pub fn new(parts: ApiParts) -> Self {
         Self(Arc::new(Shared {
+            db: parts.engine.core().db.patient(DATABASE_TIME),
             parts,
             keys: KeyCache::default(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
@@ -133,7 +137,7 @@ impl ApiState {
         self.0.parts.engine.core()
     }
     fn db(&self) -> &Db {
-        &self.core().db
+        &self.0.db
     }
     fn planner(&self) -> &dyn Planner {
         &*self.0.parts.planner

@@ -30,6 +30,7 @@ mod notices;
 mod oauth;
 mod org_delete;
 mod orgs;
+mod outage;
 mod owner;
 mod page;
 mod people;

@@ -9,6 +9,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::{str::FromStr, time::Duration};
+use tokio::time::timeout;
 
 pub(super) const APP_ROLE: &str = "tenure_app";
 pub(super) const ENGINE_ROLE: &str = "tenure_engine";
@@ -19,6 +20,7 @@ pub(super) async fn connect(config: &DbConfig) -> Result<Pools> {
     Ok(Pools::Postgres { app, engine })
 }
 
+/// How every connection to the database is opened, that of the migrations too.
 pub(super) fn options(url: &str) -> Result<PgConnectOptions> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|error| DbError::Setup(format!("not a postgres address: {error}")))?;
@@ -27,17 +29,37 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions> {
         .statement_cache_capacity(256))
 }
 
+/// What a node that is stopped in the middle of a transaction holds, its own row's share lock among it, others wait for no longer than
+/// this. Nobody does anything but asking the database between the statements of a transaction.
+const IDLE_IN_TRANSACTION_MS: u32 = 5_000;
+
+/// The server finds out within twenty seconds that a client's machine is gone, and lets go of its locks. It ignores this where it has no
+/// such settings, and on a Unix socket.
+const KEEPALIVE: &str =
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3;
+    SET tcp_user_timeout = 20000";
+
 async fn pool(config: &DbConfig, role: &'static str, connections: u32) -> Result<PgPool> {
-    let options = options(&config.url)?;
-    let mut probe = PgConnection::connect_with(&options).await?;
-    verify_role(&mut probe, role).await?;
-    probe.close().await?;
+    let mut options = options(&config.url)?;
+    if let Some(node) = &config.node_name {
+        options = options.application_name(&format!("tenure/{node}"));
+    }
+    let probing = async {
+        let mut probe = PgConnection::connect_with(&options).await?;
+        verify_role(&mut probe, role).await?;
+        probe.close().await?;
+        Ok::<_, DbError>(())
+    };
+    timeout(config.acquire_timeout, probing)
+        .await
+        .unwrap_or(Err(DbError::Unavailable(sqlx::Error::PoolTimedOut)))?;
     // The plans of this program are look-ups by index for a handful of keys: compiling them takes longer than running them. A planner
     // that has no statistics yet (tables that were empty a minute ago) or that counts on all keys of a list to match reads and hashes
     // whole tables instead; that cost a third of the throughput with a step a commit, and four fifths of the time to wake an employee.
     // These settings make such plans the last resort, for where there is no index.
     let settings = format!(
-        "SET ROLE {role}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = 60000; SET jit = off;
+        "SET ROLE {role}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS};
+         {KEEPALIVE}; SET jit = off;
          SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off",
         config.statement_timeout.as_millis(),
     );

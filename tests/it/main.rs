@@ -3,6 +3,7 @@
 mod api;
 mod cli;
 mod crash;
+mod database_down;
 mod desk;
 mod imports;
 mod needs;
