@@ -43,6 +43,7 @@ mod routes;
 mod runs;
 mod schedules;
 mod sources;
+mod stale;
 mod text;
 mod triggers;
 mod webhook;

@@ -5,7 +5,9 @@ use super::{
     migrate,
     nodes::Fence,
     outage::Outage,
-    postgres, sqlite,
+    postgres,
+    replica::{Replica, StaleRead},
+    sqlite,
     tx::{Inner, SystemTx, Tx},
 };
 use crate::domain::OrgId;
@@ -92,6 +94,7 @@ pub struct Db {
     /// How long the beginning of a transaction is waited for.
     patience: Duration,
     outage: Arc<Outage>,
+    replica: Option<Arc<Replica>>,
 }
 
 #[derive(Clone, Debug)]
@@ -113,11 +116,16 @@ impl Db {
             Backend::Sqlite => sqlite::connect(config).await?,
             Backend::Postgres => postgres::connect(config).await?,
         };
+        let replica = match &config.read_url {
+            Some(url) => Some(Arc::new(replica_of(config, url)?)),
+            None => None,
+        };
         let db = Db {
             pools,
             fence: None,
             patience: config.acquire_timeout,
             outage: Arc::default(),
+            replica,
         };
         migrate::verify(&db).await?;
         Ok(db)
@@ -199,6 +207,20 @@ impl Db {
         Ok(Tx { org, inner })
     }
 
+    /// Like `begin_read`, for what may be a little old: reads a replica, if there is one and it answers.
+    pub async fn begin_stale_read(&self, org: OrgId) -> Result<StaleRead> {
+        if let Some(replica) = &self.replica {
+            let begin = format!("{READ}; {}", org_in_force(org));
+            if let Some(read) = replica.begin(org, &begin).await {
+                return Ok(read);
+            }
+        }
+        Ok(StaleRead {
+            tx: self.begin_read(org).await?,
+            replica: None,
+        })
+    }
+
     /// A transaction of the runtime over all orgs; `reason` says what for, in logs.
     ///
     /// # Errors
@@ -240,6 +262,9 @@ impl Db {
 
     /// Closes all connections; what is in use is waited for.
     pub async fn close(&self) {
+        if let Some(replica) = &self.replica {
+            replica.close().await;
+        }
         match &self.pools {
             Pools::Sqlite { read, write } => {
                 read.close().await;
@@ -251,6 +276,15 @@ impl Db {
             }
         }
     }
+}
+
+fn replica_of(config: &DbConfig, url: &str) -> Result<Replica> {
+    for url in [&config.url, url] {
+        if Backend::of(url)? == Backend::Sqlite {
+            return Err(DbError::Setup("sqlite has no replica to read".into()));
+        }
+    }
+    Replica::open(config, url)
 }
 
 /// One snapshot for all statements, so that rows of several queries fit together.
