@@ -15,7 +15,10 @@ use axum::{
 };
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value;
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +94,7 @@ impl Route {
         let gate = Arc::new(Gate {
             state: state.clone(),
             access: self.access,
+            outage: Outage::of(self.access, self.path),
             metrics: telemetry::RouteMetrics::new(self.method.as_str(), self.path),
         });
         self.handler.route_layer(from_fn_with_state(gate, guard))
@@ -130,19 +134,63 @@ methods! {
 struct Gate {
     state: ApiState,
     access: Access,
+    outage: Outage,
     metrics: telemetry::RouteMetrics,
 }
 
 /// Lets in who may, and counts.
-async fn guard(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let response = match admit(&gate, &mut request).await {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+    let response = match gate.outage {
+        Outage::Ignored => answer(&gate, request, next).await,
+        Outage::EndsRequests => {
+            tokio::select! {
+                response = answer(&gate, request, next) => response,
+                () = gate.state.db().outage_lasts(OUTAGE_TIME) => ApiError::database_away().into_response(),
+            }
+        }
+        Outage::KeepsOut => {
+            tokio::select! {
+                () = gate.state.db().outage_is_over() => answer(&gate, request, next).await,
+                () = gate.state.db().outage_lasts(OUTAGE_TIME) => ApiError::database_away().into_response(),
+            }
+        }
     };
     gate.metrics
         .answered(response.status().as_u16(), started.elapsed());
     response
+}
+
+async fn answer(gate: &Gate, mut request: Request, next: Next) -> Response {
+    match admit(gate, &mut request).await {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+/// How long a request waits for a database that is away. Those who wait for an actor wait for the journal, which waits out the outage.
+const OUTAGE_TIME: Duration = Duration::from_secs(2);
+
+/// What becomes of a request while the database is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outage {
+    Ignored,
+    /// It is given up, as if its client had left.
+    EndsRequests,
+    /// It is not begun. Once it is, a provider works for it, or there is a code of a provider that can be used only once.
+    KeepsOut,
+}
+
+impl Outage {
+    fn of(access: Access, path: &str) -> Self {
+        match access {
+            Access::Public if path.starts_with("/hooks/") => Self::EndsRequests,
+            // Probes have times of their own; a page or a document may need no database.
+            Access::Public => Self::Ignored,
+            Access::Key(_) if path.starts_with("/proxy/") => Self::KeepsOut,
+            Access::Key(_) => Self::EndsRequests,
+        }
+    }
 }
 
 async fn admit(gate: &Gate, request: &mut Request) -> Result<(), ApiError> {

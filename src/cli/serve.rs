@@ -28,6 +28,7 @@ Example:
 
 The file is TOML with these keys; each is also a variable: TENURE_ and its name in capitals, which goes before the file.
   database_url          sqlite:PATH or postgres://…
+  database_read_url     a replica of it (PostgreSQL): lists of what is past are read there
   database_connections  for requests (16)
   engine_connections    for the runtime itself, PostgreSQL (8)
   listen                address (127.0.0.1:7117)

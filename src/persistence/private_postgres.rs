@@ -13,6 +13,8 @@ use std::{
 /// A running cluster.
 #[derive(Debug)]
 pub struct PrivatePostgres {
+    bin: PathBuf,
+    user: Option<&'static str>,
     directory: PathBuf,
     port: u16,
     /// Ends the server when its input is closed, by us or by our death.
@@ -80,6 +82,8 @@ impl PrivatePostgres {
         let port = free_port()?;
         let keeper = spawn_keeper(&bin, user, &directory, port)?;
         let mut cluster = Self {
+            bin,
+            user,
             directory,
             port,
             keeper,
@@ -95,6 +99,63 @@ impl PrivatePostgres {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Stops the server as a crash would, and waits until it is gone.
+    ///
+    /// # Errors
+    /// It cannot be told or waited for.
+    pub fn stop(&mut self) -> Result<()> {
+        self.tell("-QUIT", &[&self.server()?])?;
+        // The shell sees that its server is gone.
+        self.keeper.wait().map_err(io_failed("wait for postgres"))?;
+        Ok(())
+    }
+
+    /// Starts the server again that was stopped, at the same address with the same data.
+    ///
+    /// # Errors
+    /// What postgres said.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.keeper = spawn_keeper(&self.bin, self.user, &self.directory, self.port)?;
+        self.wait_until_ready()
+    }
+
+    /// Makes the server hang: it and all of its connections stand still, and new ones are not answered.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub fn pause(&self) -> Result<()> {
+        let server = self.server()?;
+        self.tell("-STOP", &[&server])?;
+        self.tell_children("-STOP", &server)
+    }
+
+    /// Lets a server go on that hung.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub fn go_on(&self) -> Result<()> {
+        let server = self.server()?;
+        self.tell_children("-CONT", &server)?;
+        self.tell("-CONT", &[&server])
+    }
+
+    /// The server's process id, as it wrote it itself.
+    fn server(&self) -> Result<String> {
+        let file = self.directory.join("data/postmaster.pid");
+        let text = fs::read_to_string(file).map_err(io_failed("read postmaster.pid"))?;
+        Ok(text.lines().next().unwrap_or_default().to_owned())
+    }
+
+    fn tell(&self, signal: &str, processes: &[&str]) -> Result<()> {
+        let told = Command::new("kill").arg(signal).args(processes).status();
+        told.map_err(io_failed("kill")).map(drop)
+    }
+
+    fn tell_children(&self, signal: &str, server: &str) -> Result<()> {
+        let told = Command::new("pkill").args([signal, "-P", server]).status();
+        told.map_err(io_failed("pkill")).map(drop)
     }
 
     fn log(&self) -> String {
@@ -127,6 +188,7 @@ impl PrivatePostgres {
 
 impl Drop for PrivatePostgres {
     fn drop(&mut self) {
+        let _ = self.go_on();
         drop(self.keeper.stdin.take());
         let _ = self.keeper.wait();
         let _ = fs::remove_dir_all(&self.directory);
