@@ -133,7 +133,7 @@ async fn while_the_database_is_away_every_route_says_so_soon() {
             &json!({
                 "name": "clerk",
                 "graph": {"graph_id": "g", "type": "employee",
-                    "nodes": [{"id": "s", "type": "skill", "skill_graph": "sg"}], "edges": []},
+                    "nodes": [{"id": "s", "type": "skill", "skill_graph": "sg", "permissions": []}], "edges": []},
                 "skill_graphs": {"sg": {"graph_id": "sg", "type": "skill",
                     "nodes": [{"id": "plan", "type": "transform", "output": {"n": "1"}}], "edges": []}}
             }),
