@@ -213,6 +213,13 @@ impl ApiError {
         .retry_after(1)
     }
 
+    /// Sent to a node that is here for other work.
+    pub fn not_for_this_node() -> Self {
+        let detail =
+            "this node takes no requests (it has no role `api`); another node of the cluster does";
+        Self::new(Problem::Unavailable, detail).retry_after(1)
+    }
+
     pub fn database_away() -> Self {
         Self::new(Problem::Unavailable, "the database cannot be reached").retry_after(1)
     }

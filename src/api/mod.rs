@@ -137,6 +137,11 @@ impl ApiState {
     fn engine(&self) -> &Engine {
         &self.0.parts.engine
     }
+    /// Whether this node has the role `api`; one that is alone has all.
+    fn takes_requests(&self) -> bool {
+        let cluster = self.core().cluster.as_ref();
+        cluster.is_none_or(|cluster| cluster.takes_requests())
+    }
     fn core(&self) -> &Arc<Core> {
         self.0.parts.engine.core()
     }

@@ -4,7 +4,10 @@ use super::{
     ApiState,
     error::{ApiError, Problem},
 };
-use crate::{domain::Role, telemetry};
+use crate::{
+    domain::Role,
+    telemetry::{self, trace},
+};
 use axum::{
     extract::{Request, State},
     handler::Handler,
@@ -95,6 +98,7 @@ impl Route {
             state: state.clone(),
             access: self.access,
             outage: Outage::of(self.access, self.path),
+            is_operational: is_operational(self.path),
             metrics: telemetry::RouteMetrics::new(self.method.as_str(), self.path),
         });
         self.handler.route_layer(from_fn_with_state(gate, guard))
@@ -135,6 +139,8 @@ struct Gate {
     state: ApiState,
     access: Access,
     outage: Outage,
+    /// Every node answers it, whatever its roles.
+    is_operational: bool,
     metrics: telemetry::RouteMetrics,
 }
 
@@ -162,10 +168,26 @@ async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> R
 }
 
 async fn answer(gate: &Gate, mut request: Request, next: Next) -> Response {
-    match admit(gate, &mut request).await {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+    if !gate.is_operational && !gate.state.takes_requests() {
+        return ApiError::not_for_this_node().into_response();
     }
+    let given = request.headers().get("traceparent");
+    let context = trace::of(given.and_then(|given| given.to_str().ok()));
+    let answered = async {
+        match admit(gate, &mut request).await {
+            Ok(()) => next.run(request).await,
+            Err(error) => error.into_response(),
+        }
+    };
+    trace::within(context, answered).await
+}
+
+/// Probes, and what shows the nodes and their actors.
+fn is_operational(path: &str) -> bool {
+    ["/healthz", "/readyz", "/metrics", "/openapi.json"].contains(&path)
+        || ["/v1/actors", "/v1/nodes", "/v1/rebalance"]
+            .iter()
+            .any(|start| path.starts_with(start))
 }
 
 /// How long a request waits for a database that is away. Those who wait for an actor wait for the journal, which waits out the outage.

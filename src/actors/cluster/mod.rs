@@ -120,6 +120,7 @@ pub fn employee_entity(employee: EmployeeId) -> Entity {
 pub struct Cluster {
     me: NodeIdentity,
     name: String,
+    roles: Vec<NodeRole>,
     terms: LeaseTerms,
     drain_grace: Duration,
     gateway: Gateway,
@@ -143,6 +144,10 @@ impl Cluster {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    pub fn takes_requests(&self) -> bool {
+        self.roles.contains(&NodeRole::Api)
     }
 
     pub fn gateway(&self) -> &Gateway {

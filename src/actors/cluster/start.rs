@@ -138,6 +138,7 @@ impl Joined {
         let cluster = Arc::new(Cluster {
             me,
             name,
+            roles,
             terms,
             drain_grace,
             gateway: node.gateway().clone(),
