@@ -163,9 +163,20 @@ impl Cluster {
         self.placement.route(entity)
     }
 
+    /// Whether an entity lives here, or is not known to live elsewhere and should live here.
+    pub fn is_here(&self, entity: Entity) -> bool {
+        self.route(entity) == Route::Here
+    }
+
     /// Whether an entity is this node's business: it lives here, or nowhere and should live here.
     pub fn is_mine(&self, entity: Entity) -> bool {
         self.placement.owned(entity).is_some() || self.placement.home(entity) == Some(self.me)
+    }
+
+    /// Whether an entity that lives here should live on another node, which can be reached.
+    pub fn lives_better_elsewhere(&self, entity: Entity) -> bool {
+        let home = self.placement.home(entity);
+        home.is_some_and(|home| home != self.me && self.is_linked(home))
     }
 
     pub fn owned_of(&self, kind: &str) -> Vec<Entity> {

@@ -171,16 +171,21 @@ impl Cluster {
         });
     }
 
+    /// Gives duties to the nodes that should have them.
+    pub async fn give_duties_home(&self) {
+        let duties = self.placement.owned_of(kind::DUTY).into_iter();
+        let elsewhere: Vec<Entity> = duties
+            .filter(|duty| self.lives_better_elsewhere(*duty))
+            .collect();
+        self.release(&elsewhere).await;
+    }
+
     /// Gives away what should live on another node; how many entities that were.
     pub(super) async fn rebalance_here(self: &Arc<Self>, core: &Arc<Core>) -> usize {
         let elsewhere = |kind: &str| -> Vec<Entity> {
             let all = self.placement.owned_of(kind).into_iter();
-            all.filter(|entity| {
-                self.placement
-                    .home(*entity)
-                    .is_some_and(|home| home != self.me && self.is_linked(home))
-            })
-            .collect()
+            all.filter(|entity| self.lives_better_elsewhere(*entity))
+                .collect()
         };
         let duties = elsewhere(kind::DUTY);
         self.release(&duties).await;
