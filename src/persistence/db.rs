@@ -11,7 +11,7 @@ use super::{
     tx::{Inner, SystemTx, Tx},
 };
 use crate::domain::OrgId;
-use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+use sqlx::{PgPool, SqlitePool};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Where the database is and how much of it may be used.
@@ -175,7 +175,7 @@ impl Db {
     }
 
     async fn begin_postgres(&self, pool: &PgPool, begin: &str) -> Result<Inner> {
-        let begin = || pool.begin_with(AssertSqlSafe(begin.to_owned()));
+        let begin = || postgres::begin(pool, begin);
         let tx = self.outage.begin(self.patience, begin).await?;
         Ok(Inner::Postgres(tx))
     }

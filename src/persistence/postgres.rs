@@ -5,7 +5,7 @@ use super::{
     error::{DbError, Result},
 };
 use sqlx::{
-    AssertSqlSafe, Connection, Executor, PgConnection, PgPool,
+    AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::{str::FromStr, time::Duration};
@@ -115,6 +115,18 @@ fn pool_options(config: &DbConfig, role: &'static str) -> PgPoolOptions {
             })
         })
         .after_connect(move |connection, _| Box::pin(set(connection, settings.clone())))
+}
+
+/// Begins a transaction. In a task of its own, which goes on when the caller gives up: sqlx gives a connection whose BEGIN was not waited
+/// for back to the pool with the transaction open.
+pub(super) async fn begin(
+    pool: &PgPool,
+    begin: &str,
+) -> sqlx::Result<Transaction<'static, Postgres>> {
+    let (pool, begin) = (pool.clone(), AssertSqlSafe(begin.to_owned()));
+    tokio::spawn(async move { pool.begin_with(begin).await })
+        .await
+        .unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
 /// Takes the role and refuses it if row-level security would not hold it.

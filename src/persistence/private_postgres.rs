@@ -106,8 +106,9 @@ impl PrivatePostgres {
     /// # Errors
     /// It cannot be told or waited for.
     pub fn stop(&mut self) -> Result<()> {
+        fs::write(self.kept(), "").map_err(io_failed("keep the directory of postgres"))?;
         self.tell("-QUIT", &[&self.server()?])?;
-        // The shell sees that its server is gone.
+        // Closes the input of the shell, which waits for its server.
         self.keeper.wait().map_err(io_failed("wait for postgres"))?;
         Ok(())
     }
@@ -117,6 +118,7 @@ impl PrivatePostgres {
     /// # Errors
     /// What postgres said.
     pub fn start_again(&mut self) -> Result<()> {
+        fs::remove_file(self.kept()).map_err(io_failed("start postgres again"))?;
         self.keeper = spawn_keeper(&self.bin, self.user, &self.directory, self.port)?;
         self.wait_until_ready()
     }
@@ -139,6 +141,11 @@ impl PrivatePostgres {
         let server = self.server()?;
         self.tell_children("-CONT", &server)?;
         self.tell("-CONT", &[&server])
+    }
+
+    /// While it is there, the directory outlives its server.
+    fn kept(&self) -> PathBuf {
+        self.directory.join("kept")
     }
 
     /// The server's process id, as it wrote it itself.
@@ -306,7 +313,7 @@ fn spawn_keeper(bin: &Path, user: Option<&str>, directory: &Path, port: u16) -> 
         kill $watch 2>/dev/null
         kill -QUIT $server 2>/dev/null
         wait $server
-        rm -rf "$2"
+        [ -e "$2/kept" ] || rm -rf "$2"
     "#;
     as_user(user, Path::new("/bin/sh"))
         .args(["-c", KEEP, "keeper"])

@@ -7,7 +7,7 @@ use super::{
     tx::{Inner, Tx},
 };
 use crate::domain::OrgId;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::PgPool;
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -67,8 +67,7 @@ impl Replica {
     }
 
     async fn try_begin(&self, org: OrgId, begin: &str) -> Result<StaleRead, DbError> {
-        let begin = AssertSqlSafe(begin.to_owned());
-        let mut tx = self.pool.begin_with(begin).await?;
+        let mut tx = postgres::begin(&self.pool, begin).await?;
         let lag: Option<i64> = sqlx::query_scalar(
             "SELECT CASE WHEN pg_is_in_recovery()
                  THEN (extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000)::bigint ELSE 0 END",
