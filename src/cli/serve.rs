@@ -93,7 +93,7 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
     let listener = node::listen(config.http.listen).await?;
     let address = listener.local_addr()?;
     let node_id = node_id(&config.engine.node_name);
-    let cluster = cluster_setup(&config, &database.url, address).await?;
+    let cluster = cluster_setup(&config, &database, address).await?;
     let db = slow("opening the database", Db::connect(&database))
         .await
         .context("the database could not be opened")?;

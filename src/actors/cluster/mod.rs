@@ -18,7 +18,7 @@ pub use start::{Joined, register};
 pub use store::ClusterStore;
 pub use view::{ActorsOf, NodeStatus};
 
-use crate::{actors::core::Core, domain::EmployeeId};
+use crate::{actors::core::Core, domain::EmployeeId, persistence::Db};
 use handler::Door;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -84,6 +84,8 @@ pub struct ClusterSetup {
     pub name: String,
     /// The door for other nodes.
     pub listener: TcpListener,
+    /// Connections of their own for the lease: whatever else the node has to do must not keep it from renewing.
+    pub lease_db: Db,
     /// `host:port` at which other nodes reach the door.
     pub address: String,
     /// Where people and load balancers reach its HTTP.
