@@ -17,6 +17,8 @@ const REDIRECT: &str = "https://elsewhere.test/cb";
 pub struct Sandbox {
     _child: Child,
     pub url: String,
+    /// Its own accounts: `{"integration", "base_url", "token", "data"}`.
+    pub accounts: Vec<Value>,
 }
 
 impl Sandbox {
@@ -37,6 +39,7 @@ impl Sandbox {
             .expect("the line with the address");
         let ready: Value = serde_json::from_str(&line).expect("json");
         Self {
+            accounts: ready["accounts"].as_array().cloned().unwrap_or_default(),
             _child: child,
             url: ready["sandbox_url"]
                 .as_str()

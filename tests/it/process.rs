@@ -142,6 +142,8 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
+    /// When the server wants to be asked again.
+    pub retry_after: Option<Duration>,
     pub body: Value,
 }
 
@@ -188,6 +190,8 @@ impl Client {
                 .await
                 .map_err(|error| error.to_string())?;
             let status = answer.status().as_u16();
+            let retry_after = answer.headers().get("retry-after");
+            let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
             let bytes = answer
                 .into_body()
                 .collect()
@@ -197,6 +201,7 @@ impl Client {
             connection.abort();
             Ok(Answer {
                 status,
+                retry_after: retry_after.map(Duration::from_secs),
                 body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
             })
         };
