@@ -1,7 +1,12 @@
 //! What `tenure serve` is told: a TOML file, then the environment (`TENURE_` and the key in capitals), which wins.
 //!
-//! Keys are flat, so that the file and the environment say the same words; the program sees one struct a concern. A key that is not
-//! known is an error that names it: a setting with a typing error must not be a setting that is silently not there.
+//! Keys are flat but for the table `[cluster]`, so that the file and the environment say the same words; the program sees one struct a
+//! concern. A key that is not known is an error that names it: a setting with a typing error must not be a setting that is silently not
+//! there.
+
+mod cluster;
+
+pub use cluster::{Cluster, NodeRole};
 
 use figment::{
     Figment,
@@ -17,6 +22,10 @@ use std::{
 
 /// Variables with our prefix that are not settings of a service: they tell the verbs where the service is.
 const CLIENT_VARIABLES: [&str; 4] = ["url", "key", "data", "config"];
+/// Of variables that are keys of the table `[cluster]`.
+const CLUSTER_PREFIX: &str = "cluster_";
+/// The node's name where it needs none of its own.
+const USUAL_NODE: &str = "tenure";
 
 /// Everything that an operator may set, by concern.
 #[derive(Clone, Debug)]
@@ -25,6 +34,8 @@ pub struct Config {
     pub http: Http,
     pub secrets: Secrets,
     pub engine: Engine,
+    /// Absent: the node is alone.
+    pub cluster: Option<Cluster>,
     pub log: Log,
 }
 
@@ -98,6 +109,16 @@ pub enum ConfigError {
         "configuration: public_url `{0}` is not the address of a service, such as https://tenure.example.com"
     )]
     PublicUrl(String),
+    #[error("configuration: cluster.{key} {problem}")]
+    Cluster { key: &'static str, problem: String },
+    #[error(
+        "configuration: node_name is missing: each node of a cluster has a name of its own, which its certificate is for"
+    )]
+    NodeName,
+    #[error(
+        "configuration: a cluster needs PostgreSQL as its database (database_url = postgres://…); for one node alone on SQLite, leave [cluster] out"
+    )]
+    ClusterDatabase,
 }
 
 /// The keys as they are written.
@@ -112,7 +133,7 @@ struct Keys {
     master_key_file: Option<PathBuf>,
     public_url: Option<String>,
     oauth_clients_file: Option<PathBuf>,
-    node_name: String,
+    node_name: Option<String>,
     #[serde(deserialize_with = "duration")]
     idle_after: Duration,
     #[serde(deserialize_with = "duration")]
@@ -126,6 +147,7 @@ struct Keys {
     answer_limit: usize,
     log: String,
     log_format: LogFormat,
+    cluster: Option<cluster::Keys>,
 }
 
 /// What holds where nothing is said; keys without a default are not in it.
@@ -134,7 +156,6 @@ struct Defaults {
     database_connections: u32,
     engine_connections: u32,
     listen: &'static str,
-    node_name: &'static str,
     idle_after: &'static str,
     action_deadline: &'static str,
     request_timeout: &'static str,
@@ -148,7 +169,6 @@ const DEFAULTS: Defaults = Defaults {
     database_connections: 16,
     engine_connections: 8,
     listen: "127.0.0.1:7117",
-    node_name: "tenure",
     idle_after: "30s",
     action_deadline: "5m",
     request_timeout: "30s",
@@ -172,7 +192,7 @@ impl Config {
             figment = figment.merge(Toml::file_exact(path));
         }
         let keys: Keys = figment
-            .merge(Env::prefixed("TENURE_").ignore(&CLIENT_VARIABLES))
+            .merge(variables())
             .extract()
             .map_err(|error| ConfigError::Invalid(Box::new(error)))?;
         Self::from_keys(keys)
@@ -181,6 +201,10 @@ impl Config {
     fn from_keys(keys: Keys) -> Result<Self, ConfigError> {
         if keys.master_key.is_some() && keys.master_key_file.is_some() {
             return Err(ConfigError::TwoMasterKeys);
+        }
+        let cluster = keys.cluster.map(Cluster::from_keys).transpose()?;
+        if keys.node_name.is_none() && cluster.is_some() {
+            return Err(ConfigError::NodeName);
         }
         Ok(Self {
             database: Database {
@@ -198,7 +222,7 @@ impl Config {
                 oauth_clients_file: keys.oauth_clients_file,
             },
             engine: Engine {
-                node_name: keys.node_name,
+                node_name: keys.node_name.unwrap_or_else(|| USUAL_NODE.into()),
                 idle_after: keys.idle_after,
                 action_deadline: keys.action_deadline,
                 request_timeout: keys.request_timeout,
@@ -206,11 +230,27 @@ impl Config {
                 allow_private: keys.allow_private,
                 answer_limit: keys.answer_limit,
             },
+            cluster,
             log: Log {
                 filter: keys.log,
                 format: keys.log_format,
             },
         })
+    }
+}
+
+fn variables() -> Env {
+    Env::prefixed("TENURE_")
+        .ignore(&CLIENT_VARIABLES)
+        .map(|name| key_of(name.as_str()).into())
+}
+
+/// The key that a variable names, without its prefix: `CLUSTER_LISTEN` is `listen` of the table `cluster`.
+fn key_of(variable: &str) -> String {
+    let lower = variable.to_ascii_lowercase();
+    match lower.strip_prefix(CLUSTER_PREFIX) {
+        Some(key) => format!("cluster.{key}"),
+        None => lower,
     }
 }
 
@@ -257,79 +297,30 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// A duration as text or as a number of seconds: the environment's `30` comes as a number.
 fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Seconds(u64),
-        Text(String),
+    WrittenDuration::deserialize(d)?.read()
+}
+
+fn duration_or_none<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
+    let written = Option::<WrittenDuration>::deserialize(d)?;
+    written.map(WrittenDuration::read).transpose()
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenDuration {
+    Seconds(u64),
+    Text(String),
+}
+
+impl WrittenDuration {
+    fn read<E: serde::de::Error>(self) -> Result<Duration, E> {
+        let text = match self {
+            Self::Seconds(seconds) => seconds.to_string(),
+            Self::Text(text) => text,
+        };
+        parse_duration(&text).map_err(E::custom)
     }
-    let text = match Written::deserialize(d)? {
-        Written::Seconds(seconds) => seconds.to_string(),
-        Written::Text(text) => text,
-    };
-    parse_duration(&text).map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(toml: &str) -> Result<Config, String> {
-        let keys = Figment::from(Serialized::defaults(DEFAULTS))
-            .merge(Toml::string(toml))
-            .extract()
-            .map_err(|error| ConfigError::Invalid(Box::new(error)));
-        keys.and_then(Config::from_keys)
-            .map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_defaults_and_what_is_set() {
-        let config = load("listen = '0.0.0.0:80'\nidle_after = '2m'\nrequest_timeout = 5").unwrap();
-        assert_eq!(config.http.listen.port(), 80);
-        assert_eq!(config.engine.idle_after, Duration::from_secs(120));
-        assert_eq!(config.engine.request_timeout, Duration::from_secs(5));
-        assert_eq!(config.log.filter, "info");
-        let config = load("public_url = 'https://tenure.example/'").unwrap();
-        let url = config.http.public_url.as_deref();
-        assert_eq!(url, Some("https://tenure.example"));
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        for (toml, named) in [
-            ("databse_url = 'x'", "databse_url"),
-            ("listen = 'localhost'", "listen"),
-            ("idle_after = 'soon'", "idle_after"),
-            ("idle_after = 0", "idle_after"),
-            ("log_format = 'xml'", "log_format"),
-            ("master_key = 'a'\nmaster_key_file = 'b'", "not both"),
-            ("public_url = 'tenure.example'", "public_url"),
-            ("answer_limit = '1 MB'", "answer_limit"),
-        ] {
-            let error = load(toml).unwrap_err();
-            assert!(error.contains(named), "{toml}: {error}");
-        }
-    }
-
-    #[test]
-    fn secrets_do_not_show() {
-        let config = load("database_url = 'postgres://u:hunter2@h/d'\nmaster_key = 'hunter2'");
-        assert!(!format!("{config:?}").contains("hunter2"));
-    }
-
-    #[test]
-    fn durations() {
-        for (text, millis) in [
-            ("250ms", 250),
-            ("30", 30_000),
-            ("5m", 300_000),
-            ("1d", 86_400_000),
-        ] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)));
-        }
-        for text in ["", "m", "-1s", "1 week", "0s", "99999999999999999999d"] {
-            assert!(parse_duration(text).is_err(), "{text}");
-        }
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ mod call;
 mod cancel;
 mod catalog;
 mod client;
+mod cluster_setup;
 mod connect;
 mod connections;
 mod database;

@@ -1,6 +1,7 @@
 //! `tenure serve`: the service in production.
 
 use super::{
+    cluster_setup::{cluster_setup, node_id},
     database::{DatabaseArgs, db_config},
     exit::Failure,
     node::{self, Node, NodeParts},
@@ -18,7 +19,6 @@ use crate::{
 use anyhow::Context;
 use serde_json::json;
 use std::{net::SocketAddr, sync::Arc};
-use uuid::Uuid;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -43,7 +43,25 @@ The file is TOML with these keys; each is also a variable: TENURE_ and its name 
   allow_private         address ranges that calls may go to beyond the public internet, such as 10.0.0.0/8,127.0.0.1:8080 (none)
   answer_limit          bytes of a provider's answer that is not streamed (2097152)
   log                   what is logged, as in RUST_LOG (info)
-  log_format            text or json (text)")]
+  log_format            text or json (text)
+
+One of several nodes says [cluster] too; its keys are variables as TENURE_CLUSTER_ and the name in capitals. It needs PostgreSQL, and a node_name
+of its own. `tenure cluster ca` and `tenure cluster cert` make the certificates.
+  name                  of the cluster, in every certificate (tenure)
+  listen                the door for other nodes, such as 0.0.0.0:7118
+  advertise             host:port at which others reach the door (listen, unless that is 0.0.0.0)
+  url                   where people and load balancers reach this node's HTTP (from listen, at the advertised host)
+  ca_file               certificates of the authorities that are trusted
+  cert_file, key_file   this node's certificate and its key, which only its owner and group may read; changed files are taken up
+  roles                 what the node does: api, worker, connector (all)
+  zone                  where it runs, such as a data centre (none)
+  weight                its share of the employees, from 1 to 10000 (100)
+  lease                 a node that is not heard of for this long is dead (10s); longer than the next two together
+  renew_every           how often it is heard of (3s)
+  lease_margin          it stops acting so long before (2s)
+  drain_grace           for steps at work when it gives its employees away (10s)
+
+With --json it prints one line when it is ready: {\"url\":…,\"node_id\":…}. SIGTERM gives all away to the other nodes and ends.")]
 pub struct ServeArgs {
     #[command(flatten)]
     settings: DatabaseArgs,
@@ -71,12 +89,15 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
     let database = db_config(&config)?;
     let sealer = Arc::new(sealer(&config.secrets)?);
     let listener = node::listen(config.http.listen).await?;
+    let address = listener.local_addr()?;
+    let node_id = node_id(&config.engine.node_name);
+    let cluster = cluster_setup(&config, &database.url, address).await?;
     let db = slow("opening the database", Db::connect(&database))
         .await
         .context("the database could not be opened")?;
     let parts = NodeParts {
         db,
-        node_id: node_id(&config.engine.node_name),
+        node_id,
         clock: Clock::system(),
         sealer,
         settings: Settings {
@@ -86,13 +107,13 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
         public_url: args.public_url.or(config.http.public_url),
         listener,
         sandbox_url: None,
-        cluster: None,
+        cluster,
     };
     let node = slow("taking up unfinished runs", Node::start(parts)).await?;
     if out.is_for_people() {
         out.line(format!("Tenure is at work on {}", node.url()))?;
     } else {
-        out.json(&json!({"url": node.url()}))?;
+        out.json(&json!({"url": node.url(), "node_id": node_id}))?;
     }
     node.run_until_told().await
 }
@@ -112,12 +133,4 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
         answer_limit: config.engine.answer_limit,
         ..Settings::default()
     })
-}
-
-/// The same name is the same node, on whatever machine it starts.
-fn node_id(name: &str) -> Uuid {
-    Uuid::new_v5(
-        &Uuid::NAMESPACE_OID,
-        format!("tenure node {name}").as_bytes(),
-    )
 }

@@ -58,6 +58,8 @@ pub struct ClusterSetup {
     pub listener: TcpListener,
     /// `host:port` at which other nodes reach the door.
     pub address: String,
+    /// Where people and load balancers reach its HTTP.
+    pub url: String,
     pub tls: Arc<TlsReloader>,
     pub roles: Vec<NodeRole>,
     /// Where it runs, for example a data centre; may be empty.
