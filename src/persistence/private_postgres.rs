@@ -97,6 +97,29 @@ impl PrivatePostgres {
         self.port
     }
 
+    /// Stops it as a crash would, without a checkpoint; its data stays. Blocks until it is gone.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn stop(&mut self) -> Result<()> {
+        let told = match self.keeper.stdin.take() {
+            Some(mut input) => input.write_all(KEEP_DATA),
+            None => Ok(()),
+        };
+        self.keeper.wait().map_err(io_failed("wait for postgres"))?;
+        told.map_err(io_failed("stop postgres"))
+    }
+
+    /// Starts it anew on its data and its port, after `stop`. Blocks for as long as its recovery takes.
+    ///
+    /// # Errors
+    /// What postgres said.
+    pub fn start_again(&mut self) -> Result<()> {
+        let (bin, user) = (find_bin()?, unprivileged_user()?);
+        self.keeper = spawn_keeper(&bin, user, &self.directory, self.port)?;
+        self.wait_until_ready()
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
@@ -230,8 +253,11 @@ fn free_port() -> Result<u16> {
         .port())
 }
 
+/// What the keeper is told before the end of its input, so that the data outlives the server.
+const KEEP_DATA: &[u8] = b"keep";
+
 /// Starts the server below a shell that reads its input until the end and then stops the server: the end comes when we close it or die,
-/// however that happens. Nothing of the cluster is kept, so it stops at once, without a checkpoint.
+/// however that happens. It stops at once, without a checkpoint, and nothing of the cluster is kept unless the input says so.
 fn spawn_keeper(bin: &Path, user: Option<&str>, directory: &Path, port: u16) -> Result<Child> {
     const KEEP: &str = r#"
         "$1" -D "$2/data" -p "$3" -k "$2" -c listen_addresses=127.0.0.1 -c fsync=on -c synchronous_commit=on \
@@ -240,11 +266,11 @@ fn spawn_keeper(bin: &Path, user: Option<&str>, directory: &Path, port: u16) -> 
         ( while kill -0 $server 2>/dev/null; do sleep 1; done; kill $$ 2>/dev/null ) </dev/null >/dev/null 2>&1 &
         watch=$!
         trap 'exit 1' TERM
-        cat >/dev/null
+        last=$(cat)
         kill $watch 2>/dev/null
         kill -QUIT $server 2>/dev/null
         wait $server
-        rm -rf "$2"
+        [ "$last" = keep ] || rm -rf "$2"
     "#;
     as_user(user, Path::new("/bin/sh"))
         .args(["-c", KEEP, "keeper"])

@@ -201,9 +201,7 @@ impl History {
         let mut highest: BTreeMap<(Uuid, &str), i64> = BTreeMap::new();
         let mut found = Vec::new();
         for one in seen {
-            let before = highest
-                .entry((one.entity, &one.kind))
-                .or_insert(one.epoch);
+            let before = highest.entry((one.entity, &one.kind)).or_insert(one.epoch);
             if one.epoch < *before {
                 found.push(Violation::EpochFell {
                     entity: one.entity,
@@ -244,7 +242,10 @@ impl History {
         let mut found = Vec::new();
         let mut by_key: BTreeMap<&str, BTreeSet<Uuid>> = BTreeMap::new();
         for accepted in &self.accepted {
-            by_key.entry(&accepted.key).or_default().insert(accepted.run);
+            by_key
+                .entry(&accepted.key)
+                .or_default()
+                .insert(accepted.run);
             if !there.contains(&accepted.run) {
                 found.push(Violation::Lost {
                     key: accepted.key.clone(),

@@ -1,0 +1,69 @@
+//! Who is a member: nodes that start at the same moment, and two processes under one name.
+
+use crate::{
+    employees::mailer,
+    load::Load,
+    node::node_id,
+    world::{Plan, World, alive, members, until},
+};
+use serde_json::Value;
+use std::time::Duration;
+use tokio::time::sleep;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_later_of_two_processes_with_one_name_is_the_member() {
+    // All three start at once: `start` waits until each sees three.
+    let mut world = World::start(Plan::default()).await;
+    let employees = world.hire(9, mailer).await;
+    let load = Load::start(&world.addresses(), &employees, 3, Duration::from_millis(60));
+    for name in ["a", "b", "c"] {
+        let listed = listed(&world, name).await;
+        assert_eq!(listed.len(), 3, "{listed:?}");
+    }
+    sleep(Duration::from_secs(1)).await;
+
+    let before = world.recorder.lives().await[&node_id("b")].0;
+    let twin = world.twin("b").await;
+    // The first one notices that a later life of its name is there, and ends.
+    let mut first = world.take("b");
+    let ended = first.until_ended().await;
+    println!("the first b ended with {ended}");
+    let client = twin.client();
+    until("the twin sees three", async || {
+        alive(&client).await == Some(3)
+    })
+    .await;
+    let after = world.recorder.lives().await[&node_id("b")].0;
+    assert!(after > before, "it is a later life: {after} after {before}");
+    for name in ["a", "c"] {
+        let client = world.client(name);
+        until("the others see three", async || {
+            alive(&client).await == Some(3)
+        })
+        .await;
+        let listed = listed(&world, name).await;
+        let alive = |node: &&Value| node["state"] == "alive";
+        assert_eq!(
+            listed.iter().filter(alive).count(),
+            3,
+            "each once: {listed:?}"
+        );
+    }
+    // Back to its usual place.
+    twin.stop().await;
+    world.start_node("b").await;
+    world.until_members(3).await;
+
+    // The same name again at once, after a kill: its own lease is still running.
+    world.take("b").kill().await;
+    world.start_node("b").await;
+    world.until_members(3).await;
+    sleep(Duration::from_secs(1)).await;
+    let report = load.stop().await;
+    world.check(report).await;
+}
+
+async fn listed(world: &World, name: &'static str) -> Vec<Value> {
+    let client = world.client(name);
+    members(&client).await.expect("a list")
+}
