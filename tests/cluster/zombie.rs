@@ -41,6 +41,9 @@ async fn a_zombie_changes_nothing_and_begins_a_new_life() {
         .await;
         world.until_all_ready().await;
         world.until_members(world.plan.nodes.len()).await;
+        let log = world.log_of(zombie);
+        let refused = log.lines().filter(|line| line.contains("fenced")).count();
+        println!("its log speaks of fences {refused} times");
         println!(
             "{zombie} was stopped beyond its lease: {} employees taken over; it is alive again, in process {} with {} lives",
             homeless.len(),

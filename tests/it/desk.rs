@@ -18,6 +18,7 @@ pub struct Sandbox {
     _child: Child,
     pub url: String,
     /// Its own accounts: `{"integration", "base_url", "token", "data"}`.
+    #[allow(dead_code, reason = "only the shows of the cluster read them")]
     pub accounts: Vec<Value>,
 }
 

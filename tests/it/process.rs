@@ -143,6 +143,7 @@ pub struct Client {
 pub struct Answer {
     pub status: u16,
     /// When the server wants to be asked again.
+    #[allow(dead_code, reason = "only the shows of the cluster read it")]
     pub retry_after: Option<Duration>,
     pub body: Value,
 }
