@@ -54,6 +54,8 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Where browsers reach the service: redirects and links begin with it. Absent: the address that it listens on.
     pub public_url: Option<String>,
+    /// Name or id of the org whose admins run the service. Absent: the only org's, as long as there is only one.
+    pub operator_org: Option<String>,
 }
 
 /// Where the master key comes from that seals the secrets of the orgs: one of the two for `serve`, never both.
@@ -132,6 +134,7 @@ struct Keys {
     master_key: Option<SecretString>,
     master_key_file: Option<PathBuf>,
     public_url: Option<String>,
+    operator_org: Option<String>,
     oauth_clients_file: Option<PathBuf>,
     node_name: Option<String>,
     #[serde(deserialize_with = "duration")]
@@ -215,6 +218,7 @@ impl Config {
             http: Http {
                 listen: keys.listen,
                 public_url: keys.public_url.as_deref().map(public_url).transpose()?,
+                operator_org: keys.operator_org,
             },
             secrets: Secrets {
                 master_key: keys.master_key,

@@ -11,16 +11,18 @@ mod call;
 pub mod connections;
 mod exchange;
 pub mod fair;
+mod elsewhere;
 mod pool;
 mod queue;
 mod rules;
 mod state;
 mod token;
+mod turns;
 mod view;
 
 pub use call::{CallRequest, ConnectorError, EffectTicket};
 pub use pool::ConnectorPool;
-pub use view::{ConnectorView, Waiter, WaitingCall};
+pub use view::{ConnectorLook, ConnectorView, Waiter, WaitingCall};
 
 use super::{
     append::new_append,
@@ -35,10 +37,9 @@ use crate::{
     persistence::{SnapshotChange, SnapshotRow, codec, snapshot_kind},
 };
 use app::{Apps, Joining, Poke};
-use call::Answer;
+use call::{Answer, Call};
 use connections::Connection;
-use exchange::exchange;
-use queue::{Came, Claim, Next, Queue, Retry, millis};
+use queue::{Came, Next, Queue, Retry, millis};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus};
 use state::restore;
 use std::{
@@ -46,6 +47,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tenure_cluster::{Claim, Entity};
 use token::Kept;
 use tokio::{sync::oneshot, time::Instant};
 
@@ -54,9 +56,12 @@ const QUEUE_MAX: usize = 1_000;
 const MAILBOX: usize = 4_000;
 /// The limiter's state is written at most this often.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
+/// How a connector ends that was given away.
+const MOVED_OUT: &str = "moved out";
 
+/// The way to a connector, and what is placed with it.
 #[derive(Clone)]
-struct ConnectorHandle(Mailbox<Message>);
+struct ConnectorHandle(Mailbox<Message>, Entity);
 
 impl ConnectorHandle {
     async fn spawn(parent: ActorCell, args: Args) -> Result<Self, ractor::SpawnErr> {
@@ -66,8 +71,9 @@ impl ConnectorHandle {
             Some(args.connection.org),
             MAILBOX,
         );
+        let entity = args.connection.entity();
         let (actor, _) = Actor::spawn_linked(None, Connector(args), vitals.clone(), parent).await?;
-        Ok(Self(Mailbox::new(actor, vitals)))
+        Ok(Self(Mailbox::new(actor, vitals), entity))
     }
 
     fn is_living(&self) -> bool {
@@ -99,6 +105,14 @@ impl ConnectorHandle {
         let _ = self.0.offer(Message::Renewed(live));
     }
 
+    fn leave(&self) {
+        let _ = self.0.tell(Message::Leave);
+    }
+
+    async fn has_stopped(&self) {
+        let _ = self.0.cell().wait(None).await;
+    }
+
     async fn look(&self) -> Option<ConnectorView> {
         let (reply, view) = oneshot::channel();
         self.0.offer(Message::Look(reply)).ok()?;
@@ -124,44 +138,14 @@ struct Args {
     connection: Arc<Connection>,
 }
 
-/// A call and who waits for it.
-struct Call {
-    request: Arc<CallRequest>,
-    reply: oneshot::Sender<Answer>,
-    attempts: u32,
-    /// Which limit counts for it.
-    lane: usize,
-    waiter: Option<Waiter>,
-}
-
-impl Call {
-    fn new(request: CallRequest, waiter: Option<Waiter>) -> (Box<Self>, oneshot::Receiver<Answer>) {
-        let (reply, answer) = oneshot::channel();
-        let call = Self {
-            request: Arc::new(request),
-            reply,
-            attempts: 0,
-            lane: 0,
-            waiter,
-        };
-        (Box::new(call), answer)
-    }
-
-    fn claim(&self) -> Claim {
-        Claim {
-            employee: self.request.employee,
-            cost: self.request.cost,
-            lane: self.lane,
-        }
-    }
-}
-
 enum Message {
     Call(Box<Call>),
     Returned {
         call: Box<Call>,
         answer: Answer,
     },
+    /// It is given away: what waits is sent after it, what is open comes back.
+    Leave,
     Look(oneshot::Sender<ConnectorView>),
     WaitingOf {
         execution: ExecutionId,
@@ -180,6 +164,7 @@ impl Named for Message {
         match self {
             Message::Call(_) => "call",
             Message::Returned { .. } => "returned",
+            Message::Leave => "leave",
             Message::Look(_) => "look",
             Message::WaitingOf { .. } => "waiting_of",
             Message::Renewed(_) => "renewed",
@@ -203,6 +188,7 @@ struct State {
     idle_check: bool,
     /// Something has changed in the limiter since it was saved.
     unsaved: bool,
+    leaving: bool,
 }
 
 impl Actor for Connector {
@@ -240,6 +226,7 @@ impl Actor for Connector {
             last_work: Instant::now(),
             idle_check: false,
             unsaved: false,
+            leaving: false,
         })
     }
 
@@ -251,16 +238,20 @@ impl Actor for Connector {
     ) -> Result<(), ActorProcessingErr> {
         let (message, _handling) = message.open(&state.vitals);
         match message {
+            Message::Call(call) if state.leaving => call.end(Err(ConnectorError::Moved)),
             Message::Call(mut call) => {
                 state.worked();
-                let request = &call.request.request;
                 let rules = &self.0.connection.rules;
-                call.lane = rules.lane(&request.capability, request.write);
+                call.lane = rules.lane(call.capability(), call.write());
                 if let Err(call) = state.queue.push(call.claim(), call) {
-                    let later = state
-                        .queue
-                        .later(call.request.employee, call.lane, self.now());
-                    let _ = call.reply.send(Err(ConnectorError::Full(later)));
+                    let later = state.queue.later(call.employee(), call.lane, self.now());
+                    call.end(Err(ConnectorError::Full(later)));
+                }
+            }
+            Message::Leave => {
+                state.leaving = true;
+                for call in state.queue.take_where(|_| true) {
+                    call.end(Err(ConnectorError::Moved));
                 }
             }
             Message::Returned { call, answer } => {
@@ -273,12 +264,17 @@ impl Actor for Connector {
             }
             Message::Renewed(live) => state.kept.put(&live),
             Message::Wake => state.wake_at = None,
-            Message::Idle | Message::Saved => {
+            Message::Idle | Message::Saved if !state.leaving => {
                 state.idle_check = false;
                 if self.may_leave(state) && self.leave(&myself, state) {
                     return Ok(());
                 }
             }
+            Message::Idle | Message::Saved => state.idle_check = false,
+        }
+        if state.leaving {
+            self.move_out_when_done(&myself, state);
+            return Ok(());
         }
         self.send_what_may(&myself, state);
         state
@@ -323,13 +319,13 @@ impl Connector {
     /// Takes from the queue what the quota, the breaker and the number of open calls allow.
     fn send_what_may(&self, myself: &ActorRef<Envelope<Message>>, state: &mut State) {
         // Who does not wait any more takes nobody's turn.
-        drop(state.queue.take_where(|call| call.reply.is_closed()));
+        drop(state.queue.take_where(|call| call.is_given_up()));
         let (now, instant) = (self.now(), Instant::now());
-        let is_late = |call: &Call| call.request.deadline <= instant;
+        let is_late = |call: &Call| call.deadline() <= instant;
         if state.queue.iter().any(|call| is_late(call)) {
             let whose = state.queue.iter().filter(|call| is_late(call));
             let whose: HashSet<(EmployeeId, usize)> = whose
-                .map(|call| (call.request.employee, call.lane))
+                .map(|call| (call.employee(), call.lane))
                 .collect();
             let places: HashMap<(EmployeeId, usize), Later> = whose
                 .into_iter()
@@ -337,8 +333,8 @@ impl Connector {
                 .collect();
             for call in state.queue.take_where(|call| is_late(call)) {
                 let reason = state.queue.reason_in_words(call.lane, now);
-                let later = places[&(call.request.employee, call.lane)];
-                let _ = call.reply.send(Err(ConnectorError::Late { reason, later }));
+                let later = places[&(call.employee(), call.lane)];
+                call.end(Err(ConnectorError::Late { reason, later }));
             }
         }
         let wait = loop {
@@ -347,7 +343,7 @@ impl Connector {
                 Next::Wait(wait) => break wait,
             }
         };
-        let earliest = state.queue.iter().map(|call| call.request.deadline).min();
+        let earliest = state.queue.iter().map(|call| call.deadline()).min();
         let at = wait
             .map(|wait| instant + wait)
             .into_iter()
@@ -381,36 +377,44 @@ impl Connector {
         );
         let kept = state.kept.clone();
         tokio::spawn(async move {
-            let request = call.request.clone();
-            let answer = tokio::select! {
-                // First: of a step that was cancelled or given up nothing may leave any more.
-                biased;
-                () = call.reply.closed() => Err(ConnectorError::Stopped),
-                answer = exchange(&core, &http, &kept, &connection, &request) => answer,
-            };
+            let answer = call.go(&core, &http, &kept, &connection).await;
             let _ = own.tell(Message::Returned { call, answer });
         });
     }
 
     fn returned(&self, call: Call, answer: Answer, state: &mut State) {
         let now = self.now();
-        let write = call.request.effect.is_some();
-        let capability = &call.request.request.capability;
+        let capability = call.capability();
         let came = Came {
             claim: call.claim(),
-            write,
+            write: call.has_effect(),
             tries: call.attempts,
             retry: self.0.connection.rules.retry(capability),
-            seed: call.request.employee.uuid().as_u64_pair().1 ^ u64::from(call.attempts),
+            seed: call.employee().uuid().as_u64_pair().1 ^ u64::from(call.attempts),
         };
         let settled = state.queue.settle(&answer, came, now);
         match settled {
-            Retry::At(_) if call.reply.is_closed() => {}
-            Retry::At(wait) if Instant::now() + wait < call.request.deadline => state
-                .queue
-                .push_again(call.claim(), Box::new(call), now.after(wait)),
-            _ => drop(call.reply.send(answer)),
+            Retry::At(_) if call.is_given_up() => {}
+            Retry::At(_) if state.leaving => call.end(Err(ConnectorError::Moved)),
+            Retry::At(wait) if Instant::now() + wait < call.deadline() => {
+                call.is_to_go_again();
+                let at = now.after(wait);
+                state.queue.push_again(call.claim(), Box::new(call), at);
+            }
+            _ => call.end(answer),
         }
+    }
+
+    /// Stops when nothing is open and the state of its limiter is durable. Its pool has taken it out of the directory.
+    fn move_out_when_done(&self, myself: &ActorRef<Envelope<Message>>, state: &mut State) {
+        if state.queue.open() > 0 {
+            return;
+        }
+        if state.unsaved {
+            let own = Mailbox::new(myself.clone(), state.vitals.clone());
+            return self.save(state, move || drop(own.tell(Message::Saved)));
+        }
+        myself.stop(Some(MOVED_OUT.into()));
     }
 
     /// Where the calls of a run stand that wait.
@@ -424,7 +428,7 @@ impl Connector {
         let told = standings.filter_map(|(call, standing)| {
             Some(WaitingCall {
                 step: call.waiter?.step,
-                capability: call.request.request.capability.clone(),
+                capability: call.capability().to_owned(),
                 place: standing.place,
                 estimate_ms: millis(standing.estimate),
                 reason: state.queue.reason_in_words(standing.lane, now),
@@ -475,8 +479,12 @@ impl Connector {
     fn save(&self, state: &mut State, done: impl FnOnce() + Send + 'static) {
         state.saved_at = Instant::now();
         state.unsaved = false;
-        let (epoch, at) = (self.0.core.epoch(), self.now());
         let (org, id) = (self.0.connection.org, self.0.connection.id);
+        let claim = self.0.core.placement.owned(self.0.connection.entity());
+        let (Some(Claim { epoch }), at) = (claim, self.now()) else {
+            // It lives elsewhere by now, and there it knows better.
+            return done();
+        };
         let Ok(body) = codec::encode(
             &state.queue.limiter_state(),
             codec::Mark {

@@ -1,12 +1,14 @@
 //! What every actor of a node shares.
 
 use super::{
-    catalogs::Catalogs, clock::Clock, connector::ConnectorPool, faults::Faults, host::HostHandle,
+    catalogs::Catalogs, clock::Clock, cluster::Cluster, connector::ConnectorPool,
+    employee::{EmployeeError, Message, Reply}, faults::Faults, host::HostHandle,
     hub::Hub, ingest::IngestHandle, interest::Interest, journal::JournalHandle, policies::Policies,
     proxy::UnderWay, timers::TimersHandle, versions::Versions, vitals::VitalsRegistry,
 };
 use crate::{
     connect::{Addresses, CallerConfig, Catalog, HttpCaller, Sealer, Vault, oauth::OperatorApps},
+    domain::{EmployeeId, OrgId},
     persistence::{Db, Fence},
 };
 use std::{
@@ -14,6 +16,7 @@ use std::{
     time::Duration,
 };
 use tenure_cluster::{NodeIdentity, Placement};
+use tokio::sync::oneshot;
 
 /// Numbers that an operator may set.
 #[derive(Clone, Debug)]
@@ -80,6 +83,8 @@ pub struct Core {
     pub policies: Policies,
     pub versions: Versions,
     pub placement: Arc<dyn Placement>,
+    /// Absent: this node is alone.
+    pub cluster: Option<Arc<Cluster>>,
     pub journal: JournalHandle,
     pub settings: Settings,
     pub sealer: Arc<Sealer>,
@@ -136,6 +141,30 @@ impl Core {
             incarnation: incarnation as i64,
         }
     }
+    /// Asks an employee wherever it lives. The answer is given up when this node loses touch with the database: then it is not known what
+    /// becomes of what was asked, as with any answer that is lost.
+    ///
+    /// # Errors
+    /// Why it did not do it, or that nobody can say.
+    pub async fn ask<T>(
+        &self,
+        org: OrgId,
+        employee: EmployeeId,
+        message: impl FnOnce(Reply<T>) -> Message,
+    ) -> Result<T, EmployeeError> {
+        if !self.placement.may_act() {
+            return Err(EmployeeError::Suspended);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.host().tell(org, employee, message(reply));
+        let mut away = self.journal.away();
+        tokio::select! {
+            biased;
+            answer = answer => answer.unwrap_or(Err(EmployeeError::Stopped)),
+            Ok(_) = away.wait_for(|away| *away) => Err(EmployeeError::Suspended),
+        }
+    }
+
     /// Under which epoch this node acts.
     pub fn epoch(&self) -> u64 {
         self.placement.identity().incarnation

@@ -19,7 +19,7 @@ mod triggers;
 pub use carry_out::approval_id;
 pub use facts::named_wait_event;
 pub use handle::{EmployeeHandle, EmployeeMailbox};
-pub use lifecycle::{EmployeeState, Woken, WokenRun};
+pub use lifecycle::{EmployeeState, MOVED_OUT, Woken, WokenRun};
 pub use live_run::FinishedRun;
 pub use message::{
     Accepted, Beginning, DecideMessage, EmployeeError, EventMessage, Message, Reply, StepAnswer,
@@ -82,6 +82,12 @@ struct State {
     undurable: usize,
     last_work: Instant,
     idle_check_queued: bool,
+    /// Steps that were given to their skills and have not come back.
+    in_work: HashSet<(ExecutionId, StepId)>,
+    /// It is given away: nothing new that reaches outside is begun, and it stops when nothing is in work.
+    leaving: bool,
+    /// Under which claim it lives here.
+    epoch: u64,
     woken: Option<Woken>,
     alive: CancellationToken,
     vitals: Arc<Vitals>,
@@ -149,9 +155,14 @@ impl Actor for Employee {
                     return Ok(());
                 }
             }
+            Message::Leave => state.leaving = true,
         }
         state.start_what_may(&myself).await?;
         state.show_load();
+        if state.leaving {
+            state.move_out_when_done(&myself);
+            return Ok(());
+        }
         state.queue_idle_check(&myself);
         Ok(())
     }

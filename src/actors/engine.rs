@@ -4,7 +4,7 @@ use super::{
     approvals,
     catalogs::Catalogs,
     clock::Clock,
-    cluster::ClusterSetup,
+    cluster::{self, Cluster, ClusterSetup, Joined, LifeEnd},
     connector::ConnectorPool,
     core::{Core, Settings},
     employee::{
@@ -24,14 +24,15 @@ use super::{
     vitals::VitalsRegistry,
 };
 use crate::{
+    actors::cluster::words::News,
     connect::{CallerConfig, Catalog, HttpCaller, Sealer},
     domain::{ContentHash, EmployeeId, ExecutionId, OrgId, Timestamp, Trigger},
     graph::{Decision, StepId, StopKind},
-    persistence::{self, ApprovalRow, Db, DbError, Fence, WaitRow, waits_find},
+    persistence::{ApprovalRow, Backend, Db, DbError, Fence, WaitRow, waits_find},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use std::sync::Arc;
-use tenure_cluster::{NodeIdentity, OneNode};
+use std::{sync::Arc, time::Duration};
+use tenure_cluster::{NodeIdentity, OneNode, Placement};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
@@ -57,6 +58,13 @@ pub enum StartError {
     Actor(#[from] ractor::SpawnErr),
     #[error("the http client: {0}")]
     Http(#[from] crate::connect::client::CallerError),
+    #[error("the cluster: {0}")]
+    Cluster(#[from] tenure_cluster::ClusterError),
+    #[error(
+        "the node {name} is at work on this database, and its lease lasts {lease_left:?} yet: nodes beside each other need [cluster] in \
+         their configuration"
+    )]
+    NotAlone { name: String, lease_left: Duration },
 }
 
 /// A trigger for one employee.
@@ -100,18 +108,16 @@ impl Engine {
             clock,
             settings,
             faults,
-            cluster: _,
+            cluster,
         } = config;
-        let incarnation = register(&db, node_id, &address, &settings).await?;
-        let fence = Fence {
-            node_id,
-            incarnation,
+        let fence =
+            cluster::register(&db, node_id, &address, settings.lease, cluster.as_ref()).await?;
+        let ownership = Ownership::take(&db, fence, cluster).await?;
+        // On PostgreSQL every transaction that writes proves that this life of the node is in service, in the round trip of its BEGIN.
+        let db = match db.backend() {
+            Backend::Postgres => db.fenced(fence),
+            Backend::Sqlite => db,
         };
-        let identity = NodeIdentity {
-            node_id,
-            incarnation: incarnation.unsigned_abs(),
-        };
-        let placement = Arc::new(OneNode::new(identity));
         let vitals = VitalsRegistry::default();
         vitals.register("node", "node", None, 0);
         let (root, _) = Actor::spawn(None, NodeSupervisor, ()).await?;
@@ -140,7 +146,8 @@ impl Engine {
             catalog,
             db,
             vitals,
-            placement: placement.clone(),
+            placement: ownership.placement(),
+            cluster: ownership.cluster(),
             journal,
             settings,
             vault,
@@ -169,6 +176,9 @@ impl Engine {
         let _ = core
             .ingest
             .set(ingest::spawn(root.get_cell(), core.clone(), http).await?);
+        if let Some(cluster) = &core.cluster {
+            cluster.open(&core);
+        }
         sweeper::recover(&core).await?;
         schedules::spawn(root.get_cell(), core.clone()).await?;
         tokio::spawn(sweeper::run(core.clone(), fence));
@@ -178,7 +188,7 @@ impl Engine {
         tokio::spawn(hub::tell(core.clone()));
         tokio::spawn(stop_when_fenced(
             core.journal.fenced(),
-            placement,
+            ownership,
             root.clone(),
         ));
         Ok(Self { core, root })
@@ -330,7 +340,12 @@ impl Engine {
         integration: &str,
         id: crate::domain::ConnectionId,
     ) -> Result<usize, DbError> {
-        self.core.connectors().changed(org, integration, id);
+        let news = News::Connection {
+            org,
+            integration: integration.to_owned(),
+            id,
+        };
+        self.core.changed(news).await;
         self.end_named_wait(org, "connection", integration).await
     }
 
@@ -364,13 +379,44 @@ impl Engine {
         employee: EmployeeId,
         message: impl FnOnce(oneshot::Sender<Result<T, EmployeeError>>) -> Message,
     ) -> Result<T, EmployeeError> {
-        let (reply, answer) = oneshot::channel();
-        self.core.host().tell(org, employee, message(reply));
-        answer.await.unwrap_or(Err(EmployeeError::Stopped))
+        self.core.ask(org, employee, message).await
+    }
+
+    /// `None`: this node is alone.
+    pub fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.core.cluster.as_ref()
+    }
+
+    pub fn identity(&self) -> NodeIdentity {
+        self.core.identity()
+    }
+
+    /// Gives away what lives here; returns when nothing does, or when the grace is over. Does nothing where the node is alone.
+    pub async fn drain(&self) {
+        if let Some(cluster) = &self.core.cluster {
+            cluster.drain(&self.core).await;
+        }
+    }
+
+    /// The node takes nothing new.
+    pub fn is_draining(&self) -> bool {
+        let cluster = self.core.cluster.as_ref();
+        cluster.is_some_and(|cluster| cluster.is_draining())
+    }
+
+    /// Returns when this life of the node is over.
+    pub async fn ended(&self) -> LifeEnd {
+        match &self.core.cluster {
+            Some(cluster) => cluster.life_end(&self.core).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Stops the actors. What they have not written did not happen and is done after the next start.
     pub async fn stop(&self) {
+        if let Some(cluster) = &self.core.cluster {
+            cluster.leave().await;
+        }
         let _ = self
             .root
             .stop_children_and_wait(None, Some(std::time::Duration::from_secs(5)))
@@ -390,14 +436,12 @@ pub(super) async fn resume(
     execution: ExecutionId,
     step: StepId,
 ) -> Result<(), EmployeeError> {
-    let (reply, answer) = oneshot::channel();
-    let message = Message::Resume {
+    let message = |reply| Message::Resume {
         execution,
         step,
         reply,
     };
-    core.host().tell(org, employee, message);
-    answer.await.unwrap_or(Err(EmployeeError::Stopped))
+    core.ask(org, employee, message).await
 }
 
 /// Hands a person's decision to the employee that asked.
@@ -418,42 +462,73 @@ pub(super) async fn decide(
         by,
         comment,
     } = request;
-    let (reply, answer) = oneshot::channel();
-    let message = Message::Decide(Box::new(DecideMessage {
-        execution,
-        step,
-        decision,
-        arguments_hash,
-        by,
-        comment,
-        reply,
-    }));
-    core.host().tell(org, employee, message);
-    answer.await.unwrap_or(Err(EmployeeError::Stopped))
+    let message = |reply| {
+        Message::Decide(Box::new(DecideMessage {
+            execution,
+            step,
+            decision,
+            arguments_hash,
+            by,
+            comment,
+            reply,
+        }))
+    };
+    core.ask(org, employee, message).await
 }
 
-async fn register(
-    db: &Db,
-    node_id: Uuid,
-    address: &str,
-    settings: &Settings,
-) -> Result<i64, DbError> {
-    let mut tx = db.begin_system("a node starts").await?;
-    let lease = persistence::clock(&mut tx).await?.after(settings.lease);
-    let incarnation = persistence::node_register(&mut tx, node_id, "node", address, lease).await?;
-    tx.commit().await?;
-    Ok(incarnation)
+/// By which right something lives here.
+enum Ownership {
+    Alone(Arc<OneNode>),
+    Shared(Joined),
 }
 
-/// Another life of this node writes now: this one must not act any more.
+impl Ownership {
+    async fn take(
+        db: &Db,
+        fence: Fence,
+        cluster: Option<ClusterSetup>,
+    ) -> Result<Self, StartError> {
+        let identity = NodeIdentity {
+            node_id: fence.node_id,
+            incarnation: fence.incarnation.unsigned_abs(),
+        };
+        Ok(match cluster {
+            None => Self::Alone(Arc::new(OneNode::new(identity))),
+            Some(setup) => Self::Shared(Joined::join(db, fence, setup).await?),
+        })
+    }
+
+    fn placement(&self) -> Arc<dyn Placement> {
+        match self {
+            Self::Alone(placement) => placement.clone(),
+            Self::Shared(joined) => joined.placement.clone(),
+        }
+    }
+
+    fn cluster(&self) -> Option<Arc<Cluster>> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Shared(joined) => Some(joined.cluster.clone()),
+        }
+    }
+
+    fn end(&self) {
+        match self {
+            Self::Alone(placement) => placement.fence(),
+            Self::Shared(joined) => joined.cluster.is_over(),
+        }
+    }
+}
+
+/// This life of the node is over, and a write has said so: it must not act any more.
 async fn stop_when_fenced(
     mut fenced: watch::Receiver<bool>,
-    placement: Arc<OneNode>,
+    ownership: Ownership,
     root: ActorRef<NoMessage>,
 ) {
     if fenced.wait_for(|fenced| *fenced).await.is_ok() {
-        tracing::error!("another incarnation of this node has taken over, its actors are stopped");
-        placement.fence();
+        tracing::error!("this life of the node is over, its actors are stopped");
+        ownership.end();
         root.stop_children(None);
     }
 }

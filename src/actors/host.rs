@@ -1,12 +1,15 @@
 //! The employee host: wakes employees, keeps track of who is awake, starts again who broke down, quarantines who keeps breaking down.
 //!
-//! Invariants: an employee is awake once at most; a message that was taken is handed to the employee or refused to its sender; the
-//! meltdown of one employee touches no other. Persists the quarantine. At a restart of the process nobody is awake; who has
-//! unfinished work is woken by the recovery.
+//! Invariants: an employee is awake once at most, and here only under a claim of this node; a message that was taken is handed to the
+//! employee, sent to the node where it lives, or refused to its sender; the meltdown of one employee touches no other. Persists the
+//! quarantine. At a restart of the process nobody is awake; who has unfinished work is woken by the recovery.
+
+mod moving;
 
 use super::{
+    cluster::{Cluster, employee_entity},
     core::Core,
-    employee::{EmployeeError, EmployeeHandle, Message as EmployeeMessage},
+    employee::{EmployeeError, EmployeeHandle, MOVED_OUT, Woken, Message as EmployeeMessage},
     loader,
     mailbox::{Envelope, Mailbox, Named, SendError},
     vitals::Vitals,
@@ -17,11 +20,14 @@ use crate::{
 };
 use dashmap::DashMap;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use moving::Moving;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
+use tenure_cluster::{Claim, PlacementError, Route};
+use tokio::sync::oneshot;
 
 /// Messages for employees that are asleep; those for awake ones do not come here.
 const MAILBOX: usize = 50_000;
@@ -41,6 +47,14 @@ type Directory = DashMap<EmployeeId, EmployeeHandle>;
 pub struct HostHandle {
     directory: Arc<Directory>,
     mailbox: Mailbox<Message>,
+    cluster: Option<Arc<Cluster>>,
+}
+
+/// A message for an employee.
+struct Told {
+    message: EmployeeMessage,
+    /// Another node sent it: it is taken here or refused, and not sent on.
+    from_afar: bool,
 }
 
 impl HostHandle {
@@ -49,6 +63,7 @@ impl HostHandle {
             .vitals
             .register("node/employee_host", "employee_host", None, MAILBOX);
         let directory = Arc::new(Directory::new());
+        let cluster = core.cluster.clone();
         let host = Host {
             core,
             directory: directory.clone(),
@@ -57,32 +72,68 @@ impl HostHandle {
         Ok(Self {
             directory,
             mailbox: Mailbox::new(actor, vitals),
+            cluster,
         })
     }
 
-    /// Hands a message to an employee of `org`, which is woken if it sleeps. Whoever waits for an answer is answered in any case.
+    /// Hands a message to an employee of `org` wherever it lives; it is woken if it sleeps. Whoever waits for an answer is answered in
+    /// any case.
     pub fn tell(&self, org: OrgId, employee: EmployeeId, message: EmployeeMessage) {
-        let message = match self.directory.get(&employee) {
-            Some(handle) if handle.org != org => return message.refuse(EmployeeError::NotFound),
-            Some(handle) => match handle.offer(message) {
-                Ok(()) => return,
-                Err((SendError::Full, message)) => {
-                    return message.refuse(EmployeeError::Overloaded);
-                }
-                Err((SendError::Stopped, message)) => message,
-            },
-            None => message,
+        let Some(message) = self.give(org, employee, message) else {
+            return;
         };
+        if let Some(cluster) = &self.cluster
+            && let Route::Node(node) = cluster.route(employee_entity(employee))
+        {
+            return cluster.forward(org, employee, message, node);
+        }
+        self.ask_to_wake(org, employee, message, false);
+    }
+
+    /// Hands over a message that another node sent. If the employee does not live here it is refused with `NotHere`.
+    pub fn tell_here(&self, org: OrgId, employee: EmployeeId, message: EmployeeMessage) {
+        if let Some(message) = self.give(org, employee, message) {
+            self.ask_to_wake(org, employee, message, true);
+        }
+    }
+
+    /// Gives a message to an employee that is awake here; gives it back if it is not.
+    fn give(
+        &self,
+        org: OrgId,
+        employee: EmployeeId,
+        message: EmployeeMessage,
+    ) -> Option<EmployeeMessage> {
+        match self.directory.get(&employee) {
+            Some(handle) if handle.org != org => message.refuse(EmployeeError::NotFound),
+            Some(handle) => match handle.offer(message) {
+                Ok(()) => {}
+                Err((SendError::Full, message)) => message.refuse(EmployeeError::Overloaded),
+                Err((SendError::Stopped, message)) => return Some(message),
+            },
+            None => return Some(message),
+        }
+        None
+    }
+
+    fn ask_to_wake(
+        &self,
+        org: OrgId,
+        employee: EmployeeId,
+        message: EmployeeMessage,
+        from_afar: bool,
+    ) {
+        let told = Some(Told { message, from_afar });
         if let Err((
             error,
             Message::Wake {
-                message: Some(message),
+                told: Some(Told { message, .. }),
                 ..
             },
         )) = self.mailbox.offer(Message::Wake {
             org,
             employee,
-            message: Some(message),
+            told,
         }) {
             message.refuse(if error == SendError::Full {
                 EmployeeError::Overloaded
@@ -92,15 +143,38 @@ impl HostHandle {
         }
     }
 
-    /// Wakes an employee that has unfinished work.
+    /// Wakes an employee that has unfinished work and lives here, or nowhere.
     pub fn wake(&self, org: OrgId, employee: EmployeeId) {
         if !self.directory.contains_key(&employee) {
             let _ = self.mailbox.tell(Message::Wake {
                 org,
                 employee,
-                message: None,
+                told: None,
             });
         }
+    }
+
+    /// Gives employees away: each finishes what is in work, for `grace` at most, and is released. `reply` is told their number when all of
+    /// them are gone. `everything`: whoever lives here, asleep or awake, and nobody is taken from now on.
+    pub fn move_out(
+        &self,
+        employees: Vec<EmployeeId>,
+        everything: bool,
+        grace: Duration,
+    ) -> oneshot::Receiver<usize> {
+        let (reply, gone) = oneshot::channel();
+        let _ = self.mailbox.tell(Message::MoveOut {
+            employees,
+            everything,
+            until: Instant::now() + grace,
+            reply,
+        });
+        gone
+    }
+
+    /// Stops everybody at once, without a word to the database: this node may not act.
+    pub fn suspend(&self) {
+        let _ = self.mailbox.tell(Message::Suspend);
     }
 
     /// Tells an employee something if it is awake; one that is asleep reads it when it wakes.
@@ -127,7 +201,14 @@ impl HostHandle {
             .is_some()
     }
 
-    /// Ends a quarantine or puts an employee on hold: it is read again, with what the database says now.
+    /// An employee was put on hold, released or dismissed: if it is awake here it is read again, with what the database says now.
+    pub fn reread_here(&self, org: OrgId, employee: EmployeeId) {
+        if self.directory.contains_key(&employee) {
+            self.reread(org, employee);
+        }
+    }
+
+    /// The same, and it is woken if it sleeps and lives here or nowhere.
     pub fn reread(&self, org: OrgId, employee: EmployeeId) {
         let _ = self.mailbox.tell(Message::Reread { org, employee });
     }
@@ -144,22 +225,47 @@ enum Message {
     Wake {
         org: OrgId,
         employee: EmployeeId,
-        message: Option<EmployeeMessage>,
+        told: Option<Told>,
     },
     Loaded {
-        employees: Vec<loader::Loaded>,
+        employees: Vec<Read>,
     },
     Reread {
         org: OrgId,
         employee: EmployeeId,
     },
+    MoveOut {
+        employees: Vec<EmployeeId>,
+        everything: bool,
+        until: Instant,
+        reply: oneshot::Sender<usize>,
+    },
+    /// The time of those who move out may be over.
+    MoveOn,
+    /// They belong to nobody now, or the database could not be told.
+    Released {
+        employees: Vec<EmployeeId>,
+        released: bool,
+    },
+    Suspend,
 }
+
+/// An employee that was to be read: under which claim, or why it may not live here.
+struct Read {
+    employee: EmployeeId,
+    read: Result<(Claim, loader::Loaded), PlacementError>,
+}
+
 impl Named for Message {
     fn name(&self) -> &'static str {
         match self {
             Message::Wake { .. } => "wake",
             Message::Loaded { .. } => "loaded",
             Message::Reread { .. } => "reread",
+            Message::MoveOut { .. } => "move_out",
+            Message::MoveOn => "move_on",
+            Message::Released { .. } => "released",
+            Message::Suspend => "suspend",
         }
     }
 }
@@ -172,7 +278,7 @@ struct Host {
 /// Messages for an employee that is being read.
 struct Waking {
     org: OrgId,
-    messages: VecDeque<EmployeeMessage>,
+    messages: VecDeque<Told>,
 }
 
 struct State {
@@ -184,6 +290,7 @@ struct State {
     crashes: HashMap<EmployeeId, VecDeque<Instant>>,
     /// Whose last life ended badly and may still have something on its way to the journal.
     broken: HashSet<EmployeeId>,
+    moving: Moving,
 }
 
 impl Actor for Host {
@@ -204,6 +311,7 @@ impl Actor for Host {
             by_actor: HashMap::new(),
             crashes: HashMap::new(),
             broken: HashSet::new(),
+            moving: Moving::default(),
         })
     }
 
@@ -218,14 +326,26 @@ impl Actor for Host {
             Message::Wake {
                 org,
                 employee,
-                message,
-            } => self.wake(org, employee, message, state),
+                told,
+            } => self.wake(org, employee, told, state),
             Message::Loaded { employees } => {
                 state.loads -= 1;
-                for loaded in employees {
-                    self.place(loaded, &myself, state).await;
+                for read in employees {
+                    self.place(read, &myself, state).await;
                 }
             }
+            Message::MoveOut {
+                employees,
+                everything,
+                until,
+                reply,
+            } => self.move_out(employees, everything, until, reply, state),
+            Message::MoveOn => state.moving.tick_is_due(),
+            Message::Released {
+                employees,
+                released,
+            } => self.released(employees, released, state),
+            Message::Suspend => self.suspend(state),
             Message::Reread { org, employee } => {
                 state.crashes.remove(&employee);
                 let actor = self
@@ -240,6 +360,7 @@ impl Actor for Host {
             }
         }
         self.load_more(&myself, state);
+        self.move_on(&myself, state);
         Ok(())
     }
 
@@ -257,14 +378,23 @@ impl Actor for Host {
                 let Some((org, employee)) = state.by_actor.remove(&who.get_id()) else {
                     return Ok(());
                 };
-                if reason.as_deref() != Some("asleep") {
-                    self.give_up(employee, who.get_id(), state);
-                    self.wake(org, employee, None, state);
+                match reason.as_deref() {
+                    Some("asleep") => {}
+                    Some(MOVED_OUT) => state.moving.has_stopped(employee),
+                    _ if state.moving.is_moving(employee) => {
+                        state.broken.insert(employee);
+                        state.moving.has_stopped(employee);
+                    }
+                    _ => {
+                        self.give_up(employee, who.get_id(), state);
+                        self.wake(org, employee, None, state);
+                    }
                 }
             }
             _ => {}
         }
         self.load_more(&myself, state);
+        self.move_on(&myself, state);
         Ok(())
     }
 }
@@ -274,20 +404,24 @@ impl Host {
         &self,
         org: OrgId,
         employee: EmployeeId,
-        message: Option<EmployeeMessage>,
+        told: Option<Told>,
         state: &mut State,
     ) {
+        let told = match state.moving.hold_back(org, employee, told) {
+            Ok(()) => return,
+            Err(told) => told,
+        };
         // It may have been woken since the sender looked.
         let known = self.directory.get(&employee).map(|handle| handle.clone());
-        let message = match (known, message) {
-            (Some(handle), Some(message)) => match handle.offer(message) {
+        let told = match (known, told) {
+            (Some(handle), Some(Told { message, from_afar })) => match handle.offer(message) {
                 Ok(()) => return,
                 Err((SendError::Full, message)) => {
                     return message.refuse(EmployeeError::Overloaded);
                 }
                 Err((SendError::Stopped, message)) => {
                     self.give_up(employee, handle.actor_id(), state);
-                    Some(message)
+                    Some(Told { message, from_afar })
                 }
             },
             (Some(handle), None) if handle.is_living() => return,
@@ -295,7 +429,7 @@ impl Host {
                 self.give_up(employee, handle.actor_id(), state);
                 None
             }
-            (None, message) => message,
+            (None, told) => told,
         };
         let waking = state.waking.entry(employee).or_insert_with(|| {
             state.to_load.push_back(employee);
@@ -304,12 +438,12 @@ impl Host {
                 messages: VecDeque::new(),
             }
         });
-        match message {
-            Some(message) if waking.org != org => message.refuse(EmployeeError::NotFound),
-            Some(message) if waking.messages.len() >= WAITING_MAX => {
-                message.refuse(EmployeeError::Overloaded)
+        match told {
+            Some(told) if waking.org != org => told.message.refuse(EmployeeError::NotFound),
+            Some(told) if waking.messages.len() >= WAITING_MAX => {
+                told.message.refuse(EmployeeError::Overloaded)
             }
-            Some(message) => waking.messages.push_back(message),
+            Some(told) => waking.messages.push_back(told),
             None => {}
         }
     }
@@ -352,7 +486,7 @@ impl Host {
                 if wait {
                     core.journal.barrier().await;
                 }
-                let employees = loader::load(&core, batch).await;
+                let employees = claim_and_read(&core, batch).await;
                 let _ = own.tell(Message::Loaded { employees });
             });
         }
@@ -361,18 +495,26 @@ impl Host {
     /// Starts an employee that was read and hands it what waited for it.
     async fn place(
         &self,
-        loaded: loader::Loaded,
+        read: Read,
         myself: &ActorRef<Envelope<Message>>,
         state: &mut State,
     ) {
-        let Some(waking) = state.waking.remove(&loaded.employee) else {
+        let Some(waking) = state.waking.remove(&read.employee) else {
             return;
         };
-        let refuse_all = |messages: VecDeque<EmployeeMessage>, error: EmployeeError| {
+        let refuse_all = |messages: VecDeque<Told>, error: EmployeeError| {
             messages
                 .into_iter()
-                .for_each(|message| message.refuse(error.clone()));
+                .for_each(|told| told.message.refuse(error.clone()));
         };
+        let (claim, loaded) = match read.read {
+            Ok(read) => read,
+            Err(error) => return self.not_here(read.employee, waking, error),
+        };
+        // It may have been given away, or the lease lost, while it was being read.
+        if self.core.placement.owned(employee_entity(read.employee)) != Some(claim) {
+            return self.wake_again(read.employee, waking, state);
+        }
         let woken = match loaded.result {
             Ok(woken) if woken.org == waking.org && woken.dismissed && woken.runs.is_empty() => {
                 return refuse_all(waking.messages, EmployeeError::Dismissed);
@@ -382,11 +524,15 @@ impl Host {
             Err(error) => return refuse_all(waking.messages, error),
         };
         let (org, id) = (woken.org, woken.employee);
+        let woken = Box::new(Woken {
+            epoch: claim.epoch,
+            ..*woken
+        });
         match EmployeeHandle::spawn(myself.get_cell(), self.core.clone(), *woken).await {
             Ok(handle) => {
                 state.by_actor.insert(handle.actor_id(), (org, id));
-                for message in waking.messages {
-                    if let Err((_, message)) = handle.offer(message) {
+                for told in waking.messages {
+                    if let Err((_, message)) = handle.offer(told.message) {
                         message.refuse(EmployeeError::Overloaded);
                     }
                 }
@@ -396,6 +542,37 @@ impl Host {
                 waking.messages,
                 EmployeeError::NotWoken(error.to_string().into()),
             ),
+        }
+    }
+
+    /// Sends on what waited for an employee that lives on another node, or says that it cannot be had.
+    fn not_here(&self, employee: EmployeeId, waking: Waking, why: PlacementError) {
+        let Some(cluster) = &self.core.cluster else {
+            return waking.refuse_all(refusal(&why));
+        };
+        let elsewhere = match why {
+            PlacementError::OwnedBy(node) => Some(node),
+            PlacementError::NotTaken => match cluster.route(employee_entity(employee)) {
+                Route::Node(node) => Some(node),
+                Route::Here => None,
+            },
+            PlacementError::Fenced | PlacementError::Unavailable(_) => None,
+        };
+        let Some(node) = elsewhere else {
+            return waking.refuse_all(refusal(&why));
+        };
+        for Told { message, from_afar } in waking.messages {
+            match from_afar {
+                true => message.refuse(EmployeeError::NotHere),
+                false => cluster.forward(waking.org, employee, message, node),
+            }
+        }
+    }
+
+    fn wake_again(&self, employee: EmployeeId, waking: Waking, state: &mut State) {
+        self.wake(waking.org, employee, None, state);
+        for told in waking.messages {
+            self.wake(waking.org, employee, Some(told), state);
         }
     }
 
@@ -410,6 +587,10 @@ impl Host {
                 .vitals()
                 .record_error(why.to_string(), self.core.clock.now());
             handle.vitals().record_restart();
+        }
+        if state.moving.is_moving(employee) {
+            state.broken.insert(employee);
+            return state.moving.has_stopped(employee);
         }
         let now = Instant::now();
         let crashes = state.crashes.entry(employee).or_default();
@@ -441,4 +622,54 @@ impl Host {
             }
         }
     }
+}
+
+impl Waking {
+    fn refuse_all(self, error: EmployeeError) {
+        for told in self.messages {
+            told.message.refuse(error.clone());
+        }
+    }
+}
+
+/// What a sender is told who wanted an employee that may not live here.
+fn refusal(why: &PlacementError) -> EmployeeError {
+    match why {
+        PlacementError::Fenced => EmployeeError::Suspended,
+        PlacementError::OwnedBy(_) | PlacementError::NotTaken => EmployeeError::Unreachable,
+        PlacementError::Unavailable(why) => EmployeeError::NotWoken(why.as_str().into()),
+    }
+}
+
+/// Claims employees for this node and reads those that it got.
+async fn claim_and_read(core: &Core, batch: Vec<(OrgId, EmployeeId)>) -> Vec<Read> {
+    let entities: Vec<_> = batch.iter().map(|(_, id)| employee_entity(*id)).collect();
+    let claims = core.placement.claim_all(&entities).await;
+    let (mut refused, mut claimed, mut wanted) = (Vec::new(), HashMap::new(), Vec::new());
+    for ((org, employee), claim) in batch.into_iter().zip(claims) {
+        match claim {
+            Ok(claim) => {
+                claimed.insert(employee, claim);
+                wanted.push((org, employee));
+            }
+            Err(error) => refused.push(Read {
+                employee,
+                read: Err(error),
+            }),
+        }
+    }
+    if wanted.is_empty() {
+        return refused;
+    }
+    // After the claim: whatever an earlier owner wrote is there now.
+    let loaded = loader::load(core, wanted).await.into_iter();
+    let read = loaded.filter_map(|loaded| {
+        let claim = claimed.get(&loaded.employee)?;
+        Some(Read {
+            employee: loaded.employee,
+            read: Ok((*claim, loaded)),
+        })
+    });
+    refused.extend(read);
+    refused
 }

@@ -19,7 +19,12 @@ pub use dispatch::Settled;
 pub use doors::{Door, DoorError};
 pub use verdict::Triggered;
 
-use super::{append::new_append, core::Core, journal::JournalError};
+use super::{
+    append::new_append,
+    cluster::{duty, words::News},
+    core::Core,
+    journal::JournalError,
+};
 use crate::{
     connect::{HttpCaller, ingest::Incoming, webhook::HeaderMap, webhook::WebhookError},
     domain::{ContentHash, InboxId, OrgId},
@@ -144,7 +149,7 @@ impl IngestHandle {
             _ => {
                 telemetry::event_received(scheme, row.verdict.name());
                 let entry = row.id;
-                let settled = self.0.dispatcher.offer(row, payload);
+                let settled = self.offer(row, payload).await;
                 Ok(Receipt {
                     entry,
                     duplicate: false,
@@ -155,9 +160,36 @@ impl IngestHandle {
     }
 
     /// Gives an event of the inbox once more; it has been put back to pending.
-    pub fn give_again(&self, row: InboxRow) -> oneshot::Receiver<Settled> {
+    pub async fn give_again(&self, row: InboxRow) -> oneshot::Receiver<Settled> {
         let payload = serde_json::from_str(&row.payload).unwrap_or_default();
-        self.0.dispatcher.offer(Arc::new(row), Arc::new(payload))
+        self.offer(Arc::new(row), Arc::new(payload)).await
+    }
+
+    /// Hands a durable event to the dispatcher. One node gives the events of all, or those of one conversation could pass each other; if it is
+    /// another one it is told, and what becomes of the event is only known later.
+    async fn offer(&self, row: Arc<InboxRow>, payload: Arc<Value>) -> oneshot::Receiver<Settled> {
+        let core = &self.0.core;
+        if row.verdict != InboxVerdict::Pending || core.has_duty(duty::INBOX).await {
+            return self.0.dispatcher.offer(row, payload);
+        }
+        let (org, id) = (row.org_id, row.id);
+        if let Some(cluster) = &core.cluster {
+            cluster.tell_who_has(duty::INBOX, News::Inbox { org, id });
+        }
+        oneshot::channel().1
+    }
+
+    /// There may be pending events in the database that nobody here knows of.
+    pub fn look_again(&self) {
+        self.0.dispatcher.look_again();
+    }
+
+    /// An event that another node has taken.
+    pub async fn give_of_another(&self, row: InboxRow) {
+        if self.0.core.has_duty(duty::INBOX).await {
+            let payload = serde_json::from_str(&row.payload).unwrap_or_default();
+            drop(self.0.dispatcher.offer(Arc::new(row), Arc::new(payload)));
+        }
     }
 
     fn row(

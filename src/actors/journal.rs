@@ -15,6 +15,7 @@ use crate::{
     telemetry,
 };
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use std::{
     collections::{HashMap, HashSet},
@@ -34,8 +35,10 @@ const IN_FLIGHT_MAX: usize = 2;
 const LOAD_MAX: usize = 20_000;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(2);
+/// A database that has not taken a commit for this long counts as away: nobody new is made to wait for it.
+const AWAY_AFTER: Duration = Duration::from_secs(2);
 
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum JournalError {
     #[error("another writer has written to run {0}")]
     Stale(ExecutionId),
@@ -55,8 +58,10 @@ pub type OnDurable = Box<dyn FnOnce(Result<AppendOutcome, JournalError>) + Send>
 pub struct JournalHandle {
     mailbox: Mailbox<Message>,
     load: Arc<AtomicUsize>,
-    commits: watch::Receiver<u64>,
+    commits: Arc<watch::Sender<u64>>,
+    own_commits: watch::Receiver<u64>,
     fenced: watch::Receiver<bool>,
+    away: watch::Receiver<bool>,
 }
 
 impl JournalHandle {
@@ -69,21 +74,27 @@ impl JournalHandle {
     ) -> Result<Self, ractor::SpawnErr> {
         let vitals = vitals.register("node/journal", "journal", None, LOAD_MAX);
         let load = Arc::new(AtomicUsize::new(0));
-        let (commits_sender, commits) = watch::channel(0);
+        let commits = Arc::new(watch::channel(0).0);
+        let (own_sender, own_commits) = watch::channel(0);
+        let (away_sender, away) = watch::channel(false);
         let (fenced_sender, fenced) = watch::channel(false);
         let writer = Writer(Arc::new(Shared {
             db,
             fence,
             load: load.clone(),
-            commits: commits_sender,
+            commits: commits.clone(),
+            own_commits: own_sender,
             fenced: fenced_sender,
+            away: away_sender,
         }));
         let (actor, _) = Actor::spawn_linked(None, writer, vitals.clone(), parent).await?;
         Ok(Self {
             mailbox: Mailbox::new(actor, vitals),
             load,
             commits,
+            own_commits,
             fenced,
+            away,
         })
     }
 
@@ -132,9 +143,24 @@ impl JournalHandle {
         self.load.load(Ordering::Relaxed) >= LOAD_MAX
     }
 
-    /// Changes with every commit of this node: readers of the journal wait on it instead of polling.
+    /// Changes with every commit, of other nodes too as far as they tell: readers of the journal wait on it instead of polling.
     pub fn commits(&self) -> watch::Receiver<u64> {
-        self.commits.clone()
+        self.commits.subscribe()
+    }
+
+    /// Changes with every commit of this node.
+    pub fn own_commits(&self) -> watch::Receiver<u64> {
+        self.own_commits.clone()
+    }
+
+    /// Another node has committed something.
+    pub fn others_have_committed(&self) {
+        self.commits.send_modify(|count| *count += 1);
+    }
+
+    /// True while the database cannot be reached: what waits to become durable may wait for long.
+    pub fn away(&self) -> watch::Receiver<bool> {
+        self.away.clone()
     }
 
     /// Becomes true when another life of this node has taken over.
@@ -174,8 +200,17 @@ struct Shared {
     db: Db,
     fence: Fence,
     load: Arc<AtomicUsize>,
-    commits: watch::Sender<u64>,
+    commits: Arc<watch::Sender<u64>>,
+    own_commits: watch::Sender<u64>,
     fenced: watch::Sender<bool>,
+    away: watch::Sender<bool>,
+}
+
+impl Shared {
+    fn is_away(&self, is_away: bool) {
+        let set = |known: &mut bool| std::mem::replace(known, is_away) != is_away;
+        self.away.send_if_modified(set);
+    }
 }
 
 struct Writer(Arc<Shared>);
@@ -365,6 +400,7 @@ async fn commit_all(shared: Arc<Shared>, batch: Vec<(Key, Pending)>, own: Mailbo
         }
     }
     shared.commits.send_modify(|count| *count += 1);
+    shared.own_commits.send_modify(|count| *count += 1);
     // The writer is only gone when the whole process stops.
     let _ = own.tell(Message::Committed { keys });
 }
@@ -408,11 +444,12 @@ async fn commit_part(
     part: &[Append],
     unsure: &mut bool,
 ) -> Result<Vec<AppendOutcome>, JournalError> {
-    let mut pause = RETRY_FIRST;
+    let (mut pause, began) = (RETRY_FIRST, std::time::Instant::now());
     loop {
         let started = std::time::Instant::now();
         match persistence::commit(&shared.db, shared.fence, part).await {
             Ok(outcomes) => {
+                shared.is_away(false);
                 telemetry::commit(part.len(), started.elapsed());
                 return Ok(outcomes);
             }
@@ -439,6 +476,9 @@ async fn commit_part(
             Err(CommitError::Db(error)) if error.is_transient() => {
                 tracing::warn!(%error, waiting = part.len(), "database is away, the journal waits");
                 *unsure = true;
+                if began.elapsed() > AWAY_AFTER {
+                    shared.is_away(true);
+                }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY_LAST);
             }

@@ -173,6 +173,7 @@ fn wake(
         held: employee.status == EmployeeStatus::Quarantined,
         alive: CancellationToken::new(),
         dismissed: employee.status == EmployeeStatus::Dismissed,
+        epoch: 0,
         state,
         memory,
         runs,

@@ -14,7 +14,6 @@ use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
 };
-use tokio::sync::oneshot;
 
 /// Something that happened and names no employee.
 #[derive(Clone, Debug)]
@@ -231,24 +230,23 @@ async fn start(
 ) -> Result<Started, Refused> {
     let row = &listener.row;
     let conversation = listener.conversation(trigger, event);
-    let (reply, answer) = oneshot::channel();
-    let message = TriggerMessage {
-        trigger: trigger.clone(),
-        conversation,
-        skill: row.skill.clone(),
-        // Per subscription, since one event may concern two skills of one employee.
-        dedupe: event.key.clone().map(|key| {
-            (
-                format!("{}>{}#{}", event.source, row.employee_id, row.position),
-                key,
-            )
-        }),
-        reply,
-        watcher: None,
+    let message = |reply| {
+        Message::Trigger(Box::new(TriggerMessage {
+            trigger: trigger.clone(),
+            conversation,
+            skill: row.skill.clone(),
+            // Per subscription, since one event may concern two skills of one employee.
+            dedupe: event.key.clone().map(|key| {
+                (
+                    format!("{}>{}#{}", event.source, row.employee_id, row.position),
+                    key,
+                )
+            }),
+            reply,
+            watcher: None,
+        }))
     };
-    core.host()
-        .tell(org, row.employee_id, Message::Trigger(Box::new(message)));
-    match answer.await.unwrap_or(Err(EmployeeError::Stopped)) {
+    match core.ask(org, row.employee_id, message).await {
         Ok(accepted) => Ok(Started {
             employee: row.employee_id,
             skill: row.skill.clone(),
@@ -266,6 +264,9 @@ fn refusal(employee: EmployeeId, error: &EmployeeError) -> Refused {
             | EmployeeError::Journal(_)
             | EmployeeError::NotWoken(_)
             | EmployeeError::Stopped
+            | EmployeeError::NotHere
+            | EmployeeError::Unreachable
+            | EmployeeError::Suspended
     );
     Refused {
         employee,
@@ -294,15 +295,14 @@ async fn resume(
     event: &Event,
 ) -> Result<(), EmployeeError> {
     let step: StepId = wait.step.parse().map_err(|_| EmployeeError::NotPending)?;
-    let (reply, answer) = oneshot::channel();
-    let message = EventMessage {
-        execution: wait.run_id,
-        step,
-        payload: event.payload.clone(),
-        source: event.source.clone(),
-        reply,
+    let message = |reply| {
+        Message::Event(Box::new(EventMessage {
+            execution: wait.run_id,
+            step,
+            payload: event.payload.clone(),
+            source: event.source.clone(),
+            reply,
+        }))
     };
-    core.host()
-        .tell(org, wait.employee_id, Message::Event(Box::new(message)));
-    answer.await.unwrap_or(Err(EmployeeError::Stopped))
+    core.ask(org, wait.employee_id, message).await
 }

@@ -6,6 +6,7 @@
 
 use super::{
     append::new_append,
+    cluster::duty,
     core::Core,
     employee::{Accepted, EmployeeError, Message as EmployeeMessage, TriggerMessage},
     mailbox::{Envelope, Mailbox, Named},
@@ -25,7 +26,6 @@ use croner::Cron;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use serde_json::{Value, json};
 use std::{str::FromStr, sync::Arc, time::Duration};
-use tokio::sync::oneshot;
 
 const MAILBOX: usize = 100;
 /// How often the table is looked at: the precision of a schedule, whose unit is the minute.
@@ -210,13 +210,16 @@ impl Actor for Schedules {
 
 impl Schedules {
     async fn fire_due(&self) -> Result<(), DbError> {
+        if !self.0.has_duty(duty::SCHEDULES).await {
+            return Ok(());
+        }
         let now = self.0.clock.now();
         let mut tx = self
             .0
             .db
             .begin_system_read("schedules that are due")
             .await?;
-        let due = schedules_due(&mut tx, now, PAGE).await?;
+        let due = schedules_due(&mut tx, now, None, PAGE).await?;
         drop(tx);
         for schedule in due {
             if let Err(error) = self.fire(&schedule, now).await {
@@ -330,22 +333,21 @@ async fn fire_trigger(
         _ => json!({"schedule": {"name": name, "due": due}}),
     };
     let source = format!("schedule:{schedule}");
-    let (reply, answer) = oneshot::channel();
-    let message = TriggerMessage {
-        trigger: Trigger {
-            kind: TriggerType::Schedule,
-            payload: Arc::new(payload),
-            source: source.clone(),
-        },
-        conversation: None,
-        skill: None,
-        dedupe: Some((source, due.micros().to_string())),
-        reply,
-        watcher: None,
+    let message = |reply| {
+        EmployeeMessage::Trigger(Box::new(TriggerMessage {
+            trigger: Trigger {
+                kind: TriggerType::Schedule,
+                payload: Arc::new(payload),
+                source: source.clone(),
+            },
+            conversation: None,
+            skill: None,
+            dedupe: Some((source, due.micros().to_string())),
+            reply,
+            watcher: None,
+        }))
     };
-    core.host()
-        .tell(org, employee, EmployeeMessage::Trigger(Box::new(message)));
-    answer.await.unwrap_or(Err(EmployeeError::Stopped))
+    core.ask(org, employee, message).await
 }
 
 fn fire_row(

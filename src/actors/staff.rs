@@ -14,6 +14,7 @@ use super::{
     versions::{Compiled, LoadedVersion, VersionError},
 };
 use crate::{
+    actors::cluster::words::News,
     connect::Catalog,
     domain::{
         Concurrency, EmployeeId, EmployeeSpec, OrgId, ScheduleId, Timestamp,
@@ -139,7 +140,7 @@ pub async fn hire(
         Err(DbError::Duplicate(_)) => return Err(StaffError::NameTaken(hired.name)),
         Err(error) => return Err(error.into()),
     }
-    prepared.announce(engine, org, id, 1);
+    prepared.announce(engine, org, id, 1).await;
     hired.id = Some(id);
     Ok(hired)
 }
@@ -198,7 +199,7 @@ pub async fn new_version(
     let insert = prepared.insert(employee, &schedules, &event, now, by);
     let version = employee_version_insert(&mut tx, row.version, &insert).await?;
     tx.commit().await?;
-    prepared.announce(engine, org, employee, version);
+    prepared.announce(engine, org, employee, version).await;
     Ok(version)
 }
 
@@ -219,6 +220,7 @@ pub async fn set_status(
     employee_set_status(&mut tx, employee, status, now).await?;
     tx.commit().await?;
     core.host().reread(org, employee);
+    core.tell_others(&News::Reread { org, employee }).await;
     Ok(EmployeeRow {
         status,
         updated: now,
@@ -327,16 +329,23 @@ impl Prepared {
     }
 
     /// Tells those who are awake.
-    fn announce(&self, engine: &Engine, org: OrgId, employee: EmployeeId, version: i32) {
+    async fn announce(&self, engine: &Engine, org: OrgId, employee: EmployeeId, version: i32) {
         let core = engine.core();
         for subscription in &self.compiled.spec.subscriptions {
             if subscription.source.starts_with("employee:") || subscription.source == "*" {
-                core.interest.add(org, &subscription.source);
+                let pattern = subscription.source.clone();
+                core.changed(News::Interest { org, pattern }).await;
             }
         }
         let loaded = LoadedVersion::new(version, &self.compiled);
         core.host()
             .tell_if_awake(employee, Message::NewVersion(loaded));
+        let news = News::Version {
+            org,
+            employee,
+            version,
+        };
+        core.tell_others(&news).await;
     }
 }
 

@@ -2,17 +2,19 @@
 //!
 //! Invariant that it checks: every unfinished run has an owner at work, a durable timer or a named wait. What breaks it is counted.
 
-use super::{core::Core, proxy::orphans, vitals::Waiting};
+use super::{
+    cluster::{duty, employee_entity, kind},
+    core::Core, proxy::orphans, vitals::Waiting};
 use crate::{
-    domain::Timestamp,
+    domain::{EmployeeId, Timestamp},
     persistence::{
         self, DbError, Fence, PageRequest, approvals_of_calls_delete, approvals_of_calls_expire,
-        effects_proxied_delete, inbox_delete_batch, org_list, recovery_list,
+        effects_proxied_delete, inbox_delete_batch, nodes_forget, org_list, recovery_list, recovery_list_besides,
         retention_delete_batch, unfinished_audit, unfinished_count,
     },
     telemetry,
 };
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 use tokio::time::{Instant, interval};
 
 const PAGE: u32 = 1_000;
@@ -32,7 +34,7 @@ pub async fn run(core: Arc<Core>, fence: Fence) {
     let mut renewed = Instant::now();
     loop {
         let result = tokio::select! {
-            _ = heartbeat.tick() => {
+            _ = heartbeat.tick(), if core.cluster.is_none() => {
                 let result = renew(&core, fence).await;
                 if result.is_ok() {
                     renewed = Instant::now();
@@ -57,23 +59,49 @@ pub async fn run(core: Arc<Core>, fence: Fence) {
 
 async fn renew(core: &Core, fence: Fence) -> Result<(), DbError> {
     let mut tx = core.db.begin_system("renew the lease").await?;
-    let now = persistence::clock(&mut tx).await?;
-    persistence::node_heartbeat(&mut tx, fence, now.after(core.settings.lease)).await?;
+    persistence::node_heartbeat(&mut tx, fence, core.settings.lease).await?;
     tx.commit().await
 }
 
-/// Wakes every employee that has work at hand and is not awake.
+/// Wakes every employee that has work at hand, belongs to this node and is not awake.
 ///
 /// # Errors
 /// If the database cannot be read.
 pub async fn recover(core: &Core) -> Result<usize, DbError> {
+    recover_those(core, |_| true).await
+}
+
+/// The same for some employees.
+///
+/// # Errors
+/// If the database cannot be read.
+pub async fn recover_of(core: &Core, employees: &[EmployeeId]) -> Result<usize, DbError> {
+    let wanted: HashSet<EmployeeId> = employees.iter().copied().collect();
+    recover_those(core, |employee| wanted.contains(&employee)).await
+}
+
+async fn recover_those(
+    core: &Core,
+    is_wanted: impl Fn(EmployeeId) -> bool,
+) -> Result<usize, DbError> {
     let (mut after, mut woken) = (None, 0);
     loop {
         let mut tx = core.db.begin_system_read("unfinished runs").await?;
-        let page = recovery_list(&mut tx, after, PAGE).await?;
+        let page = match &core.cluster {
+            None => recovery_list(&mut tx, after, PAGE).await?,
+            Some(cluster) => {
+                let me = cluster.me().node_id;
+                recovery_list_besides(&mut tx, me, kind::EMPLOYEE, after, PAGE).await?
+            }
+        };
         drop(tx);
         for employee in &page {
-            if !core.host().is_awake(employee.employee) {
+            let is_mine = core
+                .cluster
+                .as_ref()
+                .is_none_or(|cluster| cluster.is_mine(employee_entity(employee.employee)));
+            if is_mine && is_wanted(employee.employee) && !core.host().is_awake(employee.employee)
+            {
                 core.host().wake(employee.org_id, employee.employee);
                 woken += 1;
             }
@@ -95,10 +123,23 @@ async fn look(core: &Arc<Core>) -> Result<(), DbError> {
     drop(tx);
     telemetry::unfinished(counts, stranded.len());
     for run in &stranded {
-        tracing::error!(run = %run.execution, employee = %run.employee, "run waits for nothing, its employee is woken");
-        core.host().wake(run.org_id, run.employee);
+        let entity = employee_entity(run.employee);
+        let cluster = core.cluster.as_ref();
+        if cluster.is_none_or(|cluster| cluster.is_mine(entity)) {
+            tracing::error!(run = %run.execution, employee = %run.employee, "run waits for nothing, its employee is woken");
+            core.host().wake(run.org_id, run.employee);
+        }
     }
     recover(core).await?;
+    core.interest.refresh(core).await?;
+    telemetry::actors(
+        core.vitals.len(),
+        core.host().awake(),
+        core.vitals.pressure(),
+    );
+    if !core.has_duty(duty::SWEEPING).await {
+        return Ok(());
+    }
     settle_abandoned(core).await?;
     if let Ok(one) = core.orphans.clone().try_lock_owned() {
         // Apart: it asks providers, and the lease is not to wait for them.
@@ -110,14 +151,7 @@ async fn look(core: &Arc<Core>) -> Result<(), DbError> {
             drop(one);
         });
     }
-    expire_calls(core).await?;
-    core.interest.refresh(core).await?;
-    telemetry::actors(
-        core.vitals.len(),
-        core.host().awake(),
-        core.vitals.pressure(),
-    );
-    Ok(())
+    expire_calls(core).await
 }
 
 /// Effects whose run ended while they were on their way.
@@ -145,6 +179,12 @@ async fn expire_calls(core: &Core) -> Result<(), DbError> {
 }
 
 async fn delete_old(core: &Core) -> Result<(), DbError> {
+    if !core.has_duty(duty::RETENTION).await {
+        return Ok(());
+    }
+    let mut tx = core.db.begin_system("nodes that are long gone").await?;
+    nodes_forget(&mut tx).await?;
+    tx.commit().await?;
     let now = core.clock.now();
     let mut request = PageRequest::new(Some(200), None)?;
     loop {

@@ -4,6 +4,7 @@
 //! ignored by the run. Persists nothing: rows are written and deleted with the facts of their run.
 
 use super::{
+    cluster::{Cluster, employee_entity},
     core::Core,
     employee::Message as EmployeeMessage,
     mailbox::{Envelope, Mailbox, Named},
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     domain::{EmployeeId, ExecutionId, OrgId, Timestamp},
     graph::TimerKey,
-    persistence::timers_due,
+    persistence::{DbError, SystemTx, TimerRow, timers_due},
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use std::{
@@ -257,7 +258,10 @@ async fn read(
     until: Timestamp,
 ) -> Result<Vec<(TimerTarget, Timestamp)>, crate::persistence::DbError> {
     let mut tx = core.db.begin_system_read("timers due soon").await?;
-    let rows = timers_due(&mut tx, until, PAGE).await?;
+    let rows = match &core.cluster {
+        None => timers_due(&mut tx, until, None, PAGE).await?,
+        Some(cluster) => timers_here(&mut tx, cluster, until).await?,
+    };
     Ok(rows
         .into_iter()
         .filter_map(|row| {
@@ -271,6 +275,27 @@ async fn read(
             Some((target, row.due))
         })
         .collect())
+}
+
+/// Those of employees that live on this node, or nowhere and should live here. Two nodes may both think so for a moment: what fires twice
+/// is ignored by its run. If none does, the next reading finds it.
+async fn timers_here(
+    tx: &mut SystemTx,
+    cluster: &Cluster,
+    until: Timestamp,
+) -> Result<Vec<TimerRow>, DbError> {
+    let mut here: Vec<TimerRow> = Vec::new();
+    let mut after: Option<TimerRow> = None;
+    loop {
+        let rows = timers_due(tx, until, after.as_ref(), PAGE).await?;
+        let is_last = rows.len() < PAGE as usize;
+        after = rows.last().cloned();
+        let mine = |row: &TimerRow| cluster.is_mine(employee_entity(row.employee_id));
+        here.extend(rows.into_iter().filter(mine));
+        if is_last || here.len() >= PAGE as usize {
+            return Ok(here);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -341,6 +341,12 @@ impl VitalsRegistry {
         self.0.is_empty()
     }
 
+    /// How many actors of a kind there are, whosever they are.
+    pub fn of_kind(&self, kind: &str) -> usize {
+        let found = self.0.iter().filter(|entry| entry.value().kind == kind);
+        found.count()
+    }
+
     /// All actors that `org` may see, sorted by path: its own, and the node's.
     pub fn visible_to(&self, org: OrgId) -> Vec<Arc<Vitals>> {
         let mut all: Vec<_> = self
@@ -351,6 +357,25 @@ impl VitalsRegistry {
             .collect();
         all.sort_by(|a, b| a.path.cmp(&b.path));
         all
+    }
+
+    /// The actors that somebody of an org may see, by path, `limit` at most: those of the org, and if wanted the node's, of which it is not
+    /// told what they work on, since that may be another org's.
+    pub fn views_of(&self, org: OrgId, with_node: bool, limit: usize) -> Vec<ActorView> {
+        let all = self.visible_to(org).into_iter();
+        let wanted = all.filter(|vitals| with_node || vitals.org.is_some());
+        wanted
+            .take(limit)
+            .map(|vitals| {
+                let mut view = vitals.view();
+                if vitals.org.is_none() {
+                    view.doing = None;
+                    view.waiting_on = None;
+                    view.last_error = None;
+                }
+                view
+            })
+            .collect()
     }
 
     /// Deepest mailbox and oldest message of the process, for the metrics.

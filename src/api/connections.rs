@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     actors::{
-        connector::{ConnectorView, connections::CONNECTION_ACTIVE},
+        connector::{ConnectorLook, connections::CONNECTION_ACTIVE},
         hub::{credentials::seal_credential, probing::probe_now, typed::Typed},
     },
     connect::{
@@ -120,7 +120,7 @@ pub struct ConnectionLook {
     connection: ConnectionView,
     may_use: MayUse,
     /// Limits, queue and breaker; null if the catalog has the integration no more. Looking wakes nobody.
-    connector: Option<ConnectorView>,
+    connector: Option<ConnectorLook>,
 }
 
 /// Who may use a connection.

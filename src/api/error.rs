@@ -60,6 +60,9 @@ problems! {
     VersionConflict      409 "version_conflict"      "Somebody else changed it first",
     EmployeeDismissed    409 "employee_dismissed"    "The employee has been dismissed",
     ConversationBusy     409 "conversation_busy"     "The conversation has an unfinished run",
+    NotClustered         409 "not_clustered"         "The service is one node alone",
+    NodeGone             409 "node_gone"             "The node is not in the cluster any more",
+    LastNode             409 "last_node"             "No other node could take its place",
     RunNotOpen           409 "run_not_open"          "The run is not open",
     ArgumentsChanged     409 "arguments_changed"     "The decision is about other arguments",
     ApprovalNotPending   409 "approval_not_pending"  "The approval has been decided or withdrawn",
@@ -355,9 +358,13 @@ impl From<EmployeeError> for ApiError {
             EmployeeError::UnknownSkill(_) => Problem::UnknownSkill,
             EmployeeError::NotPending => Problem::ApprovalNotPending,
             EmployeeError::OtherArguments => Problem::ArgumentsChanged,
-            EmployeeError::Overloaded | EmployeeError::Stopped | EmployeeError::NotWoken(_) => {
-                Problem::Unavailable
-            }
+            EmployeeError::TooLarge { .. } => Problem::PayloadTooLarge,
+            EmployeeError::Overloaded
+            | EmployeeError::Stopped
+            | EmployeeError::NotWoken(_)
+            | EmployeeError::NotHere
+            | EmployeeError::Unreachable
+            | EmployeeError::Suspended => Problem::Unavailable,
         };
         let api = match &error {
             // Its text is the database's.

@@ -28,6 +28,9 @@ pub async fn ready(State(api): State<ApiState>) -> ApiResult<Json<Value>> {
     if *api.core().journal.fenced().borrow() {
         return not_ready("another incarnation of this node has taken over");
     }
+    if api.engine().is_draining() {
+        return not_ready("the node gives away what it has");
+    }
     if api.closing().is_cancelled() {
         return not_ready("the service is stopping");
     }

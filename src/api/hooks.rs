@@ -13,7 +13,7 @@ use super::{
     text::{self, Path},
 };
 use crate::{
-    actors::ingest::doors::{StoredSecret, open_secrets, seal_secrets},
+    actors::{cluster::words::News, ingest::doors::{StoredSecret, open_secrets, seal_secrets}},
     connect::webhook::{Options, Scheme, Verifier},
     domain::{HookId, Timestamp},
     graph::spec::is_id,
@@ -160,7 +160,7 @@ pub async fn create(
     let mut tx = api.db().begin(caller.org).await?;
     hook_insert(&mut tx, &row).await?;
     tx.commit().await?;
-    api.core().ingest().door_changed(&row.source, &row.endpoint);
+    changed(&api, &row).await;
     let mut view = HookView::from(row);
     view.secret = Some(secret.expose_secret().to_owned());
     Ok((StatusCode::CREATED, Json(view)))
@@ -250,7 +250,7 @@ pub async fn rotate(
         return Err(DbError::Stale("hook").into());
     }
     tx.commit().await?;
-    api.core().ingest().door_changed(&row.source, &row.endpoint);
+    changed(&api, &row).await;
     let mut view = HookView::from(row);
     view.secret = Some(secret.expose_secret().to_owned());
     Ok(Json(view))
@@ -267,7 +267,7 @@ pub async fn delete(
     hook_delete(&mut tx, id).await?;
     tx.commit().await?;
     if let Some(row) = row {
-        api.core().ingest().door_changed(&row.source, &row.endpoint);
+        changed(&api, &row).await;
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -292,4 +292,9 @@ fn verifier(row: &HookRow) -> ApiResult<Arc<dyn Verifier>> {
     let options: Options = serde_json::from_str(&row.options).map_err(|_| unreadable())?;
     let scheme = Scheme::parse(&row.scheme).ok_or_else(unreadable)?;
     scheme.verifier(&options).map_err(|_| unreadable())
+}
+
+async fn changed(api: &ApiState, row: &HookRow) {
+    let (source, endpoint) = (row.source.clone(), row.endpoint.clone());
+    api.core().changed(News::Door { source, endpoint }).await;
 }

@@ -9,6 +9,7 @@ use super::{
     text::{self, Path},
 };
 use crate::{
+    actors::cluster::words::News,
     connect::{CatalogError, catalog::integration_from},
     domain::Timestamp,
     persistence::{
@@ -116,7 +117,7 @@ pub async fn put(
     }
     row.created = integration_put(&mut tx, &row).await?;
     tx.commit().await?;
-    changed(&api, caller, &row.id);
+    changed(&api, caller, &row.id).await;
     let status = match is_new {
         true => StatusCode::CREATED,
         false => StatusCode::OK,
@@ -162,12 +163,11 @@ pub async fn delete(
     }
     integration_delete(&mut tx, &id).await?;
     tx.commit().await?;
-    changed(&api, caller, &id);
+    changed(&api, caller, &id).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn changed(api: &ApiState, caller: Caller, integration: &str) {
-    let core = api.core();
-    core.catalogs.forget(caller.org);
-    core.connectors().forget(caller.org, integration);
+async fn changed(api: &ApiState, caller: Caller, integration: &str) {
+    let (org, integration) = (caller.org, integration.to_owned());
+    api.core().changed(News::Catalog { org, integration }).await;
 }

@@ -10,7 +10,7 @@ use super::{
     text::{self, Path},
 };
 use crate::{
-    actors::employee::Message,
+    actors::{cluster::words::News, employee::Message},
     domain::{EmployeeId, ExecutionId, MemoryLayer, MemoryWrite, Timestamp},
     graph::spec::is_id,
     persistence::{
@@ -251,12 +251,19 @@ async fn write(
         key: key.to_owned(),
         value,
     }];
-    let host = api.core().host();
     match place.employee {
         Some(employee) => {
-            host.tell_if_awake(employee, Message::Remember(writes, place.skill));
+            let news = News::Memory {
+                employee,
+                writes,
+                skill: place.skill,
+            };
+            api.core().changed(news).await;
         }
-        None => host.tell_awake_of(caller.org, || Message::Remember(writes.clone(), None)),
+        None => {
+            let org = caller.org;
+            api.core().changed(News::OrgMemory { org, writes }).await;
+        }
     }
     Ok(view)
 }

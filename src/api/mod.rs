@@ -26,6 +26,7 @@ mod integrations;
 mod json_path;
 pub mod keys;
 mod memory;
+mod nodes;
 mod oauth;
 mod oauth_clients;
 mod openapi;
@@ -80,6 +81,8 @@ pub struct ApiParts {
     pub metrics: Option<PrometheusHandle>,
     /// Where the sandbox providers are, if this process started them.
     pub sandbox_url: Option<String>,
+    /// Name or id of the org whose admins run the service; absent: the only org's, as long as there is only one.
+    pub operator_org: Option<String>,
 }
 
 /// What every handler can reach. Cheap to clone.
@@ -143,6 +146,9 @@ impl ApiState {
     }
     fn sandbox_url(&self) -> Option<&str> {
         self.0.parts.sandbox_url.as_deref()
+    }
+    fn operator_org(&self) -> Option<&str> {
+        self.0.parts.operator_org.as_deref()
     }
     fn keys(&self) -> &KeyCache {
         &self.0.keys

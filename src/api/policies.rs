@@ -10,6 +10,7 @@ use super::{
     text::{self, Path},
 };
 use crate::{
+    actors::cluster::words::News,
     actors::policies::PoliciesError,
     connect::{
         Catalog,
@@ -97,7 +98,9 @@ pub async fn create(
     let row = row(&caller, id, &spec, now, now)?;
     policy_insert(&mut tx, &row).await.map_err(name_taken)?;
     tx.commit().await?;
-    api.core().policies.forget(caller.org);
+    api.core()
+        .changed(News::Policies { org: caller.org })
+        .await;
     Ok((StatusCode::CREATED, Json(row.into())))
 }
 
@@ -113,7 +116,9 @@ pub async fn replace(
     let row = row(&caller, known.id, &spec, known.created, api.engine().now())?;
     policy_update(&mut tx, &row).await.map_err(name_taken)?;
     tx.commit().await?;
-    api.core().policies.forget(caller.org);
+    api.core()
+        .changed(News::Policies { org: caller.org })
+        .await;
     Ok(Json(row.into()))
 }
 
@@ -126,7 +131,9 @@ pub async fn delete(
     let known = read(&mut tx, &id).await?;
     policy_delete(&mut tx, known.id).await?;
     tx.commit().await?;
-    api.core().policies.forget(caller.org);
+    api.core()
+        .changed(News::Policies { org: caller.org })
+        .await;
     Ok(StatusCode::NO_CONTENT)
 }
 

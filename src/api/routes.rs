@@ -2,7 +2,7 @@
 
 use super::{
     actors, approvals, catalog, connect_links, connect_page, connections, effects, employees,
-    events, graphs, health, hooks, inbox, integrations, keys, memory, oauth, oauth_clients,
+    events, graphs, health, hooks, inbox, integrations, keys, memory, nodes, oauth, oauth_clients,
     openapi, org, org_keys, people, policies, proxy, proxy_raw,
     query::{NoQuery, PageQuery},
     route::{Access, Route, delete, get, patch, post, put},
@@ -68,6 +68,10 @@ pub fn routes() -> Vec<Route> {
 
         get("/v1/actors", VIEWER, "List the live actors, or show them as a tree", actors::list).query::<actors::ListQuery>(),
         get("/v1/actors/{*path}", VIEWER, "Show a live actor and its children", actors::show),
+
+        get("/v1/nodes", ADMIN, "List the nodes of the service and what they say of themselves, as an operator", nodes::list).query::<NoQuery>(),
+        post("/v1/nodes/{id}/drain", ADMIN, "Let a node, by id or name, give away what lives there, as an operator", nodes::drain),
+        post("/v1/rebalance", ADMIN, "Let every node give away what should live elsewhere, as an operator", nodes::rebalance),
 
         get("/v1/connections", VIEWER, "List the connections", connections::list).query::<connections::ListQuery>(),
         post("/v1/connections", OPERATOR, "Connect an account by what one types: one's own, or as an admin the org's", connections::create)

@@ -11,12 +11,13 @@ mod call;
 mod cancel;
 mod catalog;
 mod client;
-mod cluster_setup;
+mod cluster;
 mod connect;
 mod connections;
 mod database;
 mod dev;
 mod doctor;
+mod drain;
 mod employees;
 pub mod exit;
 mod follow;
@@ -26,10 +27,12 @@ mod key;
 mod migrate;
 mod names;
 mod node;
+mod nodes;
 mod org;
 mod output;
 mod policies;
 mod progress;
+mod rebalance;
 mod remote;
 mod replay;
 mod runs;
@@ -84,6 +87,8 @@ enum Command {
     Org(org::OrgArgs),
     /// Make, list and revoke API keys, rotate the keys that seal secrets, in the database
     Key(key::KeyArgs),
+    /// Make certificates for nodes that work together
+    Cluster(cluster::ClusterArgs),
     /// Start the sandbox providers alone: Slack, QuickBooks, Gmail, GitHub and Stripe over HTTP
     Sandbox(sandbox::SandboxArgs),
     /// List what employees can use, or check an integration file
@@ -116,6 +121,12 @@ enum Command {
     Policies(policies::PoliciesArgs),
     /// Watch the live actors
     Top(top::TopArgs),
+    /// List the nodes of the service, and what each of them has
+    Nodes(nodes::NodesArgs),
+    /// Let a node give its employees to the others
+    Drain(drain::DrainArgs),
+    /// Let every node give away what should live elsewhere
+    Rebalance(rebalance::RebalanceArgs),
     /// Find out what is wrong with a service
     Doctor(doctor::DoctorArgs),
     /// Measure this build on this machine, and hold it against what is wanted
@@ -170,6 +181,7 @@ async fn run(command: Command, out: Output) -> anyhow::Result<()> {
         Command::Migrate(args) => migrate::run(args, out).await,
         Command::Org(args) => org::run(args, out).await,
         Command::Key(args) => key::run(args, out).await,
+        Command::Cluster(args) => cluster::run(args, out).await,
         Command::Sandbox(args) => sandbox::run(args, out).await,
         Command::Catalog(args) => catalog::run(args, out).await,
         Command::Call(args) => call::run(args, out).await,
@@ -186,6 +198,9 @@ async fn run(command: Command, out: Output) -> anyhow::Result<()> {
         Command::Connections(args) => connections::run(args, out).await,
         Command::Policies(args) => policies::run(args, out).await,
         Command::Top(args) => top::run(args, out).await,
+        Command::Nodes(args) => nodes::run(args, out).await,
+        Command::Drain(args) => drain::run(args, out).await,
+        Command::Rebalance(args) => rebalance::run(args, out).await,
         Command::Doctor(args) => doctor::run(args, out).await,
         Command::Bench(args) => bench::run(args, out).await,
     }

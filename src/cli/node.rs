@@ -1,7 +1,11 @@
 //! One node: database, engine and API in this process. What `dev` and `serve` have in common.
 
+use super::exit::Failure;
 use crate::{
-    actors::{Clock, Engine, EngineConfig, Faults, Settings, cluster::ClusterSetup},
+    actors::{
+        Clock, Engine, EngineConfig, Faults, Settings,
+        cluster::{ClusterSetup, LifeEnd},
+    },
     api::{self, ApiParts, ApiState},
     connect::{Catalog, Sealer},
     hire::TemplatePlanner,
@@ -10,7 +14,7 @@ use crate::{
 };
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, process::Command, sync::Arc};
 use tokio::{net::TcpListener, signal, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -28,6 +32,8 @@ pub struct NodeParts {
     pub listener: TcpListener,
     /// Shown to the org's people; only `dev` has one.
     pub sandbox_url: Option<String>,
+    /// Name or id of the org whose admins run the service.
+    pub operator_org: Option<String>,
     /// Absent: this node is alone.
     pub cluster: Option<ClusterSetup>,
 }
@@ -77,6 +83,7 @@ impl Node {
             planner,
             metrics: Some(metrics),
             sandbox_url: parts.sandbox_url,
+            operator_org: parts.operator_org,
         });
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
@@ -94,10 +101,11 @@ impl Node {
         url_of(self.address)
     }
 
-    /// Serves until the process is told to end, then lets requests under way finish and stops the actors.
+    /// Serves until the process is told to end, then gives away what lives here, lets requests under way finish and stops the actors.
+    /// A node whose life was ended by others begins a new one, as this process started anew: then it does not return.
     ///
     /// # Errors
-    /// The server breaks down.
+    /// The server breaks down, or a later life of this node is at work.
     pub async fn run_until_told(self) -> anyhow::Result<()> {
         let Self {
             db,
@@ -106,21 +114,56 @@ impl Node {
             mut serving,
             ..
         } = self;
+        let mut life_end = None;
         let served = tokio::select! {
             served = &mut serving => served,
+            end = engine.ended() => {
+                life_end = Some(end);
+                stop.cancel();
+                (&mut serving).await
+            }
             () = told_to_stop() => {
                 tracing::info!("stopping");
-                stop.cancel();
                 // A second time: whoever asks wants it at once. Nothing that was acknowledged is lost by that.
                 tokio::spawn(async { told_to_stop().await; std::process::exit(130) });
+                // Requests are answered meanwhile, if need be by asking other nodes.
+                engine.drain().await;
+                stop.cancel();
                 (&mut serving).await
             }
         };
         engine.stop().await;
         db.close().await;
-        served
-            .context("the server broke down")?
-            .context("the server")
+        match life_end {
+            Some(LifeEnd::Rejoin) => Err(start_anew()),
+            Some(LifeEnd::Replaced) => Err(Failure::failed(
+                "another process has started as this node and is at work: this one ends",
+            )),
+            None => served
+                .context("the server broke down")?
+                .context("the server"),
+        }
+    }
+}
+
+/// Becomes this program with the same arguments, from its beginning; gives why it could not. Nothing of the life that is over is left
+/// then, which no clean-up could promise.
+fn start_anew() -> anyhow::Error {
+    tracing::warn!("this life of the node is over: the process starts anew");
+    let mut arguments = std::env::args_os();
+    let called = arguments.next().unwrap_or_else(|| "tenure".into());
+    // A release may have been put in the place of the file that we run.
+    let program = std::env::current_exe().ok().filter(|path| path.exists());
+    let mut command = Command::new(program.unwrap_or_else(|| called.into()));
+    command.args(arguments);
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        anyhow::Error::new(command.exec()).context("the process could not start anew")
+    }
+    #[cfg(not(unix))]
+    {
+        Failure::failed("this life of the node is over; start it again")
     }
 }
 

@@ -1,7 +1,7 @@
 //! `tenure serve`: the service in production.
 
 use super::{
-    cluster_setup::{cluster_setup, node_id},
+    cluster::setup::{cluster_setup, node_id},
     database::{DatabaseArgs, db_config},
     exit::Failure,
     node::{self, Node, NodeParts},
@@ -34,6 +34,7 @@ The file is TOML with these keys; each is also a variable: TENURE_ and its name 
   master_key            32 bytes as base64 or 64 hexadecimal digits; or
   master_key_file       a file with it that only its owner may read. Either may hold several: the first seals, all of them open
   public_url            where browsers reach this service, for redirects and links (http:// and the address)
+  operator_org          the org whose admins may see, drain and rebalance the nodes (the only org, while there is only one)
   oauth_clients_file    the service's own apps at providers, a TOML file that only its owner may read
   node_name             names this node in the database (tenure)
   idle_after            an employee or a connector without work sleeps after this long (30s)
@@ -107,6 +108,7 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
         public_url: args.public_url.or(config.http.public_url),
         listener,
         sandbox_url: None,
+        operator_org: config.http.operator_org,
         cluster,
     };
     let node = slow("taking up unfinished runs", Node::start(parts)).await?;

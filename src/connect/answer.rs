@@ -24,7 +24,7 @@ pub struct RateHints {
 }
 
 /// How a call ended. The names say what is known of a write.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum CallOutcome {
     /// It happened. `output` is the result as the capability's output schema has it.
     Ok {

@@ -76,7 +76,11 @@ impl Backend {
 
 /// Pools of connections to one database; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Db(pub(super) Pools);
+pub struct Db {
+    pub(super) pools: Pools,
+    /// What every transaction that writes proves first.
+    fence: Option<Fence>,
+}
 
 #[derive(Clone, Debug)]
 pub(super) enum Pools {
@@ -97,26 +101,46 @@ impl Db {
             Backend::Sqlite => sqlite::connect(config).await?,
             Backend::Postgres => postgres::connect(config).await?,
         };
-        let db = Db(pools);
+        let db = Db { pools, fence: None };
         migrate::verify(&db).await?;
         Ok(db)
     }
 
     pub fn backend(&self) -> Backend {
-        match self.0 {
+        match self.pools {
             Pools::Sqlite { .. } => Backend::Sqlite,
             Pools::Postgres { .. } => Backend::Postgres,
         }
     }
 
+    /// The same database for all that this life of a node does: each transaction that writes share-locks the node's row until its end
+    /// and sees it in service with this incarnation, and is `Fenced` otherwise. Whoever declares the node dead waits for that lock;
+    /// after that no write of the node gets past its beginning.
+    pub fn fenced(&self, fence: Fence) -> Db {
+        Db {
+            fence: Some(fence),
+            ..self.clone()
+        }
+    }
+
+    /// The same database for what has to be written whatever has become of the node: its own row, and those of others.
+    pub fn unfenced(&self) -> Db {
+        Db {
+            fence: None,
+            ..self.clone()
+        }
+    }
+
     /// A transaction that writes rows of `org`.
+    ///
+    /// # Errors
+    /// `Fenced` where the handle is, see [`Db::fenced`].
     pub async fn begin(&self, org: OrgId) -> Result<Tx> {
-        let inner = match &self.0 {
-            Pools::Sqlite { write, .. } => {
-                Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?)
-            }
+        let inner = match &self.pools {
+            Pools::Sqlite { write, .. } => sqlite_write(write, self.fence).await?,
             Pools::Postgres { app, .. } => {
-                Inner::Postgres(app.begin_with(org_begin("BEGIN", org)).await?)
+                let begin = format!("{}; {}", begin_write(self.fence), org_in_force(org));
+                Inner::Postgres(app.begin_with(AssertSqlSafe(begin)).await?)
             }
         };
         Ok(Tx { org, inner })
@@ -124,54 +148,42 @@ impl Db {
 
     /// A transaction that reads rows of `org` as they were at its first statement.
     pub async fn begin_read(&self, org: OrgId) -> Result<Tx> {
-        let inner = match &self.0 {
+        let inner = match &self.pools {
             Pools::Sqlite { read, .. } => Inner::Sqlite(read.begin().await?),
             Pools::Postgres { app, .. } => {
-                Inner::Postgres(app.begin_with(org_begin(READ, org)).await?)
+                let begin = format!("{READ}; {}", org_in_force(org));
+                Inner::Postgres(app.begin_with(AssertSqlSafe(begin)).await?)
             }
         };
         Ok(Tx { org, inner })
     }
 
     /// A transaction of the runtime over all orgs; `reason` says what for, in logs.
+    ///
+    /// # Errors
+    /// `Fenced` where the handle is, see [`Db::fenced`].
     pub async fn begin_system(&self, reason: &'static str) -> Result<SystemTx> {
-        let inner = match &self.0 {
-            Pools::Sqlite { write, .. } => {
-                Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?)
-            }
-            Pools::Postgres { engine, .. } => Inner::Postgres(engine.begin().await?),
-        };
-        Ok(SystemTx { reason, inner })
+        self.begin_system_as(reason, self.fence).await
     }
 
-    /// Like `begin_system`, for the writes of a node: share-locks the node's row until the end and sees it alive with this incarnation.
-    /// Whoever declares the node dead waits for that lock; after that no transaction of the node gets past here.
+    /// Like `begin_system` of the handle [`Db::fenced`] with this fence.
     ///
     /// # Errors
     /// `Fenced`.
     pub async fn begin_fenced(&self, reason: &'static str, fence: Fence) -> Result<SystemTx> {
-        let Fence {
-            node_id,
-            incarnation,
-        } = fence;
-        let inner = match &self.0 {
-            Pools::Sqlite { write, .. } => {
-                let mut tx = write.begin_with("BEGIN IMMEDIATE").await?;
-                sqlx::query_scalar::<_, i32>(
-                    "SELECT 1 FROM node WHERE id = $1 AND incarnation = $2 AND state = 'alive'",
-                )
-                .bind(node_id)
-                .bind(incarnation)
-                .fetch_optional(&mut *tx)
-                .await?
-                .ok_or(DbError::Fenced)?;
-                Inner::Sqlite(tx)
-            }
+        self.begin_system_as(reason, Some(fence)).await
+    }
+
+    async fn begin_system_as(
+        &self,
+        reason: &'static str,
+        fence: Option<Fence>,
+    ) -> Result<SystemTx> {
+        let inner = match &self.pools {
+            Pools::Sqlite { write, .. } => sqlite_write(write, fence).await?,
             Pools::Postgres { engine, .. } => {
-                // The statement before BEGIN becomes part of the transaction that BEGIN opens (PostgreSQL's documentation of multiple
-                // statements in a simple query); the other way round a node that is fenced would leave an aborted one to the pool.
-                let begin = format!("SELECT tenure_fence('{node_id}', {incarnation}); BEGIN");
-                Inner::Postgres(engine.begin_with(AssertSqlSafe(begin)).await?)
+                let begin = AssertSqlSafe(begin_write(fence));
+                Inner::Postgres(engine.begin_with(begin).await?)
             }
         };
         Ok(SystemTx { reason, inner })
@@ -179,7 +191,7 @@ impl Db {
 
     /// Like `begin_system`, reading only, everything as it was at the first statement.
     pub async fn begin_system_read(&self, reason: &'static str) -> Result<SystemTx> {
-        let inner = match &self.0 {
+        let inner = match &self.pools {
             Pools::Sqlite { read, .. } => Inner::Sqlite(read.begin().await?),
             Pools::Postgres { engine, .. } => Inner::Postgres(engine.begin_with(READ).await?),
         };
@@ -188,7 +200,7 @@ impl Db {
 
     /// Closes all connections; what is in use is waited for.
     pub async fn close(&self) {
-        match &self.0 {
+        match &self.pools {
             Pools::Sqlite { read, write } => {
                 read.close().await;
                 write.close().await;
@@ -204,7 +216,37 @@ impl Db {
 /// One snapshot for all statements, so that rows of several queries fit together.
 const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// Begins and puts the org in force in one round trip. An id prints as hexadecimal digits and hyphens, so nothing can be injected.
-fn org_begin(begin: &str, org: OrgId) -> AssertSqlSafe<String> {
-    AssertSqlSafe(format!("{begin}; SET LOCAL app.org_id = '{}'", org.uuid()))
+/// What begins a transaction that writes, in one round trip with the proof that the node may.
+///
+/// The statement before BEGIN becomes part of the transaction that BEGIN opens (PostgreSQL's documentation of multiple statements in a
+/// simple query); the other way round a node that is fenced would leave an aborted one to the pool. An id prints as hexadecimal digits
+/// and hyphens, so nothing can be injected.
+fn begin_write(fence: Option<Fence>) -> String {
+    match fence {
+        None => "BEGIN".into(),
+        Some(Fence {
+            node_id,
+            incarnation,
+        }) => format!("SELECT tenure_fence('{node_id}', {incarnation}); BEGIN"),
+    }
+}
+
+fn org_in_force(org: OrgId) -> String {
+    format!("SET LOCAL app.org_id = '{}'", org.uuid())
+}
+
+/// SQLite has one writer at a time: what is seen at the beginning stays so.
+async fn sqlite_write(write: &SqlitePool, fence: Option<Fence>) -> Result<Inner> {
+    let mut tx = write.begin_with("BEGIN IMMEDIATE").await?;
+    if let Some(fence) = fence {
+        sqlx::query_scalar::<_, i32>(
+            "SELECT 1 FROM node WHERE id = $1 AND incarnation = $2 AND state <> 'dead'",
+        )
+        .bind(fence.node_id)
+        .bind(fence.incarnation)
+        .fetch_optional(&mut *tx)
+        .await?
+        .ok_or(DbError::Fenced)?;
+    }
+    Ok(Inner::Sqlite(tx))
 }

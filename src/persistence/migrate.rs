@@ -70,12 +70,14 @@ async fn sqlite_attempt(options: &SqliteConnectOptions) -> Result<()> {
     Ok(())
 }
 
-/// What a migration says that met another one half-way: busy, or the row or the table of the other is there already.
+/// What a migration says that met another one half-way: busy, or the row, table or column of the other is there already.
 fn lost_or_failed(error: MigrateError) -> DbError {
     match error {
         MigrateError::Execute(inner) | MigrateError::ExecuteMigration(inner, _) => {
             let met = inner.as_database_error().is_some_and(|known| {
-                known.is_unique_violation() || known.message().contains("already exists")
+                let is_there = ["already exists", "duplicate column name"];
+                known.is_unique_violation()
+                    || is_there.iter().any(|text| known.message().contains(text))
             });
             match DbError::from(inner) {
                 DbError::Sql(inner) if met => DbError::Unavailable(inner),
@@ -155,7 +157,7 @@ async fn grants_ensure(connection: &mut PgConnection) -> Result<()> {
 /// Refuses a database whose migrations are not exactly those of this binary or newer ones that it knows.
 pub(super) async fn verify(db: &Db) -> Result<()> {
     const APPLIED: &str = "SELECT max(version) FROM _sqlx_migrations WHERE success";
-    let (applied, wanted) = match &db.0 {
+    let (applied, wanted) = match &db.pools {
         Pools::Sqlite { read, .. } => (
             sqlx::query_scalar::<_, Option<i64>>(APPLIED)
                 .fetch_one(read)

@@ -4,10 +4,12 @@ use super::{
     error::Result,
     page::{Page, PageRequest, uuid_key},
     tx::{SystemTx, Tx, on_tx, one_row},
+    waits::FIRST,
     words::words,
 };
 use crate::domain::{OrgId, SourceId, Timestamp};
 use sqlx::FromRow;
+use uuid::Uuid;
 
 words! {
     PollStatus {
@@ -144,19 +146,24 @@ pub async fn poll_source_delete(tx: &mut Tx, source: SourceId) -> Result<()> {
     one_row(gone, "source")
 }
 
-/// Active sources of all orgs that are due, the longest due first.
+/// Active sources of all orgs that are due, the longest due first, from after `after` in that order.
 pub async fn poll_sources_due(
     tx: &mut SystemTx,
     now: Timestamp,
+    after: Option<(Timestamp, SourceId)>,
     limit: u32,
 ) -> Result<Vec<PollSourceRow>> {
+    let (due, id) = after.map_or((FIRST, Uuid::nil()), |(due, id)| (due, id.uuid()));
     Ok(on_tx!(tx, |conn| {
         sqlx::query_as(concat!(
         "SELECT ",
         poll_columns!(),
-        " FROM poll_source WHERE status = 'active' AND next_due_us <= $1 ORDER BY next_due_us, id LIMIT $2"
+        " FROM poll_source WHERE status = 'active' AND next_due_us <= $1 AND (next_due_us, id) > ($2, $3)
+         ORDER BY next_due_us, id LIMIT $4"
     ))
     .bind(now)
+    .bind(due)
+    .bind(id)
     .bind(i64::from(limit))
     .fetch_all(conn)
     .await

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::domain::{EmployeeId, ExecutionId, OrgId};
 use sqlx::FromRow;
+use uuid::Uuid;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
 pub struct EmployeeRef {
@@ -21,7 +22,7 @@ pub async fn recovery_list(
     after: Option<EmployeeId>,
     limit: u32,
 ) -> Result<Vec<EmployeeRef>> {
-    let after = after.map_or_else(uuid::Uuid::nil, EmployeeId::uuid);
+    let after = after.map_or_else(Uuid::nil, EmployeeId::uuid);
     Ok(on_tx!(tx, |conn| {
         sqlx::query_as(
         "SELECT DISTINCT r.org_id, r.employee_id FROM run r
@@ -30,6 +31,34 @@ pub async fn recovery_list(
          ORDER BY r.employee_id LIMIT $2"
     )
     .bind(after)
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await
+    })?)
+}
+
+/// The same without those whose placement of kind `kind` belongs to another node in service: that one looks after them.
+pub async fn recovery_list_besides(
+    tx: &mut SystemTx,
+    node: Uuid,
+    kind: &str,
+    after: Option<EmployeeId>,
+    limit: u32,
+) -> Result<Vec<EmployeeRef>> {
+    let after = after.map_or_else(Uuid::nil, EmployeeId::uuid);
+    Ok(on_tx!(tx, |conn| {
+        sqlx::query_as(
+        "SELECT DISTINCT r.org_id, r.employee_id FROM run r
+         WHERE r.employee_id > $1 AND r.finished_us IS NULL AND r.status < 2
+           AND NOT EXISTS (SELECT 1 FROM employee e WHERE e.id = r.employee_id AND e.status = 'quarantined')
+           AND NOT EXISTS (SELECT 1 FROM placement p
+               JOIN node o ON o.id = p.node_id AND o.incarnation = p.incarnation AND o.state <> 'dead'
+               WHERE p.entity = r.employee_id AND p.kind = $2 AND p.node_id <> $3)
+         ORDER BY r.employee_id LIMIT $4"
+    )
+    .bind(after)
+    .bind(kind)
+    .bind(node)
     .bind(i64::from(limit))
     .fetch_all(conn)
     .await

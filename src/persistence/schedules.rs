@@ -5,10 +5,12 @@ use super::{
     page::{Page, PageRequest, uuid_key},
     rows::{Column, Rows},
     tx::{SystemTx, Tx, on_tx, one_row},
+    waits::FIRST,
     words::words,
 };
 use crate::domain::{EmployeeId, ExecutionId, Misfire, OrgId, Overlap, ScheduleId, Timestamp};
 use sqlx::FromRow;
+use uuid::Uuid;
 
 words! {
     ScheduleStatus { Active = "active", Paused = "paused" }
@@ -217,21 +219,26 @@ pub async fn schedule_set_status(
     one_row(changed, "schedule")
 }
 
-/// Active schedules of all orgs that are due by `until`, the earliest first; those of employees that are not dismissed.
+/// Active schedules of all orgs that are due by `until`, the earliest first, from after `after` in that order; those of employees that
+/// are not dismissed.
 pub async fn schedules_due(
     tx: &mut SystemTx,
     until: Timestamp,
+    after: Option<(Timestamp, ScheduleId)>,
     limit: u32,
 ) -> Result<Vec<ScheduleRow>> {
+    let (due, id) = after.map_or((FIRST, Uuid::nil()), |(due, id)| (due, id.uuid()));
     Ok(on_tx!(tx, |conn| {
         sqlx::query_as(concat!(
         "SELECT ",
         schedule_columns!(),
-        " FROM schedule WHERE status = 'active' AND next_due_us <= $1
+        " FROM schedule WHERE status = 'active' AND next_due_us <= $1 AND (next_due_us, id) > ($2, $3)
            AND EXISTS (SELECT 1 FROM employee e WHERE e.id = schedule.employee_id AND e.status <> 'dismissed')
-          ORDER BY next_due_us, id LIMIT $2"
+          ORDER BY next_due_us, id LIMIT $4"
     ))
     .bind(until)
+    .bind(due)
+    .bind(id)
     .bind(i64::from(limit))
     .fetch_all(conn)
     .await

@@ -20,18 +20,33 @@ pub struct TimerRow {
     pub due: Timestamp,
 }
 
-/// Timers of all orgs that are due by `until`, the earliest first.
-pub async fn timers_due(tx: &mut SystemTx, until: Timestamp, limit: u32) -> Result<Vec<TimerRow>> {
+/// Timers of all orgs that are due by `until`, the earliest first; from after `after` in that order.
+pub async fn timers_due(
+    tx: &mut SystemTx,
+    until: Timestamp,
+    after: Option<&TimerRow>,
+    limit: u32,
+) -> Result<Vec<TimerRow>> {
+    let (due, owner, key) = after.map_or((FIRST, Uuid::nil(), ""), |row| {
+        (row.due, row.owner, row.key.as_str())
+    });
     Ok(on_tx!(tx, |conn| {
         sqlx::query_as(
-        "SELECT org_id, owner, key, employee_id, due_us FROM timer WHERE due_us <= $1 ORDER BY due_us, owner, key LIMIT $2"
+        "SELECT org_id, owner, key, employee_id, due_us FROM timer WHERE due_us <= $1 AND (due_us, owner, key) > ($2, $3, $4)
+         ORDER BY due_us, owner, key LIMIT $5"
     )
     .bind(until)
+    .bind(due)
+    .bind(owner)
+    .bind(key)
     .bind(i64::from(limit))
     .fetch_all(conn)
     .await
     })?)
 }
+
+/// Before every time.
+pub(super) const FIRST: Timestamp = Timestamp::from_micros(i64::MIN);
 
 /// When the earliest timer of all is due.
 pub async fn timers_next(tx: &mut SystemTx) -> Result<Option<Timestamp>> {

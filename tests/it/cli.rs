@@ -1,6 +1,7 @@
 //! The command as people and scripts use it: the real binary, a real `tenure dev`, real kills.
 
 mod call;
+mod cluster;
 mod connect;
 mod dev;
 

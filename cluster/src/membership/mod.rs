@@ -19,7 +19,7 @@ use crate::{
 use dialing::{Dialing, Peers};
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::{broadcast, watch},
+    sync::{Notify, broadcast, watch},
     task::JoinHandle,
     time::{Instant, sleep, sleep_until, timeout},
 };
@@ -54,6 +54,7 @@ pub struct Membership {
     directory: Arc<dyn Directory>,
     gate: Arc<FenceGate>,
     view: watch::Receiver<View>,
+    look: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -83,7 +84,9 @@ impl Membership {
             standing: Standing::Joining,
             members: Arc::default(),
         });
+        let look = Arc::new(Notify::new());
         let worker = Worker {
+            look: look.clone(),
             me,
             terms,
             directory: directory.clone(),
@@ -96,6 +99,7 @@ impl Membership {
             directory,
             gate,
             view,
+            look,
             task: tokio::spawn(worker.run(events)),
         }
     }
@@ -109,19 +113,26 @@ impl Membership {
         self.view.clone()
     }
 
+    /// Lists the nodes at once: somebody says that something has changed.
+    pub fn look(&self) {
+        self.look.notify_one();
+    }
+
     /// Takes nothing new from now on.
     ///
     /// # Errors
     /// `Fenced`, `Unavailable`.
     pub async fn drain(&self) -> Result<(), DirectoryError> {
-        self.directory.drain(self.me).await
+        self.directory.drain(self.me).await?;
+        self.look();
+        Ok(())
     }
 
     /// Ends this life when nothing is owned any more: others need not wait for the lease.
     ///
     /// # Errors
     /// `Unavailable`: the lease will run out by itself.
-    pub async fn leave(self) -> Result<(), DirectoryError> {
+    pub async fn leave(&self) -> Result<(), DirectoryError> {
         self.gate.close();
         self.task.abort();
         self.directory.leave(self.me).await
@@ -135,6 +146,7 @@ impl Drop for Membership {
 }
 
 struct Worker {
+    look: Arc<Notify>,
     me: NodeIdentity,
     terms: LeaseTerms,
     directory: Arc<dyn Directory>,
@@ -161,6 +173,7 @@ impl Worker {
             tokio::select! {
                 () = sleep_until(renew_at.min(look_at)) => {}
                 () = lost(&mut events) => {}
+                () = self.look.notified() => {}
             }
         }
         fence.abort();

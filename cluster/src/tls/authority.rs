@@ -64,6 +64,20 @@ impl Authority {
         now: SystemTime,
         valid: Duration,
     ) -> Result<Issued, TlsError> {
+        self.issue_for_hosts(node_id, &[], now, valid)
+    }
+
+    /// The same with host names and addresses in it, for programs that look for those; nodes look for the node's id.
+    ///
+    /// # Errors
+    /// `Issue`, also if one of `hosts` is neither a name nor an address.
+    pub fn issue_for_hosts(
+        &self,
+        node_id: uuid::Uuid,
+        hosts: &[String],
+        now: SystemTime,
+        valid: Duration,
+    ) -> Result<Issued, TlsError> {
         let name = PeerName {
             cluster: self.cluster.clone(),
             node_id,
@@ -75,6 +89,12 @@ impl Authority {
             SanType::URI(name.uri().try_into().map_err(TlsError::issue)?),
             SanType::DnsName(name.dns().try_into().map_err(TlsError::issue)?),
         ];
+        for host in hosts {
+            params.subject_alt_names.push(match host.parse() {
+                Ok(address) => SanType::IpAddress(address),
+                Err(_) => SanType::DnsName(host.as_str().try_into().map_err(TlsError::issue)?),
+            });
+        }
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,

@@ -2,17 +2,40 @@
 //!
 //! `tenure_cluster` carries messages and knows who owns what; here is what the messages say. See "The cluster" in `ARCHITECTURE.md`.
 
+mod duties;
+mod employees;
+mod handler;
+mod moving;
+mod news;
+mod standing;
+mod start;
+mod store;
 mod view;
+pub mod words;
 
-pub use view::{NodeStatus, Rebalanced};
+pub use duties::duty;
+pub use start::{Joined, register};
+pub use store::ClusterStore;
+pub use view::{ActorsOf, NodeStatus};
 
+use crate::{
+    actors::core::Core,
+    domain::EmployeeId,
+};
+use handler::Door;
 use serde::{Deserialize, Serialize};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tenure_cluster::{
-    ownership::LeaseTerms,
+    ClusterNode, Delivery, Entity, LeasedPlacement, NodeIdentity, Placement, Route,
+    gateway::Gateway,
+    membership::{Membership, View},
+    ownership::{FenceGate, LeaseTerms, NodeState},
     tls::{ClusterName, TlsReloader},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 
 /// The kinds of entities, as the placement rows have them.
 pub mod kind {
@@ -78,4 +101,99 @@ pub enum ClusterCallError {
     NoSuchNode(uuid::Uuid),
     #[error("node {node} does not answer: {why}")]
     NoAnswer { node: uuid::Uuid, why: String },
+}
+
+/// An employee as it is placed.
+pub fn employee_entity(employee: EmployeeId) -> Entity {
+    Entity {
+        kind: kind::EMPLOYEE,
+        id: employee.uuid(),
+    }
+}
+
+/// This node in its cluster.
+pub struct Cluster {
+    me: NodeIdentity,
+    terms: LeaseTerms,
+    drain_grace: Duration,
+    gateway: Gateway,
+    placement: Arc<LeasedPlacement>,
+    gate: Arc<FenceGate>,
+    view: watch::Receiver<View>,
+    membership: Membership,
+    door: Arc<Door>,
+    /// The links; taken when the node leaves.
+    node: Mutex<Option<ClusterNode>>,
+    /// It gives away what it has and takes nothing more.
+    draining: watch::Sender<bool>,
+    /// This life is over.
+    ended: watch::Sender<bool>,
+}
+
+impl Cluster {
+    pub fn me(&self) -> NodeIdentity {
+        self.me
+    }
+
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    fn core(&self) -> Option<Arc<Core>> {
+        self.door.core()
+    }
+
+    /// Where an entity is, or should be: a hint.
+    pub fn route(&self, entity: Entity) -> Route {
+        self.placement.route(entity)
+    }
+
+    /// Whether an entity is this node's business: it lives here, or nowhere and should live here.
+    pub fn is_mine(&self, entity: Entity) -> bool {
+        self.placement.owned(entity).is_some() || self.placement.home(entity) == Some(self.me)
+    }
+
+    pub fn owned_of(&self, kind: &str) -> Vec<Entity> {
+        self.placement.owned_of(kind)
+    }
+
+    pub fn next_home(&self, entity: Entity) -> Option<NodeIdentity> {
+        self.placement.next_home(entity)
+    }
+
+    pub fn is_linked(&self, node: NodeIdentity) -> bool {
+        node == self.me || self.gateway.links().is_up(node)
+    }
+
+    pub fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Becomes true when this life of the node is over: the process joins anew or ends.
+    pub fn ended(&self) -> watch::Receiver<bool> {
+        self.ended.subscribe()
+    }
+
+    /// All other nodes in service.
+    fn others(&self) -> Vec<NodeIdentity> {
+        let view = self.view.borrow();
+        let in_service = view.members.iter().filter(|member| {
+            member.is_in_service() && member.identity.node_id != self.me.node_id
+        });
+        in_service.map(|member| member.identity).collect()
+    }
+
+    /// Looks at once who is in service.
+    pub fn look(&self) {
+        self.membership.look();
+    }
+}
+
+/// Why a life of a node is over while its process is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifeEnd {
+    /// It was declared dead: it may join anew.
+    Rejoin,
+    /// A later life of the same node is at work.
+    Replaced,
 }

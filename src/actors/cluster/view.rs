@@ -1,7 +1,6 @@
 //! What nodes tell of themselves.
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 /// What a node says when it is asked how it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,10 +13,13 @@ pub struct NodeStatus {
     pub draining: bool,
 }
 
-/// What came of a rebalancing at one node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rebalanced {
-    pub node: Uuid,
-    /// Entities that it gave to others.
-    pub moved: usize,
+/// Which actors of a node are wanted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ActorsOf {
+    pub org: crate::domain::OrgId,
+    /// Those of the node too, which belong to no org.
+    pub with_node: bool,
 }
+
+/// An answer longer than this is cut; the rest is seen at the node itself.
+pub const ACTORS_MAX: usize = 10_000;

@@ -17,6 +17,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
+use uuid::Uuid;
 
 /// An app at a provider. An org's own app is nobody else's, even if another org writes down the same client id: ids are public, and a quota
 /// that is shared with a stranger could be used up by the stranger.
@@ -26,6 +27,15 @@ pub struct AppKey {
     /// Whose app it is; `None`: the operator's.
     pub org: Option<OrgId>,
     pub client_id: String,
+}
+
+impl AppKey {
+    /// The same for the same app, everywhere and always.
+    pub fn uuid(&self) -> Uuid {
+        let org = self.org.map(|org| org.to_string()).unwrap_or_default();
+        let name = format!("app\0{}\0{org}\0{}", self.integration, self.client_id);
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
+    }
 }
 
 /// Tells a connector that it may be its turn. Must not block.

@@ -1,12 +1,22 @@
 //! A call as it comes to a connector, and why one did not leave.
 
+use super::{
+    Waiter,
+    connections::Connection,
+    turns::Guest,
+    exchange::{Tokens, exchange},
+    queue::Claim,
+    token::Kept,
+};
 use crate::{
-    connect::{CallOutcome, ShapedRequest},
+    actors::core::Core,
+    connect::{CallOutcome, HttpCaller, ShapedRequest},
     domain::{EffectId, EmployeeId, ExecutionId, OrgId},
     graph::Later,
 };
-use std::time::Duration;
-use tokio::time::Instant;
+use serde::{Deserialize, Serialize};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::oneshot, time::Instant};
 
 /// The ledger's row of a write, for the note that it leaves now.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +40,7 @@ pub struct CallRequest {
 }
 
 /// Why a call did not leave. It surely had no effect.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum ConnectorError {
     #[error("too many calls wait for this connection")]
     Overloaded,
@@ -55,6 +65,11 @@ pub enum ConnectorError {
     NotDurable,
     #[error("the connector has stopped")]
     Stopped,
+    /// Only among nodes: the caller looks for it where it is now.
+    #[error("the connector has moved to another node")]
+    Moved,
+    #[error("the connection's node cannot be reached at the moment")]
+    Unreachable,
 }
 
 impl ConnectorError {
@@ -66,7 +81,7 @@ impl ConnectorError {
             Self::Token(_) | Self::NeedsConsent(_) => "auth_error",
             Self::TokenLater { .. } => "token_unavailable",
             Self::NotDurable => "not_durable",
-            Self::Stopped => "unavailable",
+            Self::Stopped | Self::Moved | Self::Unreachable => "unavailable",
         }
     }
 
@@ -86,3 +101,138 @@ impl ConnectorError {
 }
 
 pub type Answer = Result<CallOutcome, ConnectorError>;
+
+/// A call in a connector's queue, and who waits for it.
+pub(super) struct Call {
+    work: Work,
+    pub attempts: u32,
+    /// Which limit counts for it.
+    pub lane: usize,
+    pub waiter: Option<Waiter>,
+}
+
+enum Work {
+    Here {
+        request: Arc<CallRequest>,
+        reply: oneshot::Sender<Answer>,
+    },
+    /// The caller lives on another node, and makes the call there when it is its turn.
+    Elsewhere(Guest),
+}
+
+impl Call {
+    pub fn new(
+        request: Arc<CallRequest>,
+        waiter: Option<Waiter>,
+    ) -> (Box<Self>, oneshot::Receiver<Answer>) {
+        let (reply, answer) = oneshot::channel();
+        let work = Work::Here { request, reply };
+        (Box::new(Self::of(work, waiter)), answer)
+    }
+
+    pub fn of_guest(guest: Guest, waiter: Option<Waiter>) -> Box<Self> {
+        Box::new(Self::of(Work::Elsewhere(guest), waiter))
+    }
+
+    const fn of(work: Work, waiter: Option<Waiter>) -> Self {
+        Self {
+            work,
+            attempts: 0,
+            lane: 0,
+            waiter,
+        }
+    }
+
+    pub fn claim(&self) -> Claim {
+        let cost = match &self.work {
+            Work::Here { request, .. } => request.cost,
+            Work::Elsewhere(guest) => guest.asks.cost,
+        };
+        Claim {
+            employee: self.employee(),
+            cost,
+            lane: self.lane,
+        }
+    }
+
+    pub fn employee(&self) -> EmployeeId {
+        match &self.work {
+            Work::Here { request, .. } => request.employee,
+            Work::Elsewhere(guest) => guest.asks.employee,
+        }
+    }
+
+    pub fn capability(&self) -> &str {
+        match &self.work {
+            Work::Here { request, .. } => &request.request.capability,
+            Work::Elsewhere(guest) => &guest.asks.capability,
+        }
+    }
+
+    pub fn write(&self) -> bool {
+        match &self.work {
+            Work::Here { request, .. } => request.request.write,
+            Work::Elsewhere(guest) => guest.asks.write,
+        }
+    }
+
+    /// Whether the ledger has a row of it.
+    pub fn has_effect(&self) -> bool {
+        match &self.work {
+            Work::Here { request, .. } => request.effect.is_some(),
+            Work::Elsewhere(guest) => guest.asks.effect,
+        }
+    }
+
+    pub fn deadline(&self) -> Instant {
+        match &self.work {
+            Work::Here { request, .. } => request.deadline,
+            Work::Elsewhere(guest) => guest.deadline,
+        }
+    }
+
+    /// Whether nobody waits for it any more.
+    pub fn is_given_up(&self) -> bool {
+        match &self.work {
+            Work::Here { reply, .. } => reply.is_closed(),
+            Work::Elsewhere(guest) => guest.is_gone(),
+        }
+    }
+
+    /// It is its turn.
+    pub async fn go(
+        &mut self,
+        core: &Arc<Core>,
+        http: &HttpCaller,
+        kept: &Kept,
+        connection: &Arc<Connection>,
+    ) -> Answer {
+        match &mut self.work {
+            Work::Here { request, reply } => {
+                let tokens = Tokens::Own(kept);
+                tokio::select! {
+                    // First: of a step that was cancelled or given up nothing may leave any more.
+                    biased;
+                    () = reply.closed() => Err(ConnectorError::Stopped),
+                    answer = exchange(core, http, &tokens, connection, request) => answer,
+                }
+            }
+            Work::Elsewhere(guest) => guest.have_turn(core, kept, connection).await,
+        }
+    }
+
+    /// It waits for another turn.
+    pub fn is_to_go_again(&self) {
+        if let Work::Elsewhere(guest) = &self.work {
+            guest.hears(true);
+        }
+    }
+
+    /// It is over.
+    pub fn end(self, answer: Answer) {
+        match self.work {
+            Work::Here { reply, .. } => drop(reply.send(answer)),
+            Work::Elsewhere(guest) => guest.end(answer),
+        }
+    }
+}

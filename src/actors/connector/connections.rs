@@ -2,7 +2,7 @@
 
 use super::{app::AppKey, rules::Rules};
 use crate::{
-    actors::catalogs::Catalogs,
+    actors::{catalogs::Catalogs, cluster::kind},
     connect::{
         Account, Integration,
         catalog::{AuthWay, QuotaPer},
@@ -10,12 +10,16 @@ use crate::{
     },
     domain::{ConnectionId, OrgId},
     persistence::{
-        ConnectionRow, Db, DbError, connection_status, connections_of, oauth_client_find,
+        ConnectionRow, Db, DbError, connection_get, connection_status, connections_of,
+        oauth_client_find,
     },
 };
 use dashmap::DashMap;
-use std::time::Instant;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tenure_cluster::Entity;
 
 /// The status of a connection that may be used.
 pub const CONNECTION_ACTIVE: &str = connection_status::ACTIVE;
@@ -36,6 +40,20 @@ pub struct Connection {
     pub rules: Rules,
     pub sealed: Vec<u8>,
     pub credential_version: i64,
+}
+
+impl Connection {
+    /// What is placed: connectors that share the quota of an app live on one node, or the quota would count once a node.
+    pub fn entity(&self) -> Entity {
+        let id = match &self.rules.app {
+            Some(app) => app.key.uuid(),
+            None => self.id.uuid(),
+        };
+        Entity {
+            kind: kind::CONNECTOR,
+            id,
+        }
+    }
 }
 
 type Known = DashMap<(OrgId, String), (Instant, Vec<Arc<Connection>>)>;
@@ -110,6 +128,24 @@ impl Connections {
             QuotaPer::Account => None,
         };
         Ok(connection(integration, app.as_ref(), row.clone()))
+    }
+
+    /// A connection as it is stored now.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn by_id(
+        &self,
+        org: OrgId,
+        id: ConnectionId,
+    ) -> Result<Option<Arc<Connection>>, DbError> {
+        let mut tx = self.db.begin_read(org).await?;
+        let row = connection_get(&mut tx, id).await?;
+        drop(tx);
+        match row.filter(|row| row.status == CONNECTION_ACTIVE) {
+            Some(row) => self.of_row(&row).await,
+            None => Ok(None),
+        }
     }
 
     /// Something about the org's connections has changed.

@@ -4,12 +4,14 @@
 //! while they send, and a connector takes itself out only with an empty mailbox. Persists nothing.
 
 use super::{
-    Answer, Args, Call, CallRequest, ConnectorError, ConnectorHandle, ConnectorView, NotTaken,
-    Waiter, WaitingCall,
+    Answer, Args, Call, CallRequest, ConnectorError, ConnectorHandle, ConnectorLook,
+    ConnectorView, NotTaken, Waiter, WaitingCall,
     app::Apps,
     connections::{Connection, Connections},
+    elsewhere::{Borrowed, Place, Tickets},
     path,
     state::restore,
+    turns::Guests,
 };
 use crate::{
     actors::{
@@ -25,13 +27,17 @@ use dashmap::{DashMap, Entry};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, Weak},
+    time::Duration,
 };
+use tenure_cluster::{Entity, NodeIdentity, Route};
 use tokio::sync::oneshot;
 
 const MAILBOX: usize = 10_000;
 /// How often a call that found its connector gone looks for the next one. Each has just been started, so that once is the rule.
 const STARTS: usize = 3;
+/// How often a call follows its connector to another node.
+const MOVES: usize = 5;
 
 type Directory = DashMap<ConnectionId, ConnectorHandle>;
 
@@ -79,6 +85,12 @@ pub struct ConnectorPool {
     waiters: Arc<Waiters>,
     mailbox: Mailbox<Message>,
     vitals: VitalsRegistry,
+    core: Weak<Core>,
+    pub(super) guests: Arc<Guests>,
+    pub(super) tickets: Arc<Tickets>,
+    pub(super) borrowed: Arc<Borrowed>,
+    /// Where calls of connections whose connectors live elsewhere were asked for last.
+    pub(super) asked_at: Arc<DashMap<ConnectionId, NodeIdentity>>,
 }
 
 impl ConnectorPool {
@@ -97,6 +109,7 @@ impl ConnectorPool {
         ));
         let directory = Arc::new(Directory::new());
         let registry = core.vitals.clone();
+        let weak = Arc::downgrade(&core);
         let pool = Pool {
             core,
             http,
@@ -110,7 +123,17 @@ impl ConnectorPool {
             waiters: Arc::default(),
             mailbox: Mailbox::new(actor, vitals),
             vitals: registry,
+            core: weak,
+            guests: Arc::default(),
+            tickets: Arc::default(),
+            borrowed: Arc::default(),
+            asked_at: Arc::default(),
         })
+    }
+
+    /// `None` only while the node ends.
+    pub(super) fn core(&self) -> Option<Arc<Core>> {
+        self.core.upgrade()
     }
 
     /// # Errors
@@ -164,16 +187,49 @@ impl ConnectorPool {
         request: CallRequest,
         waiter: Option<Waiter>,
     ) -> Answer {
-        let (mut call, answer) = Call::new(request, waiter);
+        let request = Arc::new(request);
+        for _ in 0..MOVES {
+            let node = match self.place_of(connection).await? {
+                Place::Here => {
+                    let (call, answer) = Call::new(request.clone(), waiter);
+                    if let Err((error, _)) = self.enqueue(connection, call).await {
+                        return Err(error);
+                    }
+                    match answer.await.unwrap_or(Err(ConnectorError::Stopped)) {
+                        Err(ConnectorError::Moved) => continue,
+                        answer => return answer,
+                    }
+                }
+                Place::Node(node) => node,
+            };
+            let called = self.call_elsewhere(connection, &request, waiter, node);
+            if let Ok(answer) = called.await {
+                return answer;
+            }
+        }
+        Err(ConnectorError::Unreachable)
+    }
+
+    /// Queues a call at its connector here, which is started if need be.
+    ///
+    /// # Errors
+    /// It was not queued, and is given back where it can be.
+    pub(super) async fn enqueue(
+        &self,
+        connection: &Arc<Connection>,
+        mut call: Box<Call>,
+    ) -> Result<(), (ConnectorError, Option<Box<Call>>)> {
         for _ in 0..STARTS {
             match self.give(connection.id, call) {
-                Ok(()) => return answer.await.unwrap_or(Err(ConnectorError::Stopped)),
-                Err(NotTaken::Overloaded) => return Err(ConnectorError::Overloaded),
+                Ok(()) => return Ok(()),
+                Err(NotTaken::Overloaded) => return Err((ConnectorError::Overloaded, None)),
                 Err(NotTaken::Gone(back)) => call = back,
             }
-            self.start(connection).await?;
+            if let Err(error) = self.start(connection).await {
+                return Err((error, Some(call)));
+            }
         }
-        Err(ConnectorError::Stopped)
+        Err((ConnectorError::Stopped, Some(call)))
     }
 
     fn give(&self, id: ConnectionId, call: Box<Call>) -> Result<(), NotTaken> {
@@ -220,12 +276,29 @@ impl ConnectorPool {
         let at: BTreeSet<ConnectionId> = at.into_iter().flatten().collect();
         let mut waiting = Vec::new();
         for id in at {
-            let connector = self.directory.get(&id).map(|connector| connector.clone());
-            if let Some(connector) = connector {
-                waiting.extend(connector.waiting_of(execution).await.unwrap_or_default());
-            }
+            waiting.extend(match self.elsewhere(id) {
+                Some(node) => self.waiting_elsewhere(node, id, execution).await,
+                None => self.waiting_at(id, execution).await,
+            });
         }
         waiting
+    }
+
+    pub(super) async fn waiting_at(
+        &self,
+        id: ConnectionId,
+        execution: ExecutionId,
+    ) -> Vec<WaitingCall> {
+        let connector = self.directory.get(&id).map(|connector| connector.clone());
+        match connector {
+            Some(connector) => connector.waiting_of(execution).await.unwrap_or_default(),
+            None => Vec::new(),
+        }
+    }
+
+    /// At which node a connection's calls wait that were asked for from here.
+    fn elsewhere(&self, id: ConnectionId) -> Option<NodeIdentity> {
+        self.asked_at.get(&id).map(|node| *node)
     }
 
     /// What is known of the org's connections to an integration is read again when it is needed next.
@@ -241,9 +314,90 @@ impl ConnectorPool {
         }
     }
 
+    /// Another node has renewed a connection's credential. A connector here reads it when it starts anew.
+    pub fn renewed_elsewhere(&self, org: OrgId, integration: &str, id: ConnectionId) {
+        self.connections.forget(org, integration);
+        self.borrowed.forget(id);
+        let (pool, integration) = (self.clone(), integration.to_owned());
+        if self.directory.contains_key(&id) {
+            tokio::spawn(async move {
+                let Some(core) = pool.core() else { return };
+                if let Ok(live) = core.hub.live(org, id).await {
+                    pool.renewed(org, &integration, id, live);
+                }
+            });
+        }
+    }
+
+    /// A connection as it is stored now, if it may be used.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn read(
+        &self,
+        org: OrgId,
+        id: ConnectionId,
+    ) -> Result<Option<Arc<Connection>>, DbError> {
+        self.connections.by_id(org, id).await
+    }
+
+    /// Whether a connection's connector lives here, awake or asleep. One that lives nowhere and should live here is claimed.
+    pub async fn has(&self, row: &ConnectionRow) -> bool {
+        let Some(core) = self.core() else {
+            return false;
+        };
+        let Some(cluster) = &core.cluster else {
+            return true;
+        };
+        match self.connections.of_row(row).await {
+            Ok(Some(connection)) => {
+                let entity = connection.entity();
+                cluster.is_mine(entity) && core.placement.claim(entity).await.is_ok()
+            }
+            _ => false,
+        }
+    }
+
+    /// Gives connectors away: all of them, or those of some entities. Calls that wait follow them; what is open is waited for, for `grace`
+    /// at most.
+    pub async fn move_out(&self, of: Option<&[Entity]>, grace: Duration) {
+        let until = tokio::time::Instant::now() + grace;
+        let Some(core) = self.core() else { return };
+        let all: Vec<(ConnectionId, ConnectorHandle)> = self
+            .directory
+            .iter()
+            .filter(|entry| of.is_none_or(|of| of.contains(&entry.value().1)))
+            .map(|entry| (*entry.key(), entry.value().clone()))
+            .collect();
+        for (id, connector) in &all {
+            self.directory.remove(id);
+            connector.leave();
+        }
+        for (id, connector) in &all {
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            if tokio::time::timeout(left, connector.has_stopped()).await.is_err() {
+                tracing::warn!(connection = %id, "connector is stopped with calls open");
+                connector.0.cell().kill();
+            }
+        }
+        // The state of its limiter, which the next one begins with.
+        core.journal.barrier().await;
+    }
+
+    /// Stops all at once: this node may not act.
+    pub fn suspend(&self) {
+        let all: Vec<ConnectionId> = self.directory.iter().map(|entry| *entry.key()).collect();
+        for id in all {
+            if let Some((_, connector)) = self.directory.remove(&id) {
+                connector.0.cell().kill();
+            }
+        }
+    }
+
     /// A connection was added, changed or removed: what is kept of it is wrong.
     pub fn changed(&self, org: OrgId, integration: &str, id: ConnectionId) {
         self.connections.forget(org, integration);
+        self.borrowed.forget(id);
         if let Some((_, connector)) = self.directory.remove(&id) {
             connector
                 .0
@@ -267,15 +421,23 @@ impl ConnectorPool {
         &self,
         row: &ConnectionRow,
         now: Timestamp,
-    ) -> Result<Option<ConnectorView>, DbError> {
+    ) -> Result<Option<ConnectorLook>, DbError> {
         if let Some(view) = self.look(row.id).await {
-            return Ok(Some(view));
+            return Ok(Some(ConnectorLook::Here(Box::new(view))));
         }
         let Some(connection) = self.connections.of_row(row).await? else {
             return Ok(None);
         };
+        let cluster = self.core().and_then(|core| core.cluster.clone());
+        if let Some(Route::Node(node)) =
+            cluster.map(|cluster| cluster.route(connection.entity()))
+            && let Some(view) = self.look_elsewhere(node, row.id).await
+        {
+            return Ok(Some(ConnectorLook::Elsewhere(view)));
+        }
         let kept = restore(self.connections.db(), row.id).await;
-        Ok(Some(ConnectorView::asleep(&connection.rules, kept, now)))
+        let view = ConnectorView::asleep(&connection.rules, kept, now);
+        Ok(Some(ConnectorLook::Here(Box::new(view))))
     }
 
     /// Starts a connector, unless there is one.

@@ -1,7 +1,7 @@
 //! What a connector's calls carry: the credential that it holds, as long as it is fresh, and then what the hub gives. Holds it in memory
 //! only.
 
-use super::{ConnectorError, connections::Connection};
+use super::{ConnectorError, connections::Connection, elsewhere};
 use crate::{
     actors::{core::Core, hub::credentials::open_credential},
     connect::{
@@ -13,6 +13,7 @@ use std::{
     fmt::Display,
     sync::{Arc, Mutex, PoisonError},
 };
+use tenure_cluster::NodeIdentity;
 
 /// The credential that was good last.
 #[derive(Default)]
@@ -81,6 +82,67 @@ impl Kept {
     }
 }
 
+/// A credential for a call whose connector is on another node. Read in the database, where that node has put it.
+pub struct Lent {
+    /// The version that is good.
+    pub version: i64,
+    /// The connector's node, which renews it.
+    pub by: NodeIdentity,
+    /// The last one that was used here.
+    pub kept: Arc<Kept>,
+}
+
+impl Lent {
+    pub async fn live(
+        &self,
+        core: &Core,
+        connection: &Connection,
+    ) -> Result<Arc<Live>, ConnectorError> {
+        self.at_least(self.version, core, connection).await
+    }
+
+    /// As [`Kept::instead_of`], by the node where the connector is: once for everybody.
+    pub async fn instead_of(
+        &self,
+        live: &Live,
+        core: &Core,
+        connection: &Connection,
+    ) -> Result<Option<Arc<Live>>, ConnectorError> {
+        let credential = &live.credential;
+        if credential.refresh_token.is_none() && credential.expires_at.is_none() {
+            return Ok(None);
+        }
+        let version = elsewhere::renewed(core, self.by, connection, live.version).await?;
+        self.at_least(version, core, connection).await.map(Some)
+    }
+
+    async fn at_least(
+        &self,
+        version: i64,
+        core: &Core,
+        connection: &Connection,
+    ) -> Result<Arc<Live>, ConnectorError> {
+        if let Some(kept) = self.kept.get().filter(|kept| kept.version >= version) {
+            return Ok(kept);
+        }
+        let live = match connection.credential_version >= version {
+            true => opened(core, connection).await?,
+            false => {
+                let read = core.connectors().read(connection.org, connection.id).await;
+                let later = |reason: String| ConnectorError::TokenLater {
+                    reason,
+                    retry_after: None,
+                };
+                let read = read.map_err(|error| later(error.to_string()))?;
+                let read = read.ok_or_else(|| later("the connection is gone".into()))?;
+                opened(core, &read).await?
+            }
+        };
+        self.kept.put(&live);
+        Ok(live)
+    }
+}
+
 async fn opened(core: &Core, connection: &Connection) -> Result<Arc<Live>, ConnectorError> {
     let (org, id, version) = (connection.org, connection.id, connection.credential_version);
     let credential = open_credential(&core.vault, org, id, version, &connection.sealed)
@@ -115,7 +177,7 @@ fn unusable(error: &dyn Display) -> ConnectorError {
     ConnectorError::Token(error.to_string())
 }
 
-fn refused(error: TokenError) -> ConnectorError {
+pub(super) fn refused(error: TokenError) -> ConnectorError {
     match error {
         TokenError::NeedsConsent { reason, .. } => ConnectorError::NeedsConsent(reason),
         TokenError::Unavailable {

@@ -33,6 +33,15 @@ pub struct ConnectorView {
     pub app: Option<AppView>,
 }
 
+/// What is told of a connector.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum ConnectorLook {
+    Here(Box<ConnectorView>),
+    /// As another node told it.
+    Elsewhere(serde_json::Value),
+}
+
 impl ConnectorView {
     /// Of a connector that sleeps: what it would begin with. Nobody is woken.
     pub fn asleep(rules: &Rules, mut kept: Option<LimiterState>, now: Timestamp) -> Self {

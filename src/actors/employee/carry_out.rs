@@ -2,7 +2,7 @@
 
 use super::{EmployeeError, FinishedRun, Message, State, live_run::LiveRun};
 use crate::{
-    actors::{journal::JournalError, micro_agent::Job, offers::offer_timer, timers::TimerTarget},
+    actors::{cluster::words::News, journal::JournalError, micro_agent::Job, offers::offer_timer, timers::TimerTarget},
     domain::{ApprovalId, ContentHash, ExecutionId, Timestamp},
     graph::{
         ApprovalEnd, ApprovalRequest, Command, EventWait, Fact, FinalStatus, Outcome, StepId,
@@ -144,6 +144,7 @@ impl State {
 
     /// Gives a step again whose actor was lost.
     pub(super) fn queue_again(&mut self, execution: ExecutionId, step: StepId, attempt: u32) {
+        self.in_work.remove(&(execution, step));
         self.queue_job(execution, step, attempt, false);
     }
 
@@ -153,6 +154,7 @@ impl State {
         });
         self.jobs
             .retain(|job| (job.execution, job.step) != (execution, step));
+        self.in_work.remove(&(execution, step));
         if let Some(skill) = self.skills.get(&step.skill) {
             skill.cancel(execution, step);
         }
@@ -266,7 +268,9 @@ impl State {
             until: wait.until,
         };
         if row.event.starts_with("run.") {
-            self.core.interest.add(self.org, "employee:*");
+            let (org, pattern) = (self.org, "employee:*".to_owned());
+            self.core.interest.add(org, &pattern);
+            self.core.let_others_know(News::Interest { org, pattern });
         }
         self.change(execution, |run| {
             run.outbox().waits.push(WaitChange::Set(Box::new(row)))
@@ -360,7 +364,7 @@ impl State {
     }
 
     fn snapshot_if_due(&mut self, execution: ExecutionId) {
-        let (org, epoch, at) = (self.org, self.core.epoch(), self.now());
+        let (org, epoch, at) = (self.org, self.epoch, self.now());
         let Some(run) = self.runs.get_mut(&execution) else {
             return;
         };

@@ -2,7 +2,7 @@
 
 use super::{EmployeeError, Message, Reply, State};
 use crate::{
-    actors::{journal::JournalError, offers},
+    actors::{cluster::words::News, journal::JournalError, offers},
     domain::ExecutionId,
     graph::{Command, Fact, Outcome},
     persistence::{AppendOutcome, RunStatus},
@@ -92,6 +92,8 @@ impl State {
             self.core
                 .host()
                 .tell_awake_of(self.org, || Message::Remember(shared.clone(), None));
+            let (org, writes) = (self.org, shared);
+            self.core.let_others_know(News::OrgMemory { org, writes });
         }
         let Some(run) = self.runs.get_mut(&execution) else {
             return Ok(());

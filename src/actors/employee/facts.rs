@@ -24,6 +24,7 @@ impl State {
             effects,
         } = answer;
         let at = self.now();
+        self.in_work.remove(&(execution, step));
         let Some(run) = self.runs.get_mut(&execution) else {
             return;
         };
@@ -253,6 +254,7 @@ impl State {
             self.running_steps(|step| step.skill == skill && step.node == node);
         let at = self.now();
         for (execution, step, attempt) in lost {
+            self.in_work.remove(&(execution, step));
             if culprit == Some((execution, step)) {
                 self.apply(
                     execution,

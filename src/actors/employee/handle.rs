@@ -59,6 +59,14 @@ impl EmployeeHandle {
         self.mailbox.offer(message)
     }
 
+    /// Queues a message that must not be refused for a full mailbox.
+    ///
+    /// # Errors
+    /// It has just left or broken down.
+    pub fn tell(&self, message: Message) -> Result<(), (SendError, Message)> {
+        self.mailbox.tell(message)
+    }
+
     /// Ends whatever it has under way to the outside: another life of it begins.
     pub fn give_up(&self) {
         self.alive.cancel();

@@ -26,6 +26,9 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// How an employee ends that was given away.
+pub const MOVED_OUT: &str = "moved out";
+
 /// What an employee keeps over its sleep beside its runs and its memory, which have rows of their own. Version 1 of its snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmployeeState {
@@ -64,6 +67,8 @@ pub struct Woken {
     pub current: Arc<LoadedVersion>,
     pub held: bool,
     pub dismissed: bool,
+    /// Under which claim it lives here.
+    pub epoch: u64,
     /// Cancelled when this life of the employee is over.
     pub alive: CancellationToken,
     pub state: EmployeeState,
@@ -103,6 +108,9 @@ impl State {
             undurable: 0,
             last_work: Instant::now(),
             idle_check_queued: false,
+            in_work: HashSet::new(),
+            leaving: false,
+            epoch: woken.epoch,
             alive: woken.alive.clone(),
             woken: Some(woken),
             vitals,
@@ -160,7 +168,7 @@ impl State {
         &mut self,
         myself: &ActorRef<Envelope<Message>>,
     ) -> Result<(), ActorProcessingErr> {
-        if !self.held {
+        if !self.held && !self.leaving {
             loop {
                 let rules = &self.current.spec.concurrency;
                 let Some(execution) = self.admission.next(rules) else {
@@ -169,10 +177,16 @@ impl State {
                 self.start_run(execution);
             }
         }
+        let mut not_begun = VecDeque::new();
         while let Some(job) = self.jobs.pop_front() {
             let Some(run) = self.runs.get(&job.execution) else {
                 continue;
             };
+            // Pure steps go on: they are short, and what they follow from becomes durable with them.
+            if self.leaving && !run.pure.contains(&job.step) {
+                not_begun.push_back(job);
+                continue;
+            }
             let plan = run.version.plan.clone();
             let skill = match self.skills.get(&job.step.skill) {
                 Some(skill) => skill,
@@ -181,9 +195,12 @@ impl State {
                         .await?
                 }
             };
+            let place = (job.execution, job.step);
             // If it is just breaking down, its failure arrives next and the job is given again.
             skill.start(job);
+            self.in_work.insert(place);
         }
+        self.jobs = not_begun;
         self.answer_unstarted();
         Ok(())
     }
@@ -326,9 +343,22 @@ impl State {
         true
     }
 
+    /// Stops if nothing of it is in work and nothing is on its way to the journal. Its host has taken it out of the directory: what comes
+    /// now waits there for its next node.
+    pub(super) fn move_out_when_done(&mut self, myself: &ActorRef<Envelope<Message>>) {
+        let is_done = self.in_work.is_empty() && self.undurable == 0 && self.accepting.is_empty();
+        if !is_done || self.vitals.depth() > 0 {
+            return;
+        }
+        match self.counts == self.counts_written {
+            true => myself.stop(Some(MOVED_OUT.into())),
+            false => self.write_snapshot(),
+        }
+    }
+
     /// The next idle check comes after it is durable.
     fn write_snapshot(&mut self) {
-        let (epoch, at) = (self.core.epoch(), self.now());
+        let (epoch, at) = (self.epoch, self.now());
         let seq = self.counts.accepted;
         self.counts_written = self.counts.clone();
         let body = match codec::encode(&self.counts, codec::Mark { epoch, seq }) {

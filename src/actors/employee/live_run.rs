@@ -9,6 +9,7 @@ use crate::{
     persistence::{Append, RunAppend, RunStatus, RunStatusChange},
 };
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
@@ -21,7 +22,7 @@ const SNAPSHOT_EVERY: u32 = 256;
 const BUFFER_MAX: usize = 64;
 
 /// A finished run, as far as somebody who waited for it needs it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FinishedRun {
     pub execution: ExecutionId,
     pub outcome: Outcome,

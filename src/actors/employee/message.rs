@@ -9,12 +9,13 @@ use crate::{
     graph::{Decision, StepError, StepId, StopKind, TimerKey},
     persistence::{AppendOutcome, EffectChange},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// Why an employee did not do what it was told. Nothing of it was done.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum EmployeeError {
     #[error("employee not found")]
     NotFound,
@@ -40,12 +41,21 @@ pub enum EmployeeError {
     NotWoken(Arc<str>),
     #[error("the employee stopped before it answered")]
     Stopped,
+    /// Only among nodes: whoever asked looks for it elsewhere.
+    #[error("the employee lives on another node")]
+    NotHere,
+    #[error("the employee's node cannot be reached at the moment")]
+    Unreachable,
+    #[error("this node has lost touch with the database and has stopped its employees")]
+    Suspended,
+    #[error("a message of {size} bytes cannot be sent to the employee's node, {limit} are allowed")]
+    TooLarge { size: usize, limit: usize },
 }
 
 pub type Reply<T> = oneshot::Sender<Result<T, EmployeeError>>;
 
 /// A trigger that became durable.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Accepted {
     pub execution: ExecutionId,
     /// A trigger with the same key had been accepted before; this is its run.
@@ -55,7 +65,7 @@ pub struct Accepted {
 }
 
 /// Which version of its employee a run has, and when it was accepted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Beginning {
     pub version: u32,
     pub accepted: Timestamp,
@@ -167,6 +177,8 @@ pub enum Message {
     /// An undo is through; with what is remembered now and the trigger that caused it.
     Reread(Option<(MemoryView, Box<TriggerMessage>)>),
     Idle,
+    /// It is given away to another node.
+    Leave,
 }
 
 impl Named for Message {
@@ -187,6 +199,7 @@ impl Named for Message {
             Message::Remember(..) => "remember",
             Message::Reread(_) => "reread",
             Message::Idle => "idle",
+            Message::Leave => "leave",
         }
     }
 }

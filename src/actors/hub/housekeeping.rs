@@ -2,7 +2,7 @@
 
 use super::keys::{KeysError, finish_rotations};
 use crate::{
-    actors::core::Core,
+    actors::{cluster::duty, core::Core},
     domain::Timestamp,
     persistence::{connection_notices_delete, connections_delete_pending, oauth_delete_expired},
 };
@@ -23,6 +23,9 @@ pub async fn run(core: Arc<Core>) {
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         rounds.tick().await;
+        if !core.has_duty(duty::HOUSEKEEPING).await {
+            continue;
+        }
         if let Err(error) = round(&core).await {
             tracing::warn!(%error, "housekeeping of connections");
         }

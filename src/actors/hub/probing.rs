@@ -251,7 +251,9 @@ async fn ask(core: &Core, row: &ConnectionRow) -> Result<Option<Learned>, HubErr
             ConnectorError::Overloaded
             | ConnectorError::Full(_)
             | ConnectorError::Late { .. }
-            | ConnectorError::Stopped,
+            | ConnectorError::Stopped
+            | ConnectorError::Moved
+            | ConnectorError::Unreachable,
         ) => None,
         // Its mark as dead says it already.
         Err(ConnectorError::NeedsConsent(_)) => None,

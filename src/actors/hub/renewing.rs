@@ -6,7 +6,7 @@
 
 use super::HubError;
 use crate::{
-    actors::{core::Core, vitals::Waiting},
+    actors::{cluster::words::News, core::Core, vitals::Waiting},
     connect::token::TokenError,
     domain::{ConnectionId, Timestamp},
     persistence::{ConnectionRow, DbError, connection_refresh_claim, connections_refresh_due},
@@ -82,6 +82,10 @@ async fn start_due(
 }
 
 async fn renew(core: &Core, row: &ConnectionRow, now: Timestamp) {
+    // By the node where its connector lives, whose calls join the same flight.
+    if !core.connectors().has(row).await {
+        return;
+    }
     match claimed(core, row, now).await {
         Ok(true) => {}
         Ok(false) => return,
@@ -92,9 +96,16 @@ async fn renew(core: &Core, row: &ConnectionRow, now: Timestamp) {
     }
     let (org, seen) = (row.org_id, row.credential_version);
     match core.hub.renewed(org, row.id, seen).await {
-        Ok(live) => core
-            .connectors()
-            .renewed(org, &row.integration, row.id, live),
+        Ok(live) => {
+            let (integration, id) = (row.integration.clone(), row.id);
+            core.connectors().renewed(org, &integration, id, live);
+            let news = News::Credential {
+                org,
+                integration,
+                id,
+            };
+            core.let_others_know(news);
+        }
         // Its owner is told; see `telling`.
         Err(TokenError::NeedsConsent { .. }) => {}
         Err(error) => {

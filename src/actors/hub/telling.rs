@@ -13,6 +13,7 @@ mod words;
 use super::{Hub, HubError};
 use crate::{
     actors::{
+        cluster::duty,
         core::Core,
         engine::resume,
         vitals::{Vitals, Waiting},
@@ -121,7 +122,7 @@ async fn start_due(
     messages: &mut JoinSet<Name>,
 ) -> Result<(), DbError> {
     let room = AT_ONCE.saturating_sub(under_way.len());
-    if room == 0 || !core.placement.may_act() {
+    if room == 0 || !core.has_duty(duty::TELLING).await {
         return Ok(());
     }
     let (now, limit) = (core.clock.now(), AT_ONCE + under_way.len());
@@ -227,6 +228,9 @@ async fn put(core: &Core, notice: &ConnectionNoticeRow) -> Result<(), DbError> {
 /// Steps that wait for a connection although it is there: their wait became durable just behind the consent that would have ended it, or
 /// the process died between the two. They look again.
 async fn resume_overtaken(core: &Core) -> Result<(), DbError> {
+    if !core.has_duty(duty::TELLING).await {
+        return Ok(());
+    }
     let prefix = crate::actors::employee::named_wait_event("connection", "");
     let mut tx = core
         .db

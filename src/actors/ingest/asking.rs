@@ -8,6 +8,7 @@ mod notice;
 
 use super::{
     super::{
+        cluster::duty,
         core::Core,
         mailbox::{Envelope, Mailbox, Named},
         vitals::{Vitals, Waiting},
@@ -97,7 +98,10 @@ impl Actor for Asking {
                 state.commits.mark_unchanged();
                 // The network is waited for beside the mailbox; the next look comes when this one is through.
                 tokio::spawn(async move {
-                    let result = look(&core, known.map(|(_, orgs)| orgs)).await;
+                    let result = match core.has_duty(duty::ASKING).await {
+                        true => look(&core, known.map(|(_, orgs)| orgs)).await,
+                        false => Ok(Vec::new()),
+                    };
                     let _ = own.tell(Message::Done(result.map_err(|error| error.to_string())));
                     drop(commits);
                 });

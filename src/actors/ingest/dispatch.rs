@@ -7,6 +7,7 @@
 use super::{
     super::{
         append::new_append,
+        cluster::duty,
         core::Core,
         mailbox::{Envelope, Mailbox, Named},
         router::Routed,
@@ -97,6 +98,13 @@ impl Dispatcher {
     }
 }
 
+impl Dispatcher {
+    /// There may be pending events in the database that nobody here knows of.
+    pub fn look_again(&self) {
+        let _ = self.0.tell(Message::Missed);
+    }
+}
+
 enum Message {
     Offer(Box<Entry>),
     /// An event could not be offered.
@@ -142,6 +150,8 @@ struct State {
     backlog: Backlog,
     at_work: usize,
     looks: u32,
+    /// Whether this node gives the events. What it has in memory when it does so no more is given by another.
+    on_duty: bool,
 }
 
 impl Actor for DispatcherActor {
@@ -160,6 +170,7 @@ impl Actor for DispatcherActor {
             backlog: Backlog::default(),
             at_work: 0,
             looks: 0,
+            on_duty: false,
         })
     }
 
@@ -195,6 +206,13 @@ impl Actor for DispatcherActor {
                 state.vitals.record_error(error, self.core.clock.now());
             }
             Message::Look => {
+                let was = std::mem::replace(
+                    &mut state.on_duty,
+                    self.core.has_duty(duty::INBOX).await,
+                );
+                if state.on_duty && !was {
+                    state.backlog.fall_behind();
+                }
                 state.looks = state.looks.wrapping_add(1);
                 if state.looks.is_multiple_of(AUDIT_EVERY) {
                     state.backlog.audit();
@@ -202,10 +220,12 @@ impl Actor for DispatcherActor {
                 later(&own, LOOK_EVERY, Message::Look);
             }
         }
-        if let Some(from) = state.backlog.next_read() {
-            self.read(from, &own);
+        if state.on_duty {
+            if let Some(from) = state.backlog.next_read() {
+                self.read(from, &own);
+            }
+            self.give(state, &own);
         }
-        self.give(state, &own);
         let waiting = state.backlog.lanes.len();
         state.vitals.set_load(state.at_work, 0, waiting);
         telemetry::inbox_waiting(waiting + state.at_work, state.backlog.is_behind());

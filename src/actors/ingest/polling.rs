@@ -7,6 +7,7 @@
 use super::{
     super::{
         connector::CallRequest,
+        cluster::duty,
         core::Core,
         mailbox::{Envelope, Mailbox, Named},
         vitals::Vitals,
@@ -121,7 +122,7 @@ impl Actor for Polling {
 impl Polling {
     async fn start_due(&self, state: &mut State, own: &Mailbox<Message>) -> Result<(), DbError> {
         let room = AT_ONCE.saturating_sub(state.reading.len());
-        if room == 0 {
+        if room == 0 || !self.core.has_duty(duty::POLLING).await {
             return Ok(());
         }
         let now = self.core.clock.now();
@@ -132,7 +133,7 @@ impl Polling {
             .await?;
         // Those that are being read are due still.
         let limit = u32::try_from(AT_ONCE + state.reading.len()).unwrap_or(u32::MAX);
-        let due = poll_sources_due(&mut tx, now, limit).await?;
+        let due = poll_sources_due(&mut tx, now, None, limit).await?;
         drop(tx);
         let due: Vec<_> = due
             .into_iter()

@@ -93,6 +93,7 @@ pub async fn run(args: DevArgs, out: Output) -> anyhow::Result<()> {
         public_url: Some(public_url),
         listener,
         sandbox_url: Some(sandbox.url()),
+        operator_org: Some(org.to_string()),
         cluster: None,
     })
     .await?;

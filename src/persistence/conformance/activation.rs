@@ -3,12 +3,14 @@ use crate::{
     domain::{ApprovalId, ContentHash, EmployeeId},
     persistence::*,
 };
+use tenure_cluster::Entity;
 
 on_both!(
     an_employee_wakes_with_all_it_needs,
     many_wake_at_once,
     facts_before_a_snapshot_are_not_read,
     recovery_wakes_who_was_at_work,
+    a_node_looks_after_what_no_other_node_has,
     the_audit_finds_runs_that_nothing_would_wake,
 );
 
@@ -206,6 +208,35 @@ async fn recovery_wakes_who_was_at_work(world: World) {
         [hired[1]]
     );
     assert_eq!(unfinished_count(&mut tx).await.unwrap(), [2, 1, 1]);
+}
+
+async fn a_node_looks_after_what_no_other_node_has(world: World) {
+    let mut hired = Vec::new();
+    for name in ["free", "own", "theirs", "of_the_dead"] {
+        hired.push(world.hire(name, "{}").await);
+    }
+    let accepts: Vec<Append> = hired.iter().map(|one| world.accept(*one)).collect();
+    world.commit(&accepts).await;
+    let (own, theirs, dead) = (world.fence, world.join().await, world.join().await);
+    let mut tx = world.system().await;
+    for (place, node) in [(1, own), (2, theirs), (3, dead)] {
+        let entity = Entity {
+            kind: "employee",
+            id: hired[place].uuid(),
+        };
+        placements_claim(&mut tx, &[entity], node).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    world.bury(dead).await;
+    let mut tx = world.system_read().await;
+    let mut list = async |node: Fence, after| {
+        let rows = recovery_list_besides(&mut tx, node.node_id, "employee", after, 10).await;
+        let employees = rows.unwrap().into_iter().map(|row| row.employee);
+        employees.collect::<Vec<_>>()
+    };
+    assert_eq!(list(own, None).await, [hired[0], hired[1], hired[3]]);
+    assert_eq!(list(theirs, None).await, [hired[0], hired[2], hired[3]]);
+    assert_eq!(list(own, Some(hired[0])).await, [hired[1], hired[3]]);
 }
 
 async fn the_audit_finds_runs_that_nothing_would_wake(world: World) {

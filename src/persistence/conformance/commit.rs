@@ -284,13 +284,7 @@ async fn a_fenced_node_writes_nothing(world: World) {
         let refused = commit(&world.db, fence, &append).await;
         assert!(matches!(refused, Err(CommitError::Db(DbError::Fenced))));
     }
-    let mut tx = world.system().await;
-    assert!(
-        node_declare_dead(&mut tx, world.fence, at(11))
-            .await
-            .unwrap()
-    );
-    tx.commit().await.unwrap();
+    world.bury(world.fence).await;
     assert!(matches!(
         world.refused(&append).await,
         CommitError::Db(DbError::Fenced)

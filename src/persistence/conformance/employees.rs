@@ -305,12 +305,12 @@ async fn schedules_keep_their_identity_over_versions(world: World) {
     };
     assert_eq!(listed.items, [wanted.clone()]);
 
-    let due = schedules_due(&mut world.system_read().await, at(90), 10)
+    let due = schedules_due(&mut world.system_read().await, at(90), None, 10)
         .await
         .unwrap();
     assert_eq!(due, [wanted.clone()]);
     assert_eq!(
-        schedules_due(&mut world.system_read().await, at(89), 10)
+        schedules_due(&mut world.system_read().await, at(89), None, 10)
             .await
             .unwrap(),
         []
@@ -349,7 +349,7 @@ async fn schedules_keep_their_identity_over_versions(world: World) {
         ScheduleStatus::Paused
     );
     assert_eq!(
-        schedules_due(&mut world.system_read().await, at(1_000), 10)
+        schedules_due(&mut world.system_read().await, at(1_000), None, 10)
             .await
             .unwrap(),
         []

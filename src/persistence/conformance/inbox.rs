@@ -408,7 +408,7 @@ async fn sources_are_due_and_move_on(world: World) {
     let due = |now| {
         let world = &world;
         async move {
-            let rows = poll_sources_due(&mut world.system_read().await, at(now), 10).await;
+            let rows = poll_sources_due(&mut world.system_read().await, at(now), None, 10).await;
             rows.unwrap()
                 .iter()
                 .map(|row| row.name.clone())

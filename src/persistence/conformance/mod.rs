@@ -19,6 +19,8 @@ mod memory;
 mod nodes;
 mod oauth;
 mod orgs;
+mod ownership;
+mod placements;
 mod policies;
 mod postgres_only;
 mod retention;

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Executor, PgPool};
 use std::time::Duration;
 
 fn pools(world: &World) -> (&PgPool, &PgPool) {
-    match &world.db.0 {
+    match &world.db.pools {
         Pools::Postgres { app, engine } => (app, engine),
         Pools::Sqlite { .. } => panic!("this is about PostgreSQL"),
     }
@@ -47,7 +47,7 @@ async fn every_table_with_an_org_is_under_row_level_security() {
     .unwrap();
     assert_eq!(
         without,
-        ["_sqlx_migrations", "node", "placement"],
+        ["_sqlx_migrations", "incarnation", "node", "placement"],
         "a new table without row-level security needs a reason"
     );
 }
@@ -318,7 +318,7 @@ async fn who_declares_a_node_dead_waits_for_its_transactions() {
     let mut beat = world.system().await;
     tokio::time::timeout(
         Duration::from_secs(5),
-        node_heartbeat(&mut beat, world.fence, at(10)),
+        node_heartbeat(&mut beat, world.fence, Duration::ZERO),
     )
     .await
     .unwrap()
@@ -327,9 +327,7 @@ async fn who_declares_a_node_dead_waits_for_its_transactions() {
 
     let declare = async {
         let mut tx = world.system().await;
-        let dead = node_declare_dead(&mut tx, world.fence, at(11))
-            .await
-            .unwrap();
+        let dead = node_declare_dead(&mut tx, world.fence).await.unwrap();
         tx.commit().await.unwrap();
         dead
     };

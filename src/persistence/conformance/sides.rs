@@ -134,7 +134,7 @@ fn set(owner: Uuid, key: &str, employee: EmployeeId, second: i64) -> TimerChange
 }
 
 async fn due(world: &World, second: i64) -> Vec<(String, i64)> {
-    let due = timers_due(&mut world.system_read().await, at(second), 100)
+    let due = timers_due(&mut world.system_read().await, at(second), None, 100)
         .await
         .unwrap();
     due.into_iter()

@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -121,20 +122,14 @@ impl World {
             };
             org_insert(&mut tx, &row).await.unwrap();
         }
-        let node_id = id();
-        let incarnation = node_register(&mut tx, node_id, "n1", "127.0.0.1:1", at(10))
-            .await
-            .unwrap();
+        let fence = registered(node_register(&mut tx, &node_start(id())).await.unwrap());
         tx.commit().await.unwrap();
         World {
             db,
             url,
             org: org.1,
             other: other.1,
-            fence: Fence {
-                node_id,
-                incarnation,
-            },
+            fence,
             _directory: directory,
         }
     }
@@ -188,6 +183,36 @@ impl World {
             .map(|fact| (fact.seq, fact.json.into()))
             .collect()
     }
+    /// Puts one more node in service.
+    pub async fn join(&self) -> Fence {
+        let mut tx = self.system().await;
+        let fence = registered(node_register(&mut tx, &node_start(id())).await.unwrap());
+        tx.commit().await.unwrap();
+        fence
+    }
+    /// Lets a lease end `micros` before now, and less than no time ago if that is negative.
+    pub async fn end_lease(&self, node: Fence, micros: i64) {
+        let mut tx = self.system().await;
+        let until = clock(&mut tx).await.unwrap().micros() - micros;
+        super::super::tx::on_tx!(tx, |conn| sqlx::query(
+            "UPDATE node SET lease_until_us = $2 WHERE id = $1"
+        )
+        .bind(node.node_id)
+        .bind(until)
+        .execute(conn)
+        .await
+        .map(drop))
+        .unwrap();
+        tx.commit().await.unwrap();
+    }
+    /// Ends a life of a node as another node would.
+    pub async fn bury(&self, node: Fence) {
+        self.end_lease(node, 1).await;
+        let mut tx = self.system().await;
+        assert!(node_declare_dead(&mut tx, node).await.unwrap());
+        tx.commit().await.unwrap();
+    }
+
     /// How many rows a table has, over all orgs.
     pub async fn count(&self, table: &str) -> i64 {
         let statement = AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
@@ -272,6 +297,29 @@ impl World {
                 ..run.clone()
             },
         )
+    }
+}
+
+/// A node called `n1` with an hour's lease.
+pub fn node_start(id: Uuid) -> NodeStart<'static> {
+    NodeStart {
+        id,
+        name: "n1",
+        address: "127.0.0.1:1",
+        build: "1.2.3",
+        zone: "north",
+        weight: 100,
+        roles: WordList(vec!["worker".into()]),
+        takes: WordList(vec!["employee".into()]),
+        url: "http://127.0.0.1:1",
+        ttl: Duration::from_secs(3_600),
+        process_is_gone: false,
+    }
+}
+pub fn registered(answer: Registered) -> Fence {
+    match answer {
+        Registered::As(fence) => fence,
+        Registered::NotYet { lease_left } => panic!("its lease lasts {lease_left:?}"),
     }
 }
 

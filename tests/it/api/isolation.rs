@@ -54,6 +54,7 @@ fn thing_of(path: &str) -> Option<&'static str> {
         ("/v1/schedules/{id}", "schedule"),
         ("/v1/effects/{id}", "effect"),
         ("/v1/actors/{*path}", "actor"),
+        ("/v1/nodes/{id}", "node"),
         ("/v1/connections/{id}", "connection"),
         ("/proxy/connections/{connection}", "connection"),
         ("/v1/connect-links/{id}", "link"),
@@ -278,6 +279,8 @@ async fn furnish(world: &World) -> Things {
     assert_eq!(put.status, 200, "{put:?}");
     things.insert("org", world.admin.get("/v1/org").await.text("id"));
     things.insert("user", "ann".into());
+    let nodes = world.admin.get("/v1/nodes").await;
+    things.insert("node", text(&nodes.body["items"][0]["node_id"]));
     things
 }
 
@@ -287,7 +290,13 @@ fn text(value: &Value) -> String {
 
 /// Everything that its owner can read, by path. What tells the time or counts requests is not compared.
 async fn state(owner: &Client, things: &Things) -> BTreeMap<String, Value> {
-    const MOVING: &[&str] = &["/metrics", "/openapi.json", "/v1/actors", "/proxy/"];
+    const MOVING: &[&str] = &[
+        "/metrics",
+        "/openapi.json",
+        "/v1/actors",
+        "/v1/nodes",
+        "/proxy/",
+    ];
     let mut state = BTreeMap::new();
     for route in routes() {
         let reads = route.method == Method::GET && matches!(route.access, Access::Key(_));

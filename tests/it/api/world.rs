@@ -107,6 +107,7 @@ async fn serve(dir: &TempDir, settings: Settings) -> (Engine, Db, String) {
         planner: Arc::new(TemplatePlanner::new().expect("the templates are right")),
         metrics: Some(PrometheusBuilder::new().build_recorder().handle()),
         sandbox_url: None,
+        operator_org: Some("mine".into()),
     });
     tokio::spawn(api::serve(listener, state, std::future::pending()));
     (engine, db, url)
