@@ -9,9 +9,9 @@
 pub mod app;
 mod call;
 pub mod connections;
+mod elsewhere;
 mod exchange;
 pub mod fair;
-mod elsewhere;
 mod pool;
 mod queue;
 mod rules;
@@ -324,9 +324,8 @@ impl Connector {
         let is_late = |call: &Call| call.deadline() <= instant;
         if state.queue.iter().any(|call| is_late(call)) {
             let whose = state.queue.iter().filter(|call| is_late(call));
-            let whose: HashSet<(EmployeeId, usize)> = whose
-                .map(|call| (call.employee(), call.lane))
-                .collect();
+            let whose: HashSet<(EmployeeId, usize)> =
+                whose.map(|call| (call.employee(), call.lane)).collect();
             let places: HashMap<(EmployeeId, usize), Later> = whose
                 .into_iter()
                 .map(|(employee, lane)| ((employee, lane), state.queue.later(employee, lane, now)))

@@ -1,10 +1,22 @@
 //! What every actor of a node shares.
 
 use super::{
-    catalogs::Catalogs, clock::Clock, cluster::Cluster, connector::ConnectorPool,
-    employee::{EmployeeError, Message, Reply}, faults::Faults, host::HostHandle,
-    hub::Hub, ingest::IngestHandle, interest::Interest, journal::JournalHandle, policies::Policies,
-    proxy::UnderWay, timers::TimersHandle, versions::Versions, vitals::VitalsRegistry,
+    catalogs::Catalogs,
+    clock::Clock,
+    cluster::Cluster,
+    connector::ConnectorPool,
+    employee::{EmployeeError, Message, Reply},
+    faults::Faults,
+    host::HostHandle,
+    hub::Hub,
+    ingest::IngestHandle,
+    interest::Interest,
+    journal::JournalHandle,
+    policies::Policies,
+    proxy::UnderWay,
+    timers::TimersHandle,
+    versions::Versions,
+    vitals::VitalsRegistry,
 };
 use crate::{
     connect::{Addresses, CallerConfig, Catalog, HttpCaller, Sealer, Vault, oauth::OperatorApps},

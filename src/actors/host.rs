@@ -9,7 +9,7 @@ mod moving;
 use super::{
     cluster::{Cluster, employee_entity},
     core::Core,
-    employee::{EmployeeError, EmployeeHandle, MOVED_OUT, Woken, Message as EmployeeMessage},
+    employee::{EmployeeError, EmployeeHandle, MOVED_OUT, Message as EmployeeMessage, Woken},
     loader,
     mailbox::{Envelope, Mailbox, Named, SendError},
     vitals::Vitals,
@@ -19,8 +19,8 @@ use crate::{
     persistence::{EmployeeStatus, employee_set_status},
 };
 use dashmap::DashMap;
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use moving::Moving;
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
@@ -400,13 +400,7 @@ impl Actor for Host {
 }
 
 impl Host {
-    fn wake(
-        &self,
-        org: OrgId,
-        employee: EmployeeId,
-        told: Option<Told>,
-        state: &mut State,
-    ) {
+    fn wake(&self, org: OrgId, employee: EmployeeId, told: Option<Told>, state: &mut State) {
         let told = match state.moving.hold_back(org, employee, told) {
             Ok(()) => return,
             Err(told) => told,
@@ -493,12 +487,7 @@ impl Host {
     }
 
     /// Starts an employee that was read and hands it what waited for it.
-    async fn place(
-        &self,
-        read: Read,
-        myself: &ActorRef<Envelope<Message>>,
-        state: &mut State,
-    ) {
+    async fn place(&self, read: Read, myself: &ActorRef<Envelope<Message>>, state: &mut State) {
         let Some(waking) = state.waking.remove(&read.employee) else {
             return;
         };

@@ -15,8 +15,8 @@ use crate::{
     telemetry,
 };
 use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{HashMap, HashSet},
     sync::{

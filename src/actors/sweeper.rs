@@ -4,13 +4,16 @@
 
 use super::{
     cluster::{duty, employee_entity, kind},
-    core::Core, proxy::orphans, vitals::Waiting};
+    core::Core,
+    proxy::orphans,
+    vitals::Waiting,
+};
 use crate::{
     domain::{EmployeeId, Timestamp},
     persistence::{
         self, DbError, Fence, PageRequest, approvals_of_calls_delete, approvals_of_calls_expire,
-        effects_proxied_delete, inbox_delete_batch, nodes_forget, org_list, recovery_list, recovery_list_besides,
-        retention_delete_batch, unfinished_audit, unfinished_count,
+        effects_proxied_delete, inbox_delete_batch, nodes_forget, org_list, recovery_list,
+        recovery_list_besides, retention_delete_batch, unfinished_audit, unfinished_count,
     },
     telemetry,
 };
@@ -100,8 +103,7 @@ async fn recover_those(
                 .cluster
                 .as_ref()
                 .is_none_or(|cluster| cluster.is_mine(employee_entity(employee.employee)));
-            if is_mine && is_wanted(employee.employee) && !core.host().is_awake(employee.employee)
-            {
+            if is_mine && is_wanted(employee.employee) && !core.host().is_awake(employee.employee) {
                 core.host().wake(employee.org_id, employee.employee);
                 woken += 1;
             }

@@ -13,7 +13,10 @@ use super::{
     text::{self, Path},
 };
 use crate::{
-    actors::{cluster::words::News, ingest::doors::{StoredSecret, open_secrets, seal_secrets}},
+    actors::{
+        cluster::words::News,
+        ingest::doors::{StoredSecret, open_secrets, seal_secrets},
+    },
     connect::webhook::{Options, Scheme, Verifier},
     domain::{HookId, Timestamp},
     graph::spec::is_id,

@@ -98,9 +98,7 @@ pub async fn create(
     let row = row(&caller, id, &spec, now, now)?;
     policy_insert(&mut tx, &row).await.map_err(name_taken)?;
     tx.commit().await?;
-    api.core()
-        .changed(News::Policies { org: caller.org })
-        .await;
+    api.core().changed(News::Policies { org: caller.org }).await;
     Ok((StatusCode::CREATED, Json(row.into())))
 }
 
@@ -116,9 +114,7 @@ pub async fn replace(
     let row = row(&caller, known.id, &spec, known.created, api.engine().now())?;
     policy_update(&mut tx, &row).await.map_err(name_taken)?;
     tx.commit().await?;
-    api.core()
-        .changed(News::Policies { org: caller.org })
-        .await;
+    api.core().changed(News::Policies { org: caller.org }).await;
     Ok(Json(row.into()))
 }
 
@@ -131,9 +127,7 @@ pub async fn delete(
     let known = read(&mut tx, &id).await?;
     policy_delete(&mut tx, known.id).await?;
     tx.commit().await?;
-    api.core()
-        .changed(News::Policies { org: caller.org })
-        .await;
+    api.core().changed(News::Policies { org: caller.org }).await;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -87,12 +87,6 @@ impl Launch {
         }
     }
 
-    pub async fn start(&self) -> Node {
-        let mut node = self.spawn();
-        node.until_ready().await;
-        node
-    }
-
     fn log_file(&self) -> File {
         let file = OpenOptions::new().create(true).append(true).open(&self.log);
         file.expect("a log")

@@ -66,7 +66,7 @@ BEGIN
     PERFORM set_config('shown.node', of_node::text, true);
     PERFORM set_config('shown.incarnation', of_incarnation::text, true);
 END $$;
-GRANT EXECUTE ON FUNCTION tenure_fence TO tenure_engine;
+GRANT EXECUTE ON FUNCTION tenure_fence TO tenure_engine, tenure_app;
 ";
 
 /// Reads the log. It has no connection of its own, since the database goes away now and then.

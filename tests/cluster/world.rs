@@ -195,8 +195,8 @@ impl World {
         self.node_mut(name).until_ready().await;
     }
 
-    /// Another process under the same name, at other addresses.
-    pub async fn twin(&self, name: Place) -> Node {
+    /// Another process under the same name, at other addresses; it is not waited for.
+    pub fn twin(&self, name: Place) -> Node {
         let launch = &self.launches[name];
         let text = std::fs::read_to_string(&launch.config).expect("a configuration");
         let address = free_address(launch.address.ip());
@@ -221,7 +221,7 @@ impl World {
             address,
             ..launch.clone()
         };
-        twin.start().await
+        twin.spawn()
     }
 
     pub fn node(&self, name: Place) -> &Node {

@@ -468,7 +468,6 @@ pub(super) async fn watch_here(core: &Core, watch: Watch, time: Duration) -> Opt
         execution: watch.execution,
         watcher,
     };
-    core.host()
-        .tell_if_awake(watch.employee, message);
+    core.host().tell_if_awake(watch.employee, message);
     timeout(time, finished).await.ok()?.ok()
 }

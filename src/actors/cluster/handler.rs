@@ -79,7 +79,9 @@ async fn answer(
         kinds::REBALANCE => Ok(encode(&cluster.rebalance_here(core).await)),
         kinds::ACTORS => Ok(encode(&cluster.actors_here(core, decode(body)?))),
         kinds::TURN | kinds::GRANT | kinds::CONNECTOR => {
-            core.connectors().from_afar(from, &envelope.kind, body).await
+            core.connectors()
+                .from_afar(from, &envelope.kind, body)
+                .await
         }
         _ => Err(HandlerError::UnknownKind),
     }

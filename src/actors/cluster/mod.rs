@@ -18,10 +18,7 @@ pub use start::{Joined, register};
 pub use store::ClusterStore;
 pub use view::{ActorsOf, NodeStatus};
 
-use crate::{
-    actors::core::Core,
-    domain::EmployeeId,
-};
+use crate::{actors::core::Core, domain::EmployeeId};
 use handler::Door;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -177,9 +174,10 @@ impl Cluster {
     /// All other nodes in service.
     fn others(&self) -> Vec<NodeIdentity> {
         let view = self.view.borrow();
-        let in_service = view.members.iter().filter(|member| {
-            member.is_in_service() && member.identity.node_id != self.me.node_id
-        });
+        let in_service = view
+            .members
+            .iter()
+            .filter(|member| member.is_in_service() && member.identity.node_id != self.me.node_id);
         in_service.map(|member| member.identity).collect()
     }
 

@@ -54,7 +54,10 @@ impl Cluster {
             self.give_away_connectors(core, None),
         );
         self.release_rest().await;
-        tracing::info!(employees = employees.unwrap_or(0), "this node has given away what it had");
+        tracing::info!(
+            employees = employees.unwrap_or(0),
+            "this node has given away what it had"
+        );
     }
 
     async fn is_empty(&self) {
@@ -67,7 +70,10 @@ impl Cluster {
     async fn own_row_is_draining(&self) {
         let mut view = self.view.clone();
         let is_draining = |view: &super::View| {
-            let mine = view.members.iter().find(|member| member.identity == self.me);
+            let mine = view
+                .members
+                .iter()
+                .find(|member| member.identity == self.me);
             mine.is_none_or(|member| member.state != super::NodeState::Alive)
         };
         let _ = timeout(DO_TIME, view.wait_for(is_draining)).await;
@@ -201,10 +207,7 @@ impl Cluster {
     }
 
     /// The actors of the other nodes as they tell of them; `None`: it does not answer within a second.
-    pub async fn actors_elsewhere(
-        &self,
-        of: &ActorsOf,
-    ) -> Vec<(NodeIdentity, Option<Vec<Value>>)> {
+    pub async fn actors_elsewhere(&self, of: &ActorsOf) -> Vec<(NodeIdentity, Option<Vec<Value>>)> {
         let asked = self.ask_all(kinds::ACTORS, encode(of), MAX_BODY).await;
         let read = |body: bytes::Bytes| decode::<Vec<Value>>(&body).ok();
         asked
@@ -257,8 +260,8 @@ impl Cluster {
         kind: &str,
         time: Duration,
     ) -> Result<bytes::Bytes, ClusterCallError> {
-        let is_known = node == self.me.node_id
-            || self.others().iter().any(|other| other.node_id == node);
+        let is_known =
+            node == self.me.node_id || self.others().iter().any(|other| other.node_id == node);
         if !is_known {
             return Err(ClusterCallError::NoSuchNode(node));
         }

@@ -54,15 +54,19 @@ pub(super) async fn follow(cluster: Arc<Cluster>, core: Arc<Core>) {
 
 /// The nodes that may own something.
 fn takers(view: &View) -> BTreeSet<(uuid::Uuid, u64)> {
-    let takes = view.members.iter().filter(|member| {
-        member.state == NodeState::Alive && !member.takes.is_empty()
-    });
+    let takes = view
+        .members
+        .iter()
+        .filter(|member| member.state == NodeState::Alive && !member.takes.is_empty());
     let key = |identity: NodeIdentity| (identity.node_id, identity.incarnation);
     takes.map(|member| key(member.identity)).collect()
 }
 
 fn stop_everything(cluster: &Cluster, core: &Core) {
-    tracing::error!(awake = core.host().awake(), "everything that lives on this node stops");
+    tracing::error!(
+        awake = core.host().awake(),
+        "everything that lives on this node stops"
+    );
     core.host().suspend();
     core.connectors().suspend();
     cluster.placement.forget_all();
@@ -99,7 +103,11 @@ impl Cluster {
         }
         // Whoever has taken this one's place has said so in the row before.
         let read = async {
-            let mut tx = core.db.unfenced().begin_system_read("whose life it is").await?;
+            let mut tx = core
+                .db
+                .unfenced()
+                .begin_system_read("whose life it is")
+                .await?;
             node_list(&mut tx).await
         };
         let rows: Result<_, DbError> = read.await;

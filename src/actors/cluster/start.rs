@@ -71,7 +71,10 @@ pub async fn register(
             Registered::NotYet { lease_left } => {
                 drop(tx);
                 if !std::mem::replace(&mut told, true) {
-                    tracing::info!(?lease_left, "an earlier life of this node may still act, its lease is waited for");
+                    tracing::info!(
+                        ?lease_left,
+                        "an earlier life of this node may still act, its lease is waited for"
+                    );
                 }
                 sleep(lease_left.clamp(LOOK_AGAIN, LOOK_AGAIN * 4)).await;
             }
@@ -117,7 +120,9 @@ impl Joined {
         let membership = Membership::start(me, terms, store.clone(), node.dialer(), links);
         let mut view = membership.view();
         let acting = view.wait_for(|view| view.standing == Standing::Acting);
-        let has_joined = timeout(JOIN_TIME, acting).await.is_ok_and(|view| view.is_ok());
+        let has_joined = timeout(JOIN_TIME, acting)
+            .await
+            .is_ok_and(|view| view.is_ok());
         if !has_joined {
             return Err(StartError::Db(DbError::Unavailable(
                 "the node's lease could not be renewed".into(),

@@ -121,7 +121,10 @@ pub enum News {
         version: i32,
     },
     /// An employee was put on hold, released or dismissed.
-    Reread { org: OrgId, employee: EmployeeId },
+    Reread {
+        org: OrgId,
+        employee: EmployeeId,
+    },
     /// One employee's memory was changed from outside.
     Memory {
         employee: EmployeeId,
@@ -129,9 +132,17 @@ pub enum News {
         skill: Option<String>,
     },
     /// What all employees of an org share was changed.
-    OrgMemory { org: OrgId, writes: Vec<MemoryWrite> },
-    Policies { org: OrgId },
-    Catalog { org: OrgId, integration: String },
+    OrgMemory {
+        org: OrgId,
+        writes: Vec<MemoryWrite>,
+    },
+    Policies {
+        org: OrgId,
+    },
+    Catalog {
+        org: OrgId,
+        integration: String,
+    },
     /// A connection was made, changed or removed.
     Connection {
         org: OrgId,
@@ -145,11 +156,20 @@ pub enum News {
         id: ConnectionId,
     },
     /// An endpoint for events was made, changed or removed.
-    Door { source: String, endpoint: String },
+    Door {
+        source: String,
+        endpoint: String,
+    },
     /// Somebody of the org listens to others' results.
-    Interest { org: OrgId, pattern: String },
+    Interest {
+        org: OrgId,
+        pattern: String,
+    },
     /// An event is in the inbox.
-    Inbox { org: OrgId, id: InboxId },
+    Inbox {
+        org: OrgId,
+        id: InboxId,
+    },
     /// Who is in service has changed: look now.
     Look,
 }

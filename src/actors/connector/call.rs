@@ -3,10 +3,10 @@
 use super::{
     Waiter,
     connections::Connection,
-    turns::Guest,
     exchange::{Tokens, exchange},
     queue::Claim,
     token::Kept,
+    turns::Guest,
 };
 use crate::{
     actors::core::Core,

@@ -321,10 +321,21 @@ fn without_output(answer: &Answer) -> Answer {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum About {
-    Look { connection: ConnectionId },
-    WaitingOf { connection: ConnectionId, execution: ExecutionId },
-    WaitingOfRun { execution: ExecutionId },
-    Renew { org: OrgId, connection: ConnectionId, refused: i64 },
+    Look {
+        connection: ConnectionId,
+    },
+    WaitingOf {
+        connection: ConnectionId,
+        execution: ExecutionId,
+    },
+    WaitingOfRun {
+        execution: ExecutionId,
+    },
+    Renew {
+        org: OrgId,
+        connection: ConnectionId,
+        refused: i64,
+    },
 }
 
 impl ConnectorPool {
@@ -410,7 +421,9 @@ impl ConnectorPool {
         let cluster = core.cluster.as_ref().ok_or_else(|| unknown("no cluster"))?;
         let envelope = Envelope::new(kinds::CONNECTOR, time, encode(about));
         let asked = cluster.gateway().ask(node.node_id, envelope);
-        let body = timeout(time, asked).await.map_err(|_| unknown("no answer in time"))??;
+        let body = timeout(time, asked)
+            .await
+            .map_err(|_| unknown("no answer in time"))??;
         decode(&body).map_err(|error| unknown(&error.to_string()))
     }
 }

@@ -4,8 +4,8 @@
 //! while they send, and a connector takes itself out only with an empty mailbox. Persists nothing.
 
 use super::{
-    Answer, Args, Call, CallRequest, ConnectorError, ConnectorHandle, ConnectorLook,
-    ConnectorView, NotTaken, Waiter, WaitingCall,
+    Answer, Args, Call, CallRequest, ConnectorError, ConnectorHandle, ConnectorLook, ConnectorView,
+    NotTaken, Waiter, WaitingCall,
     app::Apps,
     connections::{Connection, Connections},
     elsewhere::{Borrowed, Place, Tickets},
@@ -375,7 +375,10 @@ impl ConnectorPool {
         }
         for (id, connector) in &all {
             let left = until.saturating_duration_since(tokio::time::Instant::now());
-            if tokio::time::timeout(left, connector.has_stopped()).await.is_err() {
+            if tokio::time::timeout(left, connector.has_stopped())
+                .await
+                .is_err()
+            {
                 tracing::warn!(connection = %id, "connector is stopped with calls open");
                 connector.0.cell().kill();
             }
@@ -429,8 +432,7 @@ impl ConnectorPool {
             return Ok(None);
         };
         let cluster = self.core().and_then(|core| core.cluster.clone());
-        if let Some(Route::Node(node)) =
-            cluster.map(|cluster| cluster.route(connection.entity()))
+        if let Some(Route::Node(node)) = cluster.map(|cluster| cluster.route(connection.entity()))
             && let Some(view) = self.look_elsewhere(node, row.id).await
         {
             return Ok(Some(ConnectorLook::Elsewhere(view)));

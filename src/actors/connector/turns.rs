@@ -93,8 +93,14 @@ pub(super) struct Asks {
 #[serde(rename_all = "snake_case")]
 pub(super) enum ToCaller {
     /// It is its turn, and this version of the credential is good.
-    Turn { ticket: Uuid, version: i64 },
-    Denied { ticket: Uuid, why: ConnectorError },
+    Turn {
+        ticket: Uuid,
+        version: i64,
+    },
+    Denied {
+        ticket: Uuid,
+        why: ConnectorError,
+    },
 }
 
 /// Whether a call that is over goes again.
@@ -272,7 +278,9 @@ impl ConnectorPool {
         }
         let place = Arc::new(Place::default());
         self.guests.0.insert(asks.ticket, place.clone());
-        let waiter = asks.waits.map(|(execution, step)| Waiter { execution, step });
+        let waiter = asks
+            .waits
+            .map(|(execution, step)| Waiter { execution, step });
         let guest = Guest {
             deadline: Instant::now() + Duration::from_millis(asks.time_left_ms),
             from,

@@ -2,7 +2,10 @@
 
 use super::{EmployeeError, FinishedRun, Message, State, live_run::LiveRun};
 use crate::{
-    actors::{cluster::words::News, journal::JournalError, micro_agent::Job, offers::offer_timer, timers::TimerTarget},
+    actors::{
+        cluster::words::News, journal::JournalError, micro_agent::Job, offers::offer_timer,
+        timers::TimerTarget,
+    },
     domain::{ApprovalId, ContentHash, ExecutionId, Timestamp},
     graph::{
         ApprovalEnd, ApprovalRequest, Command, EventWait, Fact, FinalStatus, Outcome, StepId,

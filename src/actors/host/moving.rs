@@ -234,12 +234,7 @@ impl Host {
     }
 
     /// They belong to nobody: what came for them is sent after them, and who has work at hand is woken at its next home.
-    pub(super) fn released(
-        &self,
-        employees: Vec<EmployeeId>,
-        released: bool,
-        state: &mut State,
-    ) {
+    pub(super) fn released(&self, employees: Vec<EmployeeId>, released: bool, state: &mut State) {
         state.moving.releasing = false;
         if !released {
             state.moving.stopped.extend(employees);

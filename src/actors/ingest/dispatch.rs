@@ -206,10 +206,8 @@ impl Actor for DispatcherActor {
                 state.vitals.record_error(error, self.core.clock.now());
             }
             Message::Look => {
-                let was = std::mem::replace(
-                    &mut state.on_duty,
-                    self.core.has_duty(duty::INBOX).await,
-                );
+                let was =
+                    std::mem::replace(&mut state.on_duty, self.core.has_duty(duty::INBOX).await);
                 if state.on_duty && !was {
                     state.backlog.fall_behind();
                 }

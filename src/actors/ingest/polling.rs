@@ -6,8 +6,8 @@
 
 use super::{
     super::{
-        connector::CallRequest,
         cluster::duty,
+        connector::CallRequest,
         core::Core,
         mailbox::{Envelope, Mailbox, Named},
         vitals::Vitals,
