@@ -4,20 +4,28 @@
 DATA ?= .tenure
 # More arguments: for the program with `run` and `bench`, for the test harness with `test` (make test ARGS="--test it").
 ARGS ?=
+# Say JSON=1 and `make cluster` prints lines for programs and nothing else.
+JSON ?=
 # More flags for cargo; CI says --locked here.
 CARGO_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint fmt-check needs
+.PHONY: help run cluster test bench lint fmt-check needs
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  DATA=DIR     where `run` keeps its database (now: $(DATA))'
-	@echo '  ARGS="..."   more arguments for the program (run, bench) or for cargo test (test)'
+	@echo '  JSON=1       lines for programs instead of a table (cluster)'
+	@echo '  ARGS="..."   more arguments for the program (run, cluster, bench) or for cargo test (test)'
 
 run: ## Build for release and put employees to work here: tenure dev, data in DATA
 	cargo run --release $(CARGO_FLAGS) --bin tenure -- dev --data "$(DATA)" $(ARGS)
+
+# Nothing but the program writes to stdout: what it prints may be read by another one.
+cluster: ## Build for release and start three nodes, PostgreSQL, the sandbox and 100 employees here: tenure cluster demo
+	@scripts/test-needs postgresql >&2
+	@cargo run --release $(CARGO_FLAGS) --bin tenure -- cluster demo $(if $(JSON),--json) $(ARGS)
 
 # Cargo builds the binary that the integration tests start (CARGO_BIN_EXE_tenure) before it runs them. The other test
 # programs still run after one has failed, so that one call shows all that is wrong.

@@ -3,7 +3,7 @@
 use super::{
     catalogs::Catalogs,
     clock::Clock,
-    cluster::Cluster,
+    cluster::{Cluster, employee_entity},
     connector::ConnectorPool,
     employee::{EmployeeError, Message, Reply},
     faults::Faults,
@@ -27,7 +27,7 @@ use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
-use tenure_cluster::{NodeIdentity, Placement};
+use tenure_cluster::{NodeIdentity, Placement, Route};
 use tokio::sync::oneshot;
 
 /// Numbers that an operator may set.
@@ -174,6 +174,14 @@ impl Core {
             biased;
             answer = answer => answer.unwrap_or(Err(EmployeeError::Stopped)),
             Ok(_) = away.wait_for(|away| *away) => Err(EmployeeError::Suspended),
+        }
+    }
+
+    /// The other node on which an employee lives or should live; `None`: this one.
+    pub fn node_of(&self, employee: EmployeeId) -> Option<NodeIdentity> {
+        match self.cluster.as_ref()?.route(employee_entity(employee)) {
+            Route::Node(node) => Some(node),
+            Route::Here => None,
         }
     }
 

@@ -60,6 +60,8 @@ pub enum StartError {
     Http(#[from] crate::connect::client::CallerError),
     #[error("the cluster: {0}")]
     Cluster(#[from] tenure_cluster::ClusterError),
+    #[error("the cluster: the node's lease could not be renewed in time")]
+    NotJoined,
     #[error(
         "the node {name} is at work on this database, and its lease lasts {lease_left:?} yet: nodes beside each other need [cluster] in \
          their configuration"

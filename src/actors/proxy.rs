@@ -12,6 +12,8 @@ mod under_way;
 pub use pages::{Pages, stream};
 pub use under_way::UnderWay;
 
+use under_way::Placed;
+
 use super::{
     append::new_append,
     core::Core,
@@ -30,6 +32,7 @@ use crate::{
 };
 use serde_json::Value;
 use std::sync::Arc;
+use tenure_cluster::PlacementError;
 use uuid::Uuid;
 
 /// Every call by proxy is the one step of an execution of its own. No run has a step of this name, so that their rows are known by it.
@@ -128,7 +131,11 @@ pub async fn call_into(
     let execution = named(*org, &["execution", by, &request.capability, &key]);
     let execution = ExecutionId::from_uuid(execution);
     let alone = core.proxied.enter(execution).await;
+    let mut placed = None;
     if !fresh {
+        let claim = Placed::claim(core, execution, core.settings.request_timeout).await;
+        let busy = |error: PlacementError| StepError::retryable("unavailable", error.to_string());
+        placed = Some(claim.map_err(|error| ProxyError::Failed(busy(error)))?);
         only_with(core, *org, execution, &request.arguments).await?;
     }
     let behalf = Behalf {
@@ -154,6 +161,7 @@ pub async fn call_into(
         let written = core.journal.write(Some(execution), append).await;
         written.map_err(|error| ProxyError::NotDurable(error.to_string()))?;
     }
+    drop(placed);
     drop(alone);
     match result {
         StepResult::Completed { output, .. } => Ok(ProxyAnswer { execution, output }),

@@ -5,8 +5,9 @@ use crate::{
     graph::StepId,
 };
 use dashmap::DashMap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -54,26 +55,29 @@ struct Words {
 }
 
 /// What an actor waits for.
-#[derive(Clone, Debug, Serialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Waiting {
     pub on: String,
     pub since: Timestamp,
 }
 
-#[derive(Clone, Debug, Serialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct LastError {
     pub message: String,
     pub at: Timestamp,
 }
 
 /// One actor as the introspection endpoint shows it. Times in microseconds where the name says so.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ActorView {
     pub id: String,
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
+    /// The name of the node on which it lives, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     pub parent: Option<String>,
     /// `idle`, `busy` or `waiting`.
-    pub status: &'static str,
+    pub status: Cow<'static, str>,
     pub doing: Option<String>,
     pub waiting_on: Option<Waiting>,
     pub mailbox: MailboxView,
@@ -81,14 +85,14 @@ pub struct ActorView {
     pub failed: u64,
     pub restarts: u32,
     pub last_error: Option<LastError>,
-    pub last_message: &'static str,
+    pub last_message: Cow<'static, str>,
     /// How long the message in work has been in work.
     pub busy_us: Option<u64>,
     pub handler_p50_us: Option<u64>,
     pub handler_p99_us: Option<u64>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MailboxView {
     pub depth: usize,
     pub bound: usize,
@@ -256,12 +260,13 @@ impl Vitals {
         };
         ActorView {
             id: self.path.to_string(),
-            kind: self.kind,
+            kind: self.kind.into(),
+            node: None,
             parent: self
                 .path
                 .rsplit_once('/')
                 .map(|(parent, _)| parent.to_string()),
-            status,
+            status: status.into(),
             doing,
             waiting_on: words.waiting.clone(),
             mailbox: MailboxView {
@@ -273,7 +278,7 @@ impl Vitals {
             failed: self.failed(),
             restarts: self.restarts(),
             last_error: words.last_error.clone(),
-            last_message: words.last_message,
+            last_message: words.last_message.into(),
             busy_us: busy.map(|since| now.saturating_sub(since)),
             handler_p50_us: self.handler_time(0.50),
             handler_p99_us: self.handler_time(0.99),

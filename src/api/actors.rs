@@ -1,4 +1,4 @@
-//! `/v1/actors`: what lives in this process and what it does, read without asking the actors, so that a stuck one is seen too.
+//! `/v1/actors`: what lives in this service and what it does, on all of its nodes, read without asking the actors, so that a stuck one is seen too.
 
 use super::{
     ApiState,
@@ -8,9 +8,9 @@ use super::{
     text::Path,
 };
 use crate::{
-    actors::vitals::{ActorView, Vitals},
+    actors::{cluster::ActorsOf, vitals::ActorView},
     domain::Role,
-    persistence::{DbError, Page},
+    persistence::DbError,
 };
 use axum::{
     Json,
@@ -20,7 +20,8 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
+use uuid::Uuid;
 
 const STATUSES: [&str; 3] = ["idle", "busy", "waiting"];
 /// Actors of a nested answer; a larger tree is read page by page.
@@ -47,28 +48,64 @@ struct ActorTree {
     children: Vec<ActorTree>,
 }
 
-#[derive(Serialize)]
-struct Trees {
-    items: Vec<ActorTree>,
-    next: Option<String>,
+/// Some actors, and which nodes did not tell of theirs.
+struct Gathered {
+    actors: Vec<ActorView>,
+    missing: Vec<Uuid>,
 }
 
-/// The actors that a caller may see, sorted by path: those of its org, and for administrators the node's, of which it is not told what
-/// they work on, since that may be another org's.
-fn visible(api: &ApiState, caller: Caller) -> Vec<Arc<Vitals>> {
-    let mut all = api.core().vitals.visible_to(caller.org);
-    all.retain(|vitals| vitals.org().is_some() || caller.role >= Role::Admin);
-    all
-}
-
-fn view(vitals: &Vitals) -> ActorView {
-    let mut view = vitals.view();
-    if vitals.org().is_none() {
-        view.doing = None;
-        view.waiting_on = None;
-        view.last_error = None;
+/// The actors of all nodes that a caller may see, sorted by path: those of its org, and for administrators the nodes', of which it is not
+/// told what they work on, since that may be another org's. A node that does not answer within a second is left out and named.
+async fn gather(api: &ApiState, caller: Caller) -> Gathered {
+    let of = ActorsOf {
+        org: caller.org,
+        with_node: caller.role >= Role::Admin,
+    };
+    let core = api.core();
+    let Some(cluster) = &core.cluster else {
+        return Gathered {
+            actors: core.vitals.views_of(of.org, of.with_node, usize::MAX),
+            missing: Vec::new(),
+        };
+    };
+    let mut gathered = Gathered {
+        actors: cluster.actors_here(core, &of),
+        missing: Vec::new(),
+    };
+    for (node, actors) in cluster.actors_elsewhere(&of).await {
+        match actors {
+            Some(actors) => gathered.actors.extend(actors),
+            None => gathered.missing.push(node.node_id),
+        }
     }
-    view
+    gathered
+        .actors
+        .sort_by(|a, b| (&a.id, &a.node).cmp(&(&b.id, &b.node)));
+    gathered
+}
+
+/// A page of actors, and what is missing in it.
+#[derive(Serialize)]
+struct ActorPage<T> {
+    items: Vec<T>,
+    next: Option<String>,
+    /// Some nodes did not answer.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
+    /// Their ids.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing: Vec<Uuid>,
+}
+
+impl<T> ActorPage<T> {
+    fn new(items: Vec<T>, next: Option<String>, missing: Vec<Uuid>) -> Self {
+        Self {
+            items,
+            next,
+            partial: !missing.is_empty(),
+            missing,
+        }
+    }
 }
 
 pub async fn list(
@@ -83,52 +120,54 @@ pub async fn list(
         |text| STATUSES.into_iter().find(|known| *known == text),
         &STATUSES,
     )?;
-    let all = visible(&api, caller);
+    let after = query.after.as_deref().map(place_of).transpose()?;
+    let Gathered { actors, missing } = gather(&api, caller).await;
     if query.tree {
-        let (items, next) = (trees(all.iter().take(TREE_MAX)), None);
-        return Ok(Json(Trees { items, next }).into_response());
+        let trees = trees(actors.into_iter().take(TREE_MAX).collect());
+        return Ok(Json(ActorPage::new(trees, None, missing)).into_response());
     }
-    let after = query.after.as_deref().map(path_of).transpose()?;
-    let mut found = all
-        .iter()
-        .filter(|vitals| {
-            after
-                .as_deref()
-                .is_none_or(|after| &**vitals.path() > after)
-        })
-        .map(|vitals| view(vitals))
+    let mut found = actors
+        .into_iter()
+        .filter(|actor| after.as_ref().is_none_or(|after| place(actor) > *after))
         .filter(|actor| query.kind.as_deref().is_none_or(|kind| actor.kind == kind))
         .filter(|actor| status.is_none_or(|status| actor.status == status));
     let items: Vec<ActorView> = found.by_ref().take(limit).collect();
     let more = found.next().is_some();
-    let next = items
-        .last()
-        .filter(|_| more)
-        .map(|last| URL_SAFE_NO_PAD.encode(&last.id));
-    Ok(Json(Page { items, next }).into_response())
+    let next = items.last().filter(|_| more).map(|last| {
+        let (id, node) = place(last);
+        URL_SAFE_NO_PAD.encode(format!("{id}\0{node}"))
+    });
+    Ok(Json(ActorPage::new(items, next, missing)).into_response())
 }
 
-fn path_of(cursor: &str) -> ApiResult<String> {
+/// Where an actor stands in the order.
+fn place(actor: &ActorView) -> (String, String) {
+    (actor.id.clone(), actor.node.clone().unwrap_or_default())
+}
+
+fn place_of(cursor: &str) -> ApiResult<(String, String)> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
-    bytes
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .ok_or_else(|| DbError::Cursor.into())
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    let text = text.ok_or(DbError::Cursor)?;
+    let (id, node) = text.split_once('\0').ok_or(DbError::Cursor)?;
+    Ok((id.to_owned(), node.to_owned()))
 }
 
-/// An actor stands below its parent, or at the top if that is not to be seen.
-fn trees<'a>(sorted: impl Iterator<Item = &'a Arc<Vitals>>) -> Vec<ActorTree> {
-    let views: Vec<ActorView> = sorted.map(|vitals| view(vitals)).collect();
-    let known: HashMap<String, usize> = views
+/// An actor stands below its parent on the same node, or at the top if that is not to be seen.
+fn trees(views: Vec<ActorView>) -> Vec<ActorTree> {
+    let known: HashMap<(String, String), usize> = views
         .iter()
         .enumerate()
-        .map(|(place, view)| (view.id.clone(), place))
+        .map(|(number, view)| (place(view), number))
         .collect();
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); views.len()];
     let mut roots = Vec::new();
-    for (place, view) in views.iter().enumerate() {
-        match view.parent.as_ref().and_then(|parent| known.get(parent)) {
-            Some(parent) => children[*parent].push(place),
-            None => roots.push(place),
+    for (number, view) in views.iter().enumerate() {
+        let parent = view.parent.clone();
+        let parent = parent.map(|parent| (parent, view.node.clone().unwrap_or_default()));
+        match parent.and_then(|parent| known.get(&parent)) {
+            Some(parent) => children[*parent].push(number),
+            None => roots.push(number),
         }
     }
     let mut views: Vec<Option<ActorView>> = views.into_iter().map(Some).collect();
@@ -168,18 +207,21 @@ pub async fn show(
     Path(path): Path<String>,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> ApiResult<Json<ActorDetail>> {
-    let all = visible(&api, caller);
-    let actor = all
+    let Gathered { actors, .. } = gather(&api, caller).await;
+    let mut of_path = actors.iter().filter(|actor| actor.id == path);
+    let own = |actor: &&ActorView| {
+        let cluster = api.core().cluster.as_ref();
+        actor.node.as_deref() == cluster.map(|cluster| cluster.name())
+    };
+    let actor = of_path.clone().find(own).or_else(|| of_path.next());
+    let actor = actor.ok_or_else(|| ApiError::not_found("actor", &path))?;
+    let children = actors
         .iter()
-        .find(|vitals| **vitals.path() == *path)
-        .ok_or_else(|| ApiError::not_found("actor", &path))?;
-    let children = all
-        .iter()
-        .map(|vitals| view(vitals))
-        .filter(|child| child.parent.as_deref() == Some(&path))
+        .filter(|child| child.parent.as_deref() == Some(&path) && child.node == actor.node)
+        .cloned()
         .collect();
     Ok(Json(ActorDetail {
-        actor: view(actor),
+        actor: actor.clone(),
         children,
     }))
 }

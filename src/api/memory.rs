@@ -10,7 +10,7 @@ use super::{
     text::{self, Path},
 };
 use crate::{
-    actors::{cluster::words::News, employee::Message},
+    actors::cluster::words::News,
     domain::{EmployeeId, ExecutionId, MemoryLayer, MemoryWrite, Timestamp},
     graph::spec::is_id,
     persistence::{

@@ -259,7 +259,11 @@ pub struct StepLook {
 async fn turns(api: &ApiState, run: &Inspected) -> Vec<WaitingCall> {
     match run.row.status.is_finished() {
         true => Vec::new(),
-        false => api.core().connectors().waiting_of(run.row.id).await,
+        false => {
+            let core = api.core();
+            let at = core.node_of(run.row.employee_id);
+            core.connectors().waiting_of_run(at, run.row.id).await
+        }
     }
 }
 

@@ -14,9 +14,13 @@ use serde_json::{Value, json};
 Example:
   tenure doctor
   tenure doctor --url https://tenure.example --key tnk_… --json
+  tenure doctor --alive --url http://127.0.0.1:7117
 
 Exit code 0 if nothing is wrong (warnings are not), 1 if something is, 5 if the service does not answer.")]
 pub struct DoctorArgs {
+    /// Only see whether the process answers, as a container's health check does; needs no key
+    #[arg(long, requires = "url")]
+    alive: bool,
     #[command(flatten)]
     remote: RemoteArgs,
 }
@@ -68,6 +72,11 @@ impl Finding {
 /// # Errors
 /// Something is wrong with the service.
 pub async fn run(args: DoctorArgs, out: Output) -> anyhow::Result<()> {
+    if args.alive {
+        let url = args.remote.url.as_deref().unwrap_or_default();
+        let health = Client::new(url, None)?.get("/healthz", &[]).await?;
+        return Ok(out.thing(&health, "status", "alive")?);
+    }
     let client = args.remote.client()?;
     let mut findings = Vec::new();
     let reached = service(&client, &mut findings).await;

@@ -10,6 +10,7 @@ mod bootstrap;
 mod call;
 mod cancel;
 mod catalog;
+mod child;
 mod client;
 mod cluster;
 mod connect;

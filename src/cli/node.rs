@@ -14,10 +14,13 @@ use crate::{
 };
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use std::{net::SocketAddr, process::Command, sync::Arc};
-use tokio::{net::TcpListener, signal, task::JoinHandle};
+use std::{net::SocketAddr, process::Command, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, signal, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+/// How much longer than steps may take to end a drain is waited for: to tell the others, and to release what is left.
+const DRAIN_SLACK: Duration = Duration::from_secs(20);
 
 /// What a node is started with.
 pub struct NodeParts {
@@ -45,6 +48,7 @@ pub struct Node {
     engine: Engine,
     stop: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
+    drain_limit: Duration,
 }
 
 impl Node {
@@ -54,6 +58,7 @@ impl Node {
     /// A part does not start; none is left running then.
     pub async fn start(parts: NodeParts) -> anyhow::Result<Self> {
         let address = parts.listener.local_addr()?;
+        let drain_grace = parts.cluster.as_ref().map(|cluster| cluster.drain_grace);
         // Before the engine, so that what recovery counts is counted.
         let metrics = PrometheusBuilder::new()
             .install_recorder()
@@ -94,6 +99,7 @@ impl Node {
             engine,
             stop,
             serving,
+            drain_limit: drain_grace.unwrap_or_default() + DRAIN_SLACK,
         })
     }
 
@@ -112,6 +118,7 @@ impl Node {
             engine,
             stop,
             mut serving,
+            drain_limit,
             ..
         } = self;
         let mut life_end = None;
@@ -127,7 +134,9 @@ impl Node {
                 // A second time: whoever asks wants it at once. Nothing that was acknowledged is lost by that.
                 tokio::spawn(async { told_to_stop().await; std::process::exit(130) });
                 // Requests are answered meanwhile, if need be by asking other nodes.
-                engine.drain().await;
+                if timeout(drain_limit, engine.drain()).await.is_err() {
+                    tracing::warn!("not all was given away in time: the others take it when the lease is over");
+                }
                 stop.cancel();
                 (&mut serving).await
             }

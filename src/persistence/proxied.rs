@@ -7,26 +7,27 @@ use super::{
 };
 use crate::domain::{OrgId, Timestamp};
 
-/// Writes by proxy of all orgs that are not settled and that nobody in this incarnation of the node can be at: an earlier one touched them
-/// last, or it is longer ago than any call takes (`before`).
+/// Writes by proxy of all orgs that are not settled and that nobody can be at: the life of the node that touched them last is over, or it
+/// is longer ago than any call takes (`before`).
 pub async fn effects_orphaned(
     tx: &mut SystemTx,
-    incarnation: i64,
     before: Timestamp,
     limit: u32,
 ) -> Result<Vec<EffectRow>> {
-    Ok(on_tx!(tx, |conn| sqlx::query_as(concat!(
+    Ok(on_tx!(tx, |conn| {
+        sqlx::query_as(concat!(
         "SELECT ",
         effect_columns!(),
         " FROM effect WHERE status IN ('intended', 'sent') AND step = '0.0.0.0'
-           AND (epoch < $1 OR coalesce(sent_us, intended_us) < $2)
-         ORDER BY org_id, id LIMIT $3"
+           AND (coalesce(sent_us, intended_us) < $1
+                OR NOT EXISTS (SELECT 1 FROM node n WHERE n.incarnation = effect.epoch AND n.state <> 'dead'))
+         ORDER BY org_id, id LIMIT $2"
     ))
-    .bind(incarnation)
     .bind(before)
     .bind(i64::from(limit))
     .fetch_all(conn)
-    .await)?)
+    .await
+    })?)
 }
 
 /// Deletes up to `limit` writes by proxy of the org, and what was posted to ask about them, that were settled before `before`. Ambiguous ones stay until a person has said what

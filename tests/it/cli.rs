@@ -3,7 +3,7 @@
 mod call;
 mod cluster;
 mod connect;
-mod dev;
+pub mod dev;
 
 use dev::{Dev, Said, eventually, run, tenure};
 use serde_json::Value;

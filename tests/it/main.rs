@@ -3,6 +3,7 @@
 mod api;
 mod cli;
 mod crash;
+mod deploy;
 mod desk;
 mod imports;
 mod needs;

@@ -77,12 +77,12 @@ async fn answer(
             Ok(Vec::new())
         }
         kinds::REBALANCE => Ok(encode(&cluster.rebalance_here(core).await)),
-        kinds::ACTORS => Ok(encode(&cluster.actors_here(core, decode(body)?))),
-        kinds::TURN | kinds::GRANT | kinds::CONNECTOR => {
-            core.connectors()
-                .from_afar(from, &envelope.kind, body)
-                .await
-        }
+        kinds::ACTORS => Ok(encode(&cluster.actors_here(core, &decode(body)?))),
+        kinds::TURN | kinds::GRANT | kinds::CONNECTOR => core
+            .connectors()
+            .from_afar(from, &envelope.kind, body)
+            .await
+            .map(Vec::from),
         _ => Err(HandlerError::UnknownKind),
     }
 }

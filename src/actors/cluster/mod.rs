@@ -40,8 +40,8 @@ pub mod kind {
     pub const CONNECTOR: &str = "connector";
     /// Work that one node does for all: schedules, polling, housekeeping.
     pub const DUTY: &str = "duty";
-    /// The inbox of one org.
-    pub const INBOX: &str = "inbox";
+    /// A call by proxy under a client's key, for as long as it is under way: two tries at two nodes must not both send.
+    pub const PROXIED: &str = "proxied";
 }
 
 /// What a node does.
@@ -59,11 +59,19 @@ pub enum NodeRole {
 impl NodeRole {
     pub const ALL: [Self; 3] = [Self::Api, Self::Worker, Self::Connector];
 
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Worker => "worker",
+            Self::Connector => "connector",
+        }
+    }
+
     /// The kinds of entities that a node with this role takes.
     pub const fn takes(self) -> &'static [&'static str] {
         match self {
             Self::Api => &[],
-            Self::Worker => &[kind::EMPLOYEE, kind::DUTY, kind::INBOX],
+            Self::Worker => &[kind::EMPLOYEE, kind::DUTY],
             Self::Connector => &[kind::CONNECTOR],
         }
     }
@@ -111,6 +119,7 @@ pub fn employee_entity(employee: EmployeeId) -> Entity {
 /// This node in its cluster.
 pub struct Cluster {
     me: NodeIdentity,
+    name: String,
     terms: LeaseTerms,
     drain_grace: Duration,
     gateway: Gateway,
@@ -130,6 +139,10 @@ pub struct Cluster {
 impl Cluster {
     pub fn me(&self) -> NodeIdentity {
         self.me
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     pub fn gateway(&self) -> &Gateway {

@@ -10,7 +10,6 @@ use crate::{
     domain::EmployeeId,
 };
 use futures::future::join_all;
-use serde_json::Value;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tenure_cluster::{
     Entity, NodeIdentity, Placement,
@@ -188,8 +187,12 @@ impl Cluster {
     }
 
     /// The actors of this node that somebody may see.
-    pub(super) fn actors_here(&self, core: &Core, of: ActorsOf) -> Vec<ActorView> {
-        core.vitals.views_of(of.org, of.with_node, ACTORS_MAX)
+    pub fn actors_here(&self, core: &Core, of: &ActorsOf) -> Vec<ActorView> {
+        let mut views = core.vitals.views_of(of.org, of.with_node, ACTORS_MAX);
+        for view in &mut views {
+            view.node = Some(self.name.clone());
+        }
+        views
     }
 
     /// What each node in service says of itself; `None`: it does not answer within a second.
@@ -207,9 +210,12 @@ impl Cluster {
     }
 
     /// The actors of the other nodes as they tell of them; `None`: it does not answer within a second.
-    pub async fn actors_elsewhere(&self, of: &ActorsOf) -> Vec<(NodeIdentity, Option<Vec<Value>>)> {
+    pub async fn actors_elsewhere(
+        &self,
+        of: &ActorsOf,
+    ) -> Vec<(NodeIdentity, Option<Vec<ActorView>>)> {
         let asked = self.ask_all(kinds::ACTORS, encode(of), MAX_BODY).await;
-        let read = |body: bytes::Bytes| decode::<Vec<Value>>(&body).ok();
+        let read = |body: bytes::Bytes| decode::<Vec<ActorView>>(&body).ok();
         asked
             .into_iter()
             .map(|(node, answer)| (node, answer.and_then(read)))

@@ -1,9 +1,9 @@
 //! Joining: the row, the door, the lease, and then what lives here.
 
-use super::{Cluster, ClusterSetup, NodeRole, handler::Door, standing, store::ClusterStore};
+use super::{Cluster, ClusterSetup, NodeRole, handler::Door, kind, standing, store::ClusterStore};
 use crate::{
     actors::{core::Core, engine::StartError},
-    persistence::{Db, DbError, Fence, NodeStart, Registered, WordList, node_other, node_register},
+    persistence::{Db, Fence, NodeStart, Registered, WordList, node_other, node_register},
 };
 use std::{
     sync::{Arc, Mutex},
@@ -59,8 +59,8 @@ pub async fn register(
             && let Some(other) = node_other(&mut tx, node_id).await?
         {
             return Err(StartError::NotAlone {
-                name: other.name,
                 lease_left: other.lease_left(),
+                name: other.name,
             });
         }
         match node_register(&mut tx, &node).await? {
@@ -84,7 +84,7 @@ pub async fn register(
 
 fn takes(roles: &[NodeRole]) -> Vec<&'static str> {
     let takes = roles.iter().flat_map(|role| role.takes());
-    takes.copied().collect()
+    takes.chain([&kind::PROXIED]).copied().collect()
 }
 
 /// A node that has joined, and does not answer yet.
@@ -105,6 +105,7 @@ impl Joined {
         };
         let ClusterSetup {
             cluster,
+            name,
             listener,
             tls,
             roles,
@@ -124,9 +125,7 @@ impl Joined {
             .await
             .is_ok_and(|view| view.is_ok());
         if !has_joined {
-            return Err(StartError::Db(DbError::Unavailable(
-                "the node's lease could not be renewed".into(),
-            )));
+            return Err(StartError::NotJoined);
         }
         let gate = membership.gate().clone();
         let placement = Arc::new(LeasedPlacement::new(
@@ -138,6 +137,7 @@ impl Joined {
         ));
         let cluster = Arc::new(Cluster {
             me,
+            name,
             terms,
             drain_grace,
             gateway: node.gateway().clone(),

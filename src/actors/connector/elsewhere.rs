@@ -374,8 +374,9 @@ impl ConnectorPool {
         match at {
             None => self.waiting_of(execution).await,
             Some(node) => {
-                let asked = self.ask_about(node, &About::WaitingOfRun { execution }, LOOK_EVERY);
-                from_words(asked.await.unwrap_or_default())
+                let about = About::WaitingOfRun { execution };
+                let asked = self.ask_about(node, &about, LOOK_EVERY).await;
+                from_words(asked.unwrap_or_default())
             }
         }
     }

@@ -3,12 +3,14 @@
 //!
 //! Whoever tries again with the same idempotency key meets what was found out; what was found not to have happened is sent then.
 
+use super::under_way::Placed;
 use crate::{
     actors::{append::new_append, core::Core, effects::settle_orphan},
     domain::Timestamp,
     persistence::{DbError, EffectChange, EffectRow, EffectStatus, EffectUpdate, effects_orphaned},
 };
 use serde_json::json;
+use std::time::Duration;
 
 /// How many are settled in one round.
 const BATCH: u32 = 100;
@@ -23,7 +25,7 @@ pub async fn settle(core: &Core) -> Result<usize, DbError> {
         .db
         .begin_system_read("writes by proxy that nobody waits for")
         .await?;
-    let rows = effects_orphaned(&mut tx, core.epoch() as i64, before, BATCH).await?;
+    let rows = effects_orphaned(&mut tx, before, BATCH).await?;
     drop(tx);
     let mut settled = 0;
     for row in rows {
@@ -32,6 +34,9 @@ pub async fn settle(core: &Core) -> Result<usize, DbError> {
             continue;
         }
         let _alone = core.proxied.enter(row.run_id).await;
+        let Ok(_placed) = Placed::claim(core, row.run_id, Duration::ZERO).await else {
+            continue;
+        };
         let (org, run, id) = (row.org_id, row.run_id, row.id);
         let changes = match row.status {
             EffectStatus::Intended => vec![never_sent(&row, now)],

@@ -1,9 +1,23 @@
 //! Which executions by proxy are under way, and one at a time of each: two tries with one key must not both send.
 
-use crate::domain::ExecutionId;
+use crate::{
+    actors::{cluster::kind, core::Core},
+    domain::ExecutionId,
+};
 use dashmap::DashMap;
-use std::sync::Arc;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tenure_cluster::{Entity, Placement, PlacementError};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, OwnedMutexGuard},
+    time::sleep,
+};
+
+/// How often it is looked whether another node is done with an execution.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Cheap to clone.
 #[derive(Clone, Default)]
@@ -41,6 +55,54 @@ impl Drop for Alone {
         self.all
             .0
             .remove_if(&self.execution, |_, lock| Arc::strong_count(lock) == 1);
+    }
+}
+
+/// No other node is at the execution as long as this lives.
+pub struct Placed(Option<(Arc<dyn Placement>, Entity)>);
+
+impl Placed {
+    /// Waits until no other node is at this execution, for `patience` at most.
+    ///
+    /// # Errors
+    /// Another one is at it still, or nobody can say.
+    pub async fn claim(
+        core: &Core,
+        execution: ExecutionId,
+        patience: Duration,
+    ) -> Result<Self, PlacementError> {
+        if core.cluster.is_none() {
+            return Ok(Self(None));
+        }
+        let entity = Entity {
+            kind: kind::PROXIED,
+            id: execution.uuid(),
+        };
+        let began = Instant::now();
+        loop {
+            match core.placement.claim(entity).await {
+                Ok(_) => return Ok(Self(Some((core.placement.clone(), entity)))),
+                Err(PlacementError::OwnedBy(_)) if began.elapsed() < patience => {
+                    sleep(LOOK_AGAIN).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        let Some((placement, entity)) = self.0.take() else {
+            return;
+        };
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = placement.release(entity).await {
+                    tracing::debug!(%error, "a call by proxy stays claimed until this node's life is over");
+                }
+            });
+        }
     }
 }
 

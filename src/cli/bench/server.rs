@@ -1,8 +1,6 @@
 //! The measured server: the real binary as a child process, started, asked and killed.
 
-mod child;
-
-pub use child::{Child, address_of};
+pub use crate::cli::child::{Child, address_of};
 
 use super::{
     http::{Connection, request_head, write_request},

@@ -35,9 +35,8 @@ pub struct CaArgs {
     /// How long its certificate is good for
     #[arg(long, default_value_t = 3_650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
-    /// Replace an authority that is there: no certificate of the old one is accepted by nodes that trust only the new one
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    there: IfThere,
 }
 
 #[derive(Debug, clap::Args)]
@@ -57,9 +56,19 @@ pub struct CertArgs {
     /// How long the certificate is good for
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
-    /// Replace files that are there; a node that runs takes up the new ones by itself
+    #[command(flatten)]
+    there: IfThere,
+}
+
+/// What to do with files that are there already.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct IfThere {
+    /// Replace files that are there: a node takes up a new certificate by itself, but no node accepts those of an authority that is gone
     #[arg(long)]
     force: bool,
+    /// Leave everything as it is if the files are there, and succeed: for what runs at every start
+    #[arg(long, conflicts_with = "force")]
+    if_missing: bool,
 }
 
 fn cluster_name(text: &str) -> Result<ClusterName, String> {
@@ -99,7 +108,9 @@ impl AuthorityDir {
 /// An authority is there already, or the directory cannot be written.
 pub fn ca(args: &CaArgs, out: Output) -> anyhow::Result<()> {
     let files = AuthorityDir::at(&args.out);
-    refuse_to_replace(&[&files.certificate, &files.key], args.force)?;
+    if !may_write(&[&files.certificate, &files.key], args.there)? {
+        return Ok(());
+    }
     make(&args.out)?;
     let authority = Authority::generate(args.name.clone())?;
     let issued = authority.certify(now(), DAY * args.days)?;
@@ -124,7 +135,9 @@ pub fn ca(args: &CaArgs, out: Output) -> anyhow::Result<()> {
 /// There is no authority, the files are there already, or the directory cannot be written.
 pub fn cert(args: &CertArgs, out: Output) -> anyhow::Result<()> {
     let files = TlsFiles::in_dir(&args.out);
-    refuse_to_replace(&[&files.cert, &files.key], args.force)?;
+    if !may_write(&[&files.cert, &files.key], args.there)? {
+        return Ok(());
+    }
     let from = AuthorityDir::at(&args.ca);
     let (authority, cluster) = authority(&from)?;
     let id = node_id(&args.node);
@@ -174,14 +187,20 @@ fn authority(files: &AuthorityDir) -> anyhow::Result<(Authority, ClusterName)> {
     Ok((authority, name))
 }
 
-/// Nothing is written unless all of it may be.
-fn refuse_to_replace(files: &[&PathBuf], force: bool) -> anyhow::Result<()> {
+/// Nothing is written unless all of it may be. `false`: it is all there, and that is well.
+///
+/// # Errors
+/// Something is there that may not be replaced.
+fn may_write(files: &[&PathBuf], there: IfThere) -> anyhow::Result<bool> {
+    if there.if_missing && files.iter().all(|path| path.exists()) {
+        return Ok(false);
+    }
     match files.iter().find(|path| path.exists()) {
-        Some(path) if !force => Err(Failure::failed(format!(
+        Some(path) if !there.force => Err(Failure::failed(format!(
             "{} is there already; --force replaces it",
             path.display()
         ))),
-        _ => Ok(()),
+        _ => Ok(true),
     }
 }
 

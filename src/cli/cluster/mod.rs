@@ -1,6 +1,7 @@
 //! `tenure cluster`: what several nodes need before they can be one service.
 
 mod certificates;
+mod demo;
 pub mod setup;
 
 use super::output::Output;
@@ -23,13 +24,16 @@ enum ClusterVerb {
     Ca(certificates::CaArgs),
     /// Make a node's certificate and key, signed by the authority: ca.pem, node.pem and node.key
     Cert(certificates::CertArgs),
+    /// Start a whole cluster on this machine, to try it: PostgreSQL, the sandbox, nodes, and employees at work
+    Demo(demo::DemoArgs),
 }
 
 /// # Errors
-/// Files are there already or cannot be written.
+/// Files are there already or cannot be written; a part of the demo does not start.
 pub async fn run(args: ClusterArgs, out: Output) -> anyhow::Result<()> {
     match args.verb {
         ClusterVerb::Ca(args) => certificates::ca(&args, out),
         ClusterVerb::Cert(args) => certificates::cert(&args, out),
+        ClusterVerb::Demo(args) => demo::run(&args, out).await,
     }
 }

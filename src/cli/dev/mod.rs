@@ -2,7 +2,7 @@
 
 mod apps;
 mod data_dir;
-mod demo;
+pub(in crate::cli) mod demo;
 mod welcome;
 
 use super::{

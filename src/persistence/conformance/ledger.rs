@@ -55,9 +55,10 @@ async fn writes_by_proxy_are_looked_after_without_a_run(world: World) {
         ..effect(&world, &accept, key)
     };
     let (old_life, stuck, busy) = (
-        proxied("old life", 1, 20),
-        proxied("stuck", 2, 2),
-        proxied("busy", 2, 20),
+        // A life that is none of any node's.
+        proxied("old life", i64::MAX, 20),
+        proxied("stuck", world.fence.incarnation, 2),
+        proxied("busy", world.fence.incarnation, 20),
     );
     let rows = [&of_a_run, &old_life, &stuck, &busy];
     let intend = rows.map(|row| EffectChange::Intend(Box::new(row.clone())));
@@ -66,7 +67,7 @@ async fn writes_by_proxy_are_looked_after_without_a_run(world: World) {
         .await;
     let orphans = async || {
         let mut tx = world.system().await;
-        let rows = effects_orphaned(&mut tx, 2, at(10), 10).await.unwrap();
+        let rows = effects_orphaned(&mut tx, at(10), 10).await.unwrap();
         let mut keys: Vec<_> = rows.into_iter().map(|row| row.idempotency_key).collect();
         keys.sort();
         keys

@@ -12,6 +12,7 @@ mod events;
 mod fake_slack;
 mod isolation;
 mod memory;
+mod nodes;
 mod oauth;
 mod policies;
 mod proxy;

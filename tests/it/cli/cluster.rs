@@ -51,6 +51,8 @@ fn keys_are_for_their_owner_and_nothing_is_replaced_by_mistake() {
     );
     let authority = tenure(&["cluster", "ca", "--out", &ca]);
     assert!(authority.err.contains("--force"), "{authority:?}");
+    let kept = cert(ca.as_ref(), node.as_ref(), &["--if-missing"]);
+    assert_eq!(kept.code, 0, "{kept:?}");
     assert_eq!(read(), before);
     let forced = cert(ca.as_ref(), node.as_ref(), &["--force", "--json"]);
     assert_eq!(forced.code, 0, "{forced:?}");

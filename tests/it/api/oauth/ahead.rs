@@ -8,7 +8,7 @@ use tenure::{
     actors::Settings,
     connect::TokenError,
     domain::ConnectionId,
-    persistence::{Health, clock, node_register},
+    persistence::{Health, NodeStart, WordList, node_register},
 };
 
 const NEVER: Duration = Duration::from_secs(86_400);
@@ -104,11 +104,20 @@ async fn a_node_that_was_replaced_renews_nothing() {
     let id: ConnectionId = connected(&bench).await.parse().expect("an id");
     let core = bench.world.engine.core();
     let mut tx = core.db.begin_system("a test").await.expect("begins");
-    let lease = clock(&mut tx).await.expect("the time").after(NEVER);
-    let node = core.fence().node_id;
-    node_register(&mut tx, node, "node", "elsewhere", lease)
-        .await
-        .expect("takes over");
+    let other = NodeStart {
+        id: core.fence().node_id,
+        name: "node",
+        address: "elsewhere",
+        build: "",
+        zone: "",
+        weight: 100,
+        roles: WordList::default(),
+        takes: WordList::default(),
+        url: "",
+        ttl: NEVER,
+        process_is_gone: true,
+    };
+    node_register(&mut tx, &other).await.expect("takes over");
     tx.commit().await.expect("commits");
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let refused = core.hub.live(bench.world.org, id).await;

@@ -51,6 +51,18 @@ impl Child {
         self.process.id().context("the server ended")
     }
 
+    /// Whether it has ended by itself, or by somebody else.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    pub async fn has_ended(&mut self) -> Result<bool> {
+        let ended = self.process.try_wait().context("look at the server")?;
+        if ended.is_some() {
+            self.keeper.dismiss().await;
+        }
+        Ok(ended.is_some())
+    }
+
     /// Ends it as a power cut would, and waits until it is gone.
     ///
     /// # Errors
