@@ -43,6 +43,8 @@ pub struct Config {
 pub struct Database {
     /// `sqlite:PATH` or `postgres://…`; may hold a password.
     pub url: Option<SecretString>,
+    /// A replica of it, PostgreSQL only: lists of what is past are read there.
+    pub read_url: Option<SecretString>,
     /// Connections for requests (PostgreSQL) or for reading (SQLite).
     pub connections: u32,
     /// Connections for the runtime itself, PostgreSQL only.
@@ -128,6 +130,7 @@ pub enum ConfigError {
 #[serde(deny_unknown_fields)]
 struct Keys {
     database_url: Option<SecretString>,
+    database_read_url: Option<SecretString>,
     database_connections: u32,
     engine_connections: u32,
     listen: SocketAddr,
@@ -212,6 +215,7 @@ impl Config {
         Ok(Self {
             database: Database {
                 url: keys.database_url,
+                read_url: keys.database_read_url,
                 connections: keys.database_connections,
                 engine_connections: keys.engine_connections,
             },

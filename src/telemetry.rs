@@ -1,5 +1,7 @@
 //! Every metric and event name in one place, and how logging is set up.
 
+pub mod trace;
+
 use crate::domain::Timestamp;
 use std::time::Duration;
 

@@ -379,7 +379,7 @@ impl Actor for Host {
                     return Ok(());
                 };
                 match reason.as_deref() {
-                    Some("asleep") => {}
+                    Some("asleep") => self.has_fallen_asleep(employee, state),
                     Some(MOVED_OUT) => state.moving.has_stopped(employee),
                     _ if state.moving.is_moving(employee) => {
                         state.broken.insert(employee);

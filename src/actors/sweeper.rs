@@ -139,6 +139,9 @@ async fn look(core: &Arc<Core>) -> Result<(), DbError> {
         core.host().awake(),
         core.vitals.pressure(),
     );
+    if let Some(cluster) = &core.cluster {
+        cluster.give_duties_home().await;
+    }
     if !core.has_duty(duty::SWEEPING).await {
         return Ok(());
     }

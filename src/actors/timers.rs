@@ -260,7 +260,7 @@ async fn read(
     let mut tx = core.db.begin_system_read("timers due soon").await?;
     let rows = match &core.cluster {
         None => timers_due(&mut tx, until, None, PAGE).await?,
-        Some(cluster) => timers_here(&mut tx, cluster, until).await?,
+        Some(cluster) => timers_here(&mut tx, cluster, core.clock.now(), until).await?,
     };
     Ok(rows
         .into_iter()
@@ -277,11 +277,15 @@ async fn read(
         .collect())
 }
 
+/// A timer that is due for so long was left by whoever should have fired it: what is known of where its employee lives may be wrong.
+const LATE: Duration = Duration::from_secs(5);
+
 /// Those of employees that live on this node, or nowhere and should live here. Two nodes may both think so for a moment: what fires twice
 /// is ignored by its run. If none does, the next reading finds it.
 async fn timers_here(
     tx: &mut SystemTx,
     cluster: &Cluster,
+    now: Timestamp,
     until: Timestamp,
 ) -> Result<Vec<TimerRow>, DbError> {
     let mut here: Vec<TimerRow> = Vec::new();
@@ -290,7 +294,10 @@ async fn timers_here(
         let rows = timers_due(tx, until, after.as_ref(), PAGE).await?;
         let is_last = rows.len() < PAGE as usize;
         after = rows.last().cloned();
-        let mine = |row: &TimerRow| cluster.is_mine(employee_entity(row.employee_id));
+        let mine = |row: &TimerRow| {
+            let entity = employee_entity(row.employee_id);
+            cluster.is_here(entity) || (now.since(row.due) > LATE && cluster.is_mine(entity))
+        };
         here.extend(rows.into_iter().filter(mine));
         if is_last || here.len() >= PAGE as usize {
             return Ok(here);

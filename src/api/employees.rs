@@ -23,7 +23,7 @@ use axum::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Either `job_description` (with `time_zone` for its times) or `graph` and what belongs to it.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -189,9 +189,14 @@ pub struct EmployeeView {
     updated_at: Timestamp,
 }
 
-fn view(api: &ApiState, row: EmployeeRow) -> EmployeeView {
+async fn view(api: &ApiState, row: EmployeeRow) -> EmployeeView {
+    let awake = api.core().awake_of(&[row.id]).await;
+    shown(&awake, row)
+}
+
+fn shown(awake: &HashSet<EmployeeId>, row: EmployeeRow) -> EmployeeView {
     EmployeeView {
-        awake: api.core().host().is_awake(row.id),
+        awake: awake.contains(&row.id),
         id: row.id,
         name: row.name,
         version: row.version,
@@ -237,7 +242,10 @@ pub async fn list(
         },
         None => employee_list(&mut tx, status, &request).await?,
     };
-    Ok(Json(found.map(|row| view(&api, row))))
+    drop(tx);
+    let ids: Vec<EmployeeId> = found.items.iter().map(|row| row.id).collect();
+    let awake = api.core().awake_of(&ids).await;
+    Ok(Json(found.map(|row| shown(&awake, row))))
 }
 
 #[derive(Serialize)]
@@ -264,7 +272,7 @@ pub async fn show(
     let compiled = staff::spec_of(api.engine(), caller.org, row.id, row.version).await?;
     let spec = EmployeeSpec::clone(&compiled.spec);
     Ok(Json(EmployeeDetail {
-        employee: view(&api, row),
+        employee: view(&api, row).await,
         graph: spec.graph,
         skill_graphs: spec.skill_graphs,
         schedules: spec.schedules,
@@ -308,7 +316,7 @@ async fn set_status(
     let row = staff::set_status(api.engine(), caller.org, id, status)
         .await
         .map_err(|error| named(error, &who))?;
-    Ok(Json(view(&api, row)))
+    Ok(Json(view(&api, row).await))
 }
 
 /// The error with what the client called the employee.

@@ -180,6 +180,7 @@ impl ApiError {
         match error {
             HubError::Db(error) if error.is_transient() => Self::unavailable(error),
             HubError::Db(DbError::Stale(what)) => Self::from(DbError::Stale(what)),
+            HubError::Db(DbError::Fenced) => Self::unavailable(error),
             HubError::Vault(error) if error.is_transient() => Self::unavailable(error),
             HubError::Credential(error) if error.is_transient() => Self::unavailable(error),
             HubError::Db(_)
@@ -210,6 +211,17 @@ impl ApiError {
             "the service cannot do this at the moment",
         )
         .retry_after(1)
+    }
+
+    /// Sent to a node that is here for other work.
+    pub fn not_for_this_node() -> Self {
+        let detail =
+            "this node takes no requests (it has no role `api`); another node of the cluster does";
+        Self::new(Problem::Unavailable, detail).retry_after(1)
+    }
+
+    pub fn database_away() -> Self {
+        Self::new(Problem::Unavailable, "the database cannot be reached").retry_after(1)
     }
 
     fn body(&self) -> Value {
@@ -271,8 +283,10 @@ impl From<DbError> for ApiError {
             ),
             error if error.is_transient() => {
                 tracing::warn!(%error, "database unavailable");
-                Self::new(Problem::Unavailable, "the database cannot be reached").retry_after(1)
+                Self::database_away()
             }
+            // Another node does it.
+            error @ DbError::Fenced => Self::unavailable(&error),
             error => Self::internal(error),
         }
     }

@@ -5,11 +5,14 @@ use super::{
     auth::Caller,
     error::{ApiError, ApiResult, Problem},
     query::{NoQuery, Query, page},
+    stale::Stale,
     text::{self, Path},
 };
 use crate::{
     domain::{InboxId, Timestamp},
-    persistence::{InboxFilter, InboxRow, InboxVerdict, Page, inbox_get, inbox_list, inbox_reopen},
+    persistence::{
+        InboxFilter, InboxRow, InboxVerdict, Page, StaleRead, inbox_get, inbox_list, inbox_reopen,
+    },
 };
 use axum::{Json, extract::State, http::StatusCode};
 use schemars::JsonSchema;
@@ -93,12 +96,12 @@ pub async fn list(
     State(api): State<ApiState>,
     caller: Caller,
     Query(query): Query<ListQuery>,
-) -> ApiResult<Json<Page<InboxView>>> {
+) -> ApiResult<Stale<Json<Page<InboxView>>>> {
     let request = page(query.limit, query.after.as_deref())?;
     let filter = filter(query)?;
-    let mut tx = api.db().begin_read(caller.org).await?;
+    let StaleRead { mut tx, replica } = api.db().begin_stale_read(caller.org).await?;
     let found = inbox_list(&mut tx, &filter, &request).await?;
-    Ok(Json(found.map(|row| view(row, false))))
+    Ok(Stale(replica, Json(found.map(|row| view(row, false)))))
 }
 
 fn filter(query: ListQuery) -> ApiResult<InboxFilter> {

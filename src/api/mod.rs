@@ -44,6 +44,7 @@ mod routes;
 mod runs;
 mod schedules;
 mod sources;
+mod stale;
 mod text;
 mod triggers;
 mod webhook;
@@ -70,6 +71,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 const STREAMS_MAX: usize = 1_000;
 /// How long a request waits for the actors.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// How long a request waits for the database.
+const DATABASE_TIME: Duration = Duration::from_secs(3);
 /// How long a shutdown waits for requests that are under way.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
@@ -91,6 +94,7 @@ pub struct ApiState(Arc<Shared>);
 
 struct Shared {
     parts: ApiParts,
+    db: Db,
     keys: KeyCache,
     streams: Arc<Semaphore>,
     closing: CancellationToken,
@@ -99,6 +103,7 @@ struct Shared {
 impl ApiState {
     pub fn new(parts: ApiParts) -> Self {
         Self(Arc::new(Shared {
+            db: parts.engine.core().db.patient(DATABASE_TIME),
             parts,
             keys: KeyCache::default(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
@@ -132,11 +137,16 @@ impl ApiState {
     fn engine(&self) -> &Engine {
         &self.0.parts.engine
     }
+    /// Whether this node has the role `api`; one that is alone has all.
+    fn takes_requests(&self) -> bool {
+        let cluster = self.core().cluster.as_ref();
+        cluster.is_none_or(|cluster| cluster.takes_requests())
+    }
     fn core(&self) -> &Arc<Core> {
         self.0.parts.engine.core()
     }
     fn db(&self) -> &Db {
-        &self.core().db
+        &self.0.db
     }
     fn planner(&self) -> &dyn Planner {
         &*self.0.parts.planner

@@ -4,7 +4,10 @@ use super::{
     ApiState,
     error::{ApiError, Problem},
 };
-use crate::{domain::Role, telemetry};
+use crate::{
+    domain::Role,
+    telemetry::{self, trace},
+};
 use axum::{
     extract::{Request, State},
     handler::Handler,
@@ -15,7 +18,10 @@ use axum::{
 };
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value;
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +97,8 @@ impl Route {
         let gate = Arc::new(Gate {
             state: state.clone(),
             access: self.access,
+            outage: Outage::of(self.access, self.path),
+            is_operational: is_operational(self.path),
             metrics: telemetry::RouteMetrics::new(self.method.as_str(), self.path),
         });
         self.handler.route_layer(from_fn_with_state(gate, guard))
@@ -130,19 +138,81 @@ methods! {
 struct Gate {
     state: ApiState,
     access: Access,
+    outage: Outage,
+    /// Every node answers it, whatever its roles.
+    is_operational: bool,
     metrics: telemetry::RouteMetrics,
 }
 
 /// Lets in who may, and counts.
-async fn guard(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let response = match admit(&gate, &mut request).await {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+    let response = match gate.outage {
+        Outage::Ignored => answer(&gate, request, next).await,
+        Outage::EndsRequests => {
+            tokio::select! {
+                response = answer(&gate, request, next) => response,
+                () = gate.state.db().outage_lasts(OUTAGE_TIME) => ApiError::database_away().into_response(),
+            }
+        }
+        Outage::KeepsOut => {
+            tokio::select! {
+                () = gate.state.db().outage_is_over() => answer(&gate, request, next).await,
+                () = gate.state.db().outage_lasts(OUTAGE_TIME) => ApiError::database_away().into_response(),
+            }
+        }
     };
     gate.metrics
         .answered(response.status().as_u16(), started.elapsed());
     response
+}
+
+async fn answer(gate: &Gate, mut request: Request, next: Next) -> Response {
+    if !gate.is_operational && !gate.state.takes_requests() {
+        return ApiError::not_for_this_node().into_response();
+    }
+    let given = request.headers().get("traceparent");
+    let context = trace::of(given.and_then(|given| given.to_str().ok()));
+    let answered = async {
+        match admit(gate, &mut request).await {
+            Ok(()) => next.run(request).await,
+            Err(error) => error.into_response(),
+        }
+    };
+    trace::within(context, answered).await
+}
+
+/// Probes, and what shows the nodes and their actors.
+fn is_operational(path: &str) -> bool {
+    ["/healthz", "/readyz", "/metrics", "/openapi.json"].contains(&path)
+        || ["/v1/actors", "/v1/nodes", "/v1/rebalance"]
+            .iter()
+            .any(|start| path.starts_with(start))
+}
+
+/// How long a request waits for a database that is away. Those who wait for an actor wait for the journal, which waits out the outage.
+const OUTAGE_TIME: Duration = Duration::from_secs(2);
+
+/// What becomes of a request while the database is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outage {
+    Ignored,
+    /// It is given up, as if its client had left.
+    EndsRequests,
+    /// It is not begun. Once it is, a provider works for it, or there is a code of a provider that can be used only once.
+    KeepsOut,
+}
+
+impl Outage {
+    fn of(access: Access, path: &str) -> Self {
+        match access {
+            Access::Public if path.starts_with("/hooks/") => Self::EndsRequests,
+            // Probes have times of their own; a page or a document may need no database.
+            Access::Public => Self::Ignored,
+            Access::Key(_) if path.starts_with("/proxy/") => Self::KeepsOut,
+            Access::Key(_) => Self::EndsRequests,
+        }
+    }
 }
 
 async fn admit(gate: &Gate, request: &mut Request) -> Result<(), ApiError> {

@@ -6,6 +6,7 @@ use super::{
     body::OptionalJson,
     error::{ApiError, ApiResult},
     query::{NoQuery, PageQuery, Query, page, word},
+    stale::Stale,
     text::{self, Path},
 };
 use crate::{
@@ -18,8 +19,8 @@ use crate::{
     domain::{EmployeeId, ExecutionId, Timestamp, Trigger, event::run_id},
     graph::{Fact, Outcome, StepView},
     persistence::{
-        EffectFilter, Page, RunFilter, RunRow, RunStatus, effect_list, run_get, run_journal,
-        run_list,
+        EffectFilter, Page, RunFilter, RunRow, RunStatus, StaleRead, effect_list, run_get,
+        run_journal, run_list,
     },
 };
 use axum::{Json, extract::State};
@@ -211,13 +212,13 @@ pub async fn list(
     State(api): State<ApiState>,
     caller: Caller,
     Query(query): Query<ListQuery>,
-) -> ApiResult<Json<Page<RunItem>>> {
+) -> ApiResult<Stale<Json<Page<RunItem>>>> {
     let request = page(query.limit, query.after.as_deref())?;
     let words = RunStatus::ALL.map(RunStatus::name);
     let status = word("status", query.status.as_deref(), RunStatus::parse, &words)?;
-    let mut tx = api.db().begin_read(caller.org).await?;
+    let StaleRead { mut tx, replica } = api.db().begin_stale_read(caller.org).await?;
     let Some(employee) = text::employee_filter(&mut tx, query.employee_id.as_deref()).await? else {
-        return Ok(Json(empty()));
+        return Ok(Stale(replica, Json(empty())));
     };
     let filter = RunFilter {
         employee,
@@ -226,7 +227,7 @@ pub async fn list(
         source: query.source,
     };
     let found = run_list(&mut tx, &filter, &request).await?;
-    Ok(Json(found.map(RunItem::from)))
+    Ok(Stale(replica, Json(found.map(RunItem::from))))
 }
 
 /// A list in which nothing can be.

@@ -49,6 +49,12 @@ pub fn db_config(config: &Config) -> anyhow::Result<DbConfig> {
     Ok(DbConfig {
         app_connections: config.database.connections,
         engine_connections: config.database.engine_connections,
+        node_name: Some(config.engine.node_name.clone()),
+        read_url: config
+            .database
+            .read_url
+            .as_ref()
+            .map(|url| url.expose_secret().to_owned()),
         ..DbConfig::new(database_url(config)?)
     })
 }

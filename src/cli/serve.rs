@@ -28,6 +28,7 @@ Example:
 
 The file is TOML with these keys; each is also a variable: TENURE_ and its name in capitals, which goes before the file.
   database_url          sqlite:PATH or postgres://…
+  database_read_url     a replica of it (PostgreSQL): lists of what is past are read there
   database_connections  for requests (16)
   engine_connections    for the runtime itself, PostgreSQL (8)
   listen                address (127.0.0.1:7117)
@@ -92,7 +93,7 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
     let listener = node::listen(config.http.listen).await?;
     let address = listener.local_addr()?;
     let node_id = node_id(&config.engine.node_name);
-    let cluster = cluster_setup(&config, &database.url, address).await?;
+    let cluster = cluster_setup(&config, &database, address).await?;
     let db = slow("opening the database", Db::connect(&database))
         .await
         .context("the database could not be opened")?;

@@ -4,12 +4,15 @@ use super::{
     error::{DbError, Result},
     migrate,
     nodes::Fence,
-    postgres, sqlite,
+    outage::Outage,
+    postgres,
+    replica::{Replica, StaleRead},
+    sqlite,
     tx::{Inner, SystemTx, Tx},
 };
 use crate::domain::OrgId;
-use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
-use std::{fmt, time::Duration};
+use sqlx::{PgPool, SqlitePool};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Where the database is and how much of it may be used.
 #[derive(Clone)]
@@ -20,10 +23,14 @@ pub struct DbConfig {
     pub app_connections: u32,
     /// Connections for the runtime itself, PostgreSQL only: two for the journal writer, the rest for timers, activation and sweeps.
     pub engine_connections: u32,
-    /// How long to wait for a free connection before `Unavailable`.
+    /// How long to wait for the beginning of a transaction before `Unavailable`: for a free connection, and for an answer.
     pub acquire_timeout: Duration,
     /// How long one statement may take in PostgreSQL; SQLite: how long to wait for a lock of another process.
     pub statement_timeout: Duration,
+    /// PostgreSQL shows it as the connections' `application_name`, after `tenure/`.
+    pub node_name: Option<String>,
+    /// A replica of the database, PostgreSQL only: for reading what may be a little old.
+    pub read_url: Option<String>,
 }
 
 impl DbConfig {
@@ -34,6 +41,8 @@ impl DbConfig {
             engine_connections: 8,
             acquire_timeout: Duration::from_secs(10),
             statement_timeout: Duration::from_secs(30),
+            node_name: None,
+            read_url: None,
         }
     }
 }
@@ -49,6 +58,8 @@ impl fmt::Debug for DbConfig {
             .field("engine_connections", &self.engine_connections)
             .field("acquire_timeout", &self.acquire_timeout)
             .field("statement_timeout", &self.statement_timeout)
+            .field("node_name", &self.node_name)
+            .field("has_replica", &self.read_url.is_some())
             .finish()
     }
 }
@@ -80,6 +91,10 @@ pub struct Db {
     pub(super) pools: Pools,
     /// What every transaction that writes proves first.
     fence: Option<Fence>,
+    /// How long the beginning of a transaction is waited for.
+    patience: Duration,
+    outage: Arc<Outage>,
+    replica: Option<Arc<Replica>>,
 }
 
 #[derive(Clone, Debug)]
@@ -101,7 +116,17 @@ impl Db {
             Backend::Sqlite => sqlite::connect(config).await?,
             Backend::Postgres => postgres::connect(config).await?,
         };
-        let db = Db { pools, fence: None };
+        let replica = match &config.read_url {
+            Some(url) => Some(Arc::new(replica_of(config, url)?)),
+            None => None,
+        };
+        let db = Db {
+            pools,
+            fence: None,
+            patience: config.acquire_timeout,
+            outage: Arc::default(),
+            replica,
+        };
         migrate::verify(&db).await?;
         Ok(db)
     }
@@ -131,6 +156,30 @@ impl Db {
         }
     }
 
+    /// The same database for somebody who waits for the beginning of a transaction no longer than this.
+    pub fn patient(&self, patience: Duration) -> Db {
+        Db {
+            patience,
+            ..self.clone()
+        }
+    }
+
+    /// Ready when the database has not answered anybody for `patience` since this call. Never for SQLite.
+    pub async fn outage_lasts(&self, patience: Duration) {
+        self.outage.lasts(patience).await;
+    }
+
+    /// Ready when the database is not known to be away.
+    pub async fn outage_is_over(&self) {
+        self.outage.is_over().await;
+    }
+
+    async fn begin_postgres(&self, pool: &PgPool, begin: &str) -> Result<Inner> {
+        let begin = || postgres::begin(pool, begin);
+        let tx = self.outage.begin(self.patience, begin).await?;
+        Ok(Inner::Postgres(tx))
+    }
+
     /// A transaction that writes rows of `org`.
     ///
     /// # Errors
@@ -140,7 +189,7 @@ impl Db {
             Pools::Sqlite { write, .. } => sqlite_write(write, self.fence).await?,
             Pools::Postgres { app, .. } => {
                 let begin = format!("{}; {}", begin_write(self.fence), org_in_force(org));
-                Inner::Postgres(app.begin_with(AssertSqlSafe(begin)).await?)
+                self.begin_postgres(app, &begin).await?
             }
         };
         Ok(Tx { org, inner })
@@ -152,10 +201,24 @@ impl Db {
             Pools::Sqlite { read, .. } => Inner::Sqlite(read.begin().await?),
             Pools::Postgres { app, .. } => {
                 let begin = format!("{READ}; {}", org_in_force(org));
-                Inner::Postgres(app.begin_with(AssertSqlSafe(begin)).await?)
+                self.begin_postgres(app, &begin).await?
             }
         };
         Ok(Tx { org, inner })
+    }
+
+    /// Like `begin_read`, for what may be a little old: reads a replica, if there is one and it answers.
+    pub async fn begin_stale_read(&self, org: OrgId) -> Result<StaleRead> {
+        if let Some(replica) = &self.replica {
+            let begin = format!("{READ}; {}", org_in_force(org));
+            if let Some(read) = replica.begin(org, &begin).await {
+                return Ok(read);
+            }
+        }
+        Ok(StaleRead {
+            tx: self.begin_read(org).await?,
+            replica: None,
+        })
     }
 
     /// A transaction of the runtime over all orgs; `reason` says what for, in logs.
@@ -182,8 +245,7 @@ impl Db {
         let inner = match &self.pools {
             Pools::Sqlite { write, .. } => sqlite_write(write, fence).await?,
             Pools::Postgres { engine, .. } => {
-                let begin = AssertSqlSafe(begin_write(fence));
-                Inner::Postgres(engine.begin_with(begin).await?)
+                self.begin_postgres(engine, &begin_write(fence)).await?
             }
         };
         Ok(SystemTx { reason, inner })
@@ -193,13 +255,16 @@ impl Db {
     pub async fn begin_system_read(&self, reason: &'static str) -> Result<SystemTx> {
         let inner = match &self.pools {
             Pools::Sqlite { read, .. } => Inner::Sqlite(read.begin().await?),
-            Pools::Postgres { engine, .. } => Inner::Postgres(engine.begin_with(READ).await?),
+            Pools::Postgres { engine, .. } => self.begin_postgres(engine, READ).await?,
         };
         Ok(SystemTx { reason, inner })
     }
 
     /// Closes all connections; what is in use is waited for.
     pub async fn close(&self) {
+        if let Some(replica) = &self.replica {
+            replica.close().await;
+        }
         match &self.pools {
             Pools::Sqlite { read, write } => {
                 read.close().await;
@@ -211,6 +276,15 @@ impl Db {
             }
         }
     }
+}
+
+fn replica_of(config: &DbConfig, url: &str) -> Result<Replica> {
+    for url in [&config.url, url] {
+        if Backend::of(url)? == Backend::Sqlite {
+            return Err(DbError::Setup("sqlite has no replica to read".into()));
+        }
+    }
+    Replica::open(config, url)
 }
 
 /// One snapshot for all statements, so that rows of several queries fit together.

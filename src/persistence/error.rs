@@ -74,14 +74,24 @@ impl From<sqlx::Error> for DbError {
     }
 }
 
-/// PostgreSQL: connection lost (08), shutdown (57P), out of resources (53), cancelled by a timeout, serialization failure, deadlock,
-/// lock not available. SQLite: busy (5) and locked (6) with their extended codes.
+/// PostgreSQL: connection lost (08), shutdown (57P), out of resources (53), cancelled by a timeout, ended while it was idle in a
+/// transaction, serialization failure, deadlock, lock not available. SQLite: busy (5) and locked (6) with their extended codes.
 fn is_transient_code(code: &str) -> bool {
     matches!(code.get(..2), Some("08" | "53")) && code.len() == 5
         || code.starts_with("57P")
         || matches!(
             code,
-            "57014" | "40001" | "40P01" | "55P03" | "5" | "6" | "261" | "262" | "517" | "518"
+            "57014"
+                | "25P03"
+                | "40001"
+                | "40P01"
+                | "55P03"
+                | "5"
+                | "6"
+                | "261"
+                | "262"
+                | "517"
+                | "518"
         )
 }
 

@@ -5,10 +5,11 @@ use super::{
     error::{DbError, Result},
 };
 use sqlx::{
-    AssertSqlSafe, Connection, Executor, PgConnection, PgPool,
+    AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::{str::FromStr, time::Duration};
+use tokio::time::timeout;
 
 pub(super) const APP_ROLE: &str = "tenure_app";
 pub(super) const ENGINE_ROLE: &str = "tenure_engine";
@@ -19,6 +20,7 @@ pub(super) async fn connect(config: &DbConfig) -> Result<Pools> {
     Ok(Pools::Postgres { app, engine })
 }
 
+/// How every connection to the database is opened, that of the migrations too.
 pub(super) fn options(url: &str) -> Result<PgConnectOptions> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|error| DbError::Setup(format!("not a postgres address: {error}")))?;
@@ -27,22 +29,79 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions> {
         .statement_cache_capacity(256))
 }
 
+/// What a node that is stopped in the middle of a transaction holds, its own row's share lock among it, others wait for no longer than
+/// this. Nobody does anything but asking the database between the statements of a transaction.
+const IDLE_IN_TRANSACTION_MS: u32 = 5_000;
+
+/// The server finds out within twenty seconds that a client's machine is gone, and lets go of its locks. It ignores this where it has no
+/// such settings, and on a Unix socket.
+const KEEPALIVE: &str =
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3;
+    SET tcp_user_timeout = 20000";
+
 async fn pool(config: &DbConfig, role: &'static str, connections: u32) -> Result<PgPool> {
-    let options = options(&config.url)?;
-    let mut probe = PgConnection::connect_with(&options).await?;
-    verify_role(&mut probe, role).await?;
-    probe.close().await?;
-    // The plans of this program are look-ups by index for a handful of keys: compiling them takes longer than running them. A planner
-    // that has no statistics yet (tables that were empty a minute ago) or that counts on all keys of a list to match reads and hashes
-    // whole tables instead; that cost a third of the throughput with a step a commit, and four fifths of the time to wake an employee.
-    // These settings make such plans the last resort, for where there is no index.
-    let settings = format!(
-        "SET ROLE {role}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = 60000; SET jit = off;
+    let options = named_options(config, &config.url)?;
+    let probing = async {
+        let mut probe = PgConnection::connect_with(&options).await?;
+        verify_role(&mut probe, role).await?;
+        probe.close().await?;
+        Ok::<_, DbError>(())
+    };
+    timeout(config.acquire_timeout, probing)
+        .await
+        .unwrap_or(Err(DbError::Unavailable(sqlx::Error::PoolTimedOut)))?;
+    let pool = pool_options(config, role).max_connections(connections);
+    Ok(pool.connect_with(options).await?)
+}
+
+/// A pool as `tenure_app` for reading at another address, with no connection yet. Each connection is looked at when it is opened: the
+/// address may lead to a server that knows other roles.
+pub(super) fn lazy_pool(config: &DbConfig, url: &str) -> Result<PgPool> {
+    let settings = settings(config, APP_ROLE);
+    let pool = pool_options(config, APP_ROLE)
+        .max_connections(config.app_connections)
+        .after_connect(move |connection, _| {
+            let settings = settings.clone();
+            Box::pin(async move {
+                let verified = verify_role(connection, APP_ROLE).await;
+                verified.map_err(|error| sqlx::Error::Configuration(error.into()))?;
+                set(connection, settings).await
+            })
+        });
+    Ok(pool.connect_lazy_with(named_options(config, url)?))
+}
+
+fn named_options(config: &DbConfig, url: &str) -> Result<PgConnectOptions> {
+    let options = options(url)?;
+    Ok(match &config.node_name {
+        Some(node) => options.application_name(&format!("tenure/{node}")),
+        None => options,
+    })
+}
+
+/// What every connection is told.
+///
+/// The plans of this program are look-ups by index for a handful of keys: compiling them takes longer than running them. A planner
+/// that has no statistics yet (tables that were empty a minute ago) or that counts on all keys of a list to match reads and hashes
+/// whole tables instead; that cost a third of the throughput with a step a commit, and four fifths of the time to wake an employee.
+/// These settings make such plans the last resort, for where there is no index.
+fn settings(config: &DbConfig, role: &'static str) -> String {
+    format!(
+        "SET ROLE {role}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS};
+         {KEEPALIVE}; SET jit = off;
          SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off",
         config.statement_timeout.as_millis(),
-    );
-    let pool = PgPoolOptions::new()
-        .max_connections(connections)
+    )
+}
+
+async fn set(connection: &mut PgConnection, settings: String) -> sqlx::Result<()> {
+    let settings = sqlx::raw_sql(AssertSqlSafe(settings));
+    connection.execute(settings).await.map(drop)
+}
+
+fn pool_options(config: &DbConfig, role: &'static str) -> PgPoolOptions {
+    let settings = settings(config, role);
+    PgPoolOptions::new()
         .acquire_timeout(config.acquire_timeout)
         // A ping before each use would cost a round trip a transaction; one that sat idle may have been cut off by a firewall.
         .test_before_acquire(false)
@@ -55,16 +114,19 @@ async fn pool(config: &DbConfig, role: &'static str, connections: u32) -> Result
                 }
             })
         })
-        .after_connect(move |connection, _| {
-            let settings = settings.clone();
-            Box::pin(async move {
-                connection
-                    .execute(sqlx::raw_sql(AssertSqlSafe(settings)))
-                    .await?;
-                Ok(())
-            })
-        });
-    Ok(pool.connect_with(options).await?)
+        .after_connect(move |connection, _| Box::pin(set(connection, settings.clone())))
+}
+
+/// Begins a transaction. In a task of its own, which goes on when the caller gives up: sqlx gives a connection whose BEGIN was not waited
+/// for back to the pool with the transaction open.
+pub(super) async fn begin(
+    pool: &PgPool,
+    begin: &str,
+) -> sqlx::Result<Transaction<'static, Postgres>> {
+    let (pool, begin) = (pool.clone(), AssertSqlSafe(begin.to_owned()));
+    tokio::spawn(async move { pool.begin_with(begin).await })
+        .await
+        .unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
 /// Takes the role and refuses it if row-level security would not hold it.

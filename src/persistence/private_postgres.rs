@@ -13,6 +13,8 @@ use std::{
 /// A running cluster.
 #[derive(Debug)]
 pub struct PrivatePostgres {
+    bin: PathBuf,
+    user: Option<&'static str>,
     directory: PathBuf,
     port: u16,
     /// Ends the server when its input is closed, by us or by our death.
@@ -80,6 +82,8 @@ impl PrivatePostgres {
         let port = free_port()?;
         let keeper = spawn_keeper(&bin, user, &directory, port)?;
         let mut cluster = Self {
+            bin,
+            user,
             directory,
             port,
             keeper,
@@ -97,6 +101,7 @@ impl PrivatePostgres {
         self.port
     }
 
+<<<<<<< HEAD
     /// Stops it as a crash would, without a checkpoint; its data stays. Blocks until it is gone.
     ///
     /// # Errors
@@ -111,15 +116,80 @@ impl PrivatePostgres {
     }
 
     /// Starts it anew on its data and its port, after `stop`. Blocks for as long as its recovery takes.
+=======
+    /// Stops the server as a crash would, and waits until it is gone.
+    ///
+    /// # Errors
+    /// It cannot be told or waited for.
+    pub fn stop(&mut self) -> Result<()> {
+        fs::write(self.kept(), "").map_err(io_failed("keep the directory of postgres"))?;
+        self.tell("-QUIT", &[&self.server()?])?;
+        // Closes the input of the shell, which waits for its server.
+        self.keeper.wait().map_err(io_failed("wait for postgres"))?;
+        Ok(())
+    }
+
+    /// Starts the server again that was stopped, at the same address with the same data.
+>>>>>>> hub
     ///
     /// # Errors
     /// What postgres said.
     pub fn start_again(&mut self) -> Result<()> {
+<<<<<<< HEAD
         let (bin, user) = (find_bin()?, unprivileged_user()?);
         self.keeper = spawn_keeper(&bin, user, &self.directory, self.port)?;
         self.wait_until_ready()
     }
 
+=======
+        fs::remove_file(self.kept()).map_err(io_failed("start postgres again"))?;
+        self.keeper = spawn_keeper(&self.bin, self.user, &self.directory, self.port)?;
+        self.wait_until_ready()
+    }
+
+    /// Makes the server hang: it and all of its connections stand still, and new ones are not answered.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub fn pause(&self) -> Result<()> {
+        let server = self.server()?;
+        self.tell("-STOP", &[&server])?;
+        self.tell_children("-STOP", &server)
+    }
+
+    /// Lets a server go on that hung.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub fn go_on(&self) -> Result<()> {
+        let server = self.server()?;
+        self.tell_children("-CONT", &server)?;
+        self.tell("-CONT", &[&server])
+    }
+
+    /// While it is there, the directory outlives its server.
+    fn kept(&self) -> PathBuf {
+        self.directory.join("kept")
+    }
+
+    /// The server's process id, as it wrote it itself.
+    fn server(&self) -> Result<String> {
+        let file = self.directory.join("data/postmaster.pid");
+        let text = fs::read_to_string(file).map_err(io_failed("read postmaster.pid"))?;
+        Ok(text.lines().next().unwrap_or_default().to_owned())
+    }
+
+    fn tell(&self, signal: &str, processes: &[&str]) -> Result<()> {
+        let told = Command::new("kill").arg(signal).args(processes).status();
+        told.map_err(io_failed("kill")).map(drop)
+    }
+
+    fn tell_children(&self, signal: &str, server: &str) -> Result<()> {
+        let told = Command::new("pkill").args([signal, "-P", server]).status();
+        told.map_err(io_failed("pkill")).map(drop)
+    }
+
+>>>>>>> hub
     fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
@@ -150,6 +220,7 @@ impl PrivatePostgres {
 
 impl Drop for PrivatePostgres {
     fn drop(&mut self) {
+        let _ = self.go_on();
         drop(self.keeper.stdin.take());
         let _ = self.keeper.wait();
         let _ = fs::remove_dir_all(&self.directory);
@@ -270,7 +341,11 @@ fn spawn_keeper(bin: &Path, user: Option<&str>, directory: &Path, port: u16) -> 
         kill $watch 2>/dev/null
         kill -QUIT $server 2>/dev/null
         wait $server
+<<<<<<< HEAD
         [ "$last" = keep ] || rm -rf "$2"
+=======
+        [ -e "$2/kept" ] || rm -rf "$2"
+>>>>>>> hub
     "#;
     as_user(user, Path::new("/bin/sh"))
         .args(["-c", KEEP, "keeper"])

@@ -176,7 +176,7 @@ impl Teller {
                 Ok(Ok(answer)) if matches!(answer.status, 429 | 503) => match answer.retry_after {
                     Some(pause) => {
                         report.told_to_wait += 1;
-                        pause.min(Duration::from_secs(5))
+                        Duration::from_secs(pause.min(5).into())
                     }
                     None => {
                         report.wrong.push(format!("no Retry-After: {answer:?}"));

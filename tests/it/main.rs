@@ -3,6 +3,7 @@
 mod api;
 mod cli;
 mod crash;
+mod database_down;
 mod deploy;
 mod desk;
 mod imports;

@@ -142,9 +142,8 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    /// When the server wants to be asked again.
-    #[allow(dead_code, reason = "only the shows of the cluster read it")]
-    pub retry_after: Option<Duration>,
+    /// In seconds.
+    pub retry_after: Option<u32>,
     pub body: Value,
 }
 
@@ -202,7 +201,7 @@ impl Client {
             connection.abort();
             Ok(Answer {
                 status,
-                retry_after: retry_after.map(Duration::from_secs),
+                retry_after,
                 body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
             })
         };

@@ -86,6 +86,7 @@ impl Membership {
         });
         let look = Arc::new(Notify::new());
         let worker = Worker {
+            failed_at: None,
             look: look.clone(),
             me,
             terms,
@@ -146,6 +147,8 @@ impl Drop for Membership {
 }
 
 struct Worker {
+    /// When the database was last not reached.
+    failed_at: Option<Instant>,
     look: Arc<Notify>,
     me: NodeIdentity,
     terms: LeaseTerms,
@@ -182,9 +185,9 @@ impl Worker {
         tracing::error!(node = %self.me.node_id, incarnation = self.me.incarnation, "this life of the node is over");
     }
 
-    async fn renew(&self) -> Result<(), DirectoryError> {
-        let sent_at = Moment::now();
-        let renewed = self.in_time(self.directory.renew(self.me)).await;
+    async fn renew(&mut self) -> Result<(), DirectoryError> {
+        let (sent_at, me, directory) = (Moment::now(), self.me, self.directory.clone());
+        let renewed = self.in_time(directory.renew(me)).await;
         match &renewed {
             Ok(()) => {
                 self.gate.renewed(sent_at);
@@ -201,15 +204,15 @@ impl Worker {
     /// Lists the nodes and does what follows. Gives when to look again.
     async fn look(&mut self) -> Duration {
         let again = self.terms.renew_every;
-        let mut members = match self.in_time(self.directory.list()).await {
+        let directory = self.directory.clone();
+        let mut members = match self.in_time(directory.list()).await {
             Ok(members) => members,
             Err(error) => {
                 tracing::warn!(%error, "cannot list the nodes");
                 return again / 4;
             }
         };
-        // A node that may not act itself judges nobody.
-        if self.gate.may_act() {
+        if self.may_judge() {
             for member in &mut members {
                 self.bury(member).await;
             }
@@ -231,17 +234,22 @@ impl Worker {
         next_end.min(again)
     }
 
+    /// A node that may not act itself judges nobody; nor one that has just got the database back: the others could not renew their leases
+    /// either, and are about to.
+    fn may_judge(&self) -> bool {
+        let patience = self.terms.renew_every * 2;
+        self.gate.may_act() && self.failed_at.is_none_or(|at| at.elapsed() >= patience)
+    }
+
     /// Declares a node dead whose lease is over.
-    async fn bury(&self, member: &mut Member) {
+    async fn bury(&mut self, member: &mut Member) {
         let is_due =
             member.is_in_service() && member.lease_left.is_zero() && member.identity != self.me;
         if !is_due {
             return;
         }
-        match self
-            .in_time(self.directory.declare_dead(member.identity))
-            .await
-        {
+        let directory = self.directory.clone();
+        match self.in_time(directory.declare_dead(member.identity)).await {
             Ok(by_us) => {
                 if by_us {
                     member.state = NodeState::Dead;
@@ -254,12 +262,16 @@ impl Worker {
 
     /// A database that hangs must not hold up the next attempt.
     async fn in_time<T>(
-        &self,
+        &mut self,
         call: impl Future<Output = Result<T, DirectoryError>>,
     ) -> Result<T, DirectoryError> {
-        timeout(self.terms.renew_every, call)
+        let answer = timeout(self.terms.renew_every, call)
             .await
-            .unwrap_or_else(|_| Err(DirectoryError::Unavailable("no answer in time".into())))
+            .unwrap_or_else(|_| Err(DirectoryError::Unavailable("no answer in time".into())));
+        if matches!(answer, Err(DirectoryError::Unavailable(_))) {
+            self.failed_at = Some(Instant::now());
+        }
+        answer
     }
 }
 

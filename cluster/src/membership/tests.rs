@@ -180,3 +180,34 @@ async fn drained_and_left() {
     assert!(!gate.may_act());
     until(&first, |view| state(view, two) == Some(NodeState::Dead)).await;
 }
+
+#[tokio::test]
+async fn after_the_database_was_away_the_others_get_time_to_come_back() {
+    let rows = Arc::new(Rows::default());
+    let (one, two) = (rows.register(1, 1), rows.register(2, 1));
+    let (first, second) = (join(&rows, one), join(&rows, two));
+    until(&first, |view| view.standing == Standing::Acting).await;
+    until(&second, |view| view.standing == Standing::Acting).await;
+    rows.down.store(true, Ordering::SeqCst);
+    // The second one is slower to come back than the first.
+    drop(second);
+    until(&first, |view| view.standing == Standing::Suspended).await;
+    sleep(TERMS.ttl).await;
+    rows.down.store(false, Ordering::SeqCst);
+    until(&first, |view| view.standing == Standing::Acting).await;
+    let over = |view: &View| {
+        let mut members = view.members.iter();
+        members.any(|member| member.identity == two && member.lease_left.is_zero())
+    };
+    let seen = until(&first, over).await;
+    assert_eq!(state(&seen, two), Some(NodeState::Alive));
+
+    let second = join(&rows, two);
+    until(&second, |view| view.standing == Standing::Acting).await;
+    sleep(TERMS.renew_every * 3).await;
+    assert_eq!(
+        state(&first.view().borrow(), two),
+        Some(NodeState::Alive),
+        "it has come back in time"
+    );
+}

@@ -17,6 +17,7 @@ use crate::{
     },
     domain::{EmployeeId, OrgId, Timestamp},
     persistence::{approval_get, run_get},
+    telemetry::trace,
 };
 use std::{sync::Arc, time::Duration};
 use tenure_cluster::{
@@ -154,11 +155,12 @@ impl Cluster {
             return tracing::debug!(%employee, message = name, "message is for this node only");
         };
         let cluster = self.clone();
-        tokio::spawn(async move {
+        let sent = async move {
             let to = ToEmployee { org, employee, ask };
             let answer = cluster.send_after(&to, node).await;
             cluster.answer(&to, waits, answer);
-        });
+        };
+        tokio::spawn(trace::within(trace::current(), sent));
     }
 
     fn answer(self: &Arc<Self>, to: &ToEmployee, waits: Waits, answer: EmployeeAnswer) {
@@ -206,6 +208,7 @@ impl Cluster {
         loop {
             let envelope = Envelope {
                 entity: Some(to.employee.uuid()),
+                traceparent: trace::current(),
                 ..Envelope::new(kinds::EMPLOYEE, ASK_TIME, body.clone())
             };
             let envelope = envelope.with_answer_limit(ANSWER_LIMIT);

@@ -4,7 +4,7 @@ use super::{
     Cluster, employees, news,
     words::{Answered, EmployeeAnswer, ToEmployee, decode, encode, kinds},
 };
-use crate::actors::core::Core;
+use crate::{actors::core::Core, domain::EmployeeId, telemetry::trace};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::{Arc, OnceLock, Weak};
@@ -33,7 +33,9 @@ impl Handler for Door {
     async fn handle(&self, from: NodeIdentity, envelope: Envelope) -> Result<Bytes, HandlerError> {
         let core = self.core().ok_or(HandlerError::Leaving)?;
         let cluster = core.cluster.clone().ok_or(HandlerError::Leaving)?;
-        let body = answer(&core, &cluster, from, &envelope).await?;
+        let context = envelope.traceparent.clone();
+        let answered = answer(&core, &cluster, from, &envelope);
+        let body = trace::within(context, answered).await?;
         Ok(body.into())
     }
 }
@@ -70,6 +72,11 @@ async fn answer(
         kinds::COMMITS => {
             core.journal.others_have_committed();
             Ok(Vec::new())
+        }
+        kinds::AWAKE => {
+            let employees: Vec<EmployeeId> = decode(body)?;
+            let awake = employees.into_iter().filter(|id| core.host().is_awake(*id));
+            Ok(encode(&awake.collect::<Vec<_>>()))
         }
         kinds::STATUS => Ok(encode(&cluster.status(core))),
         kinds::DRAIN => {

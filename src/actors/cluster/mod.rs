@@ -18,7 +18,7 @@ pub use start::{Joined, register};
 pub use store::ClusterStore;
 pub use view::{ActorsOf, NodeStatus};
 
-use crate::{actors::core::Core, domain::EmployeeId};
+use crate::{actors::core::Core, domain::EmployeeId, persistence::Db};
 use handler::Door;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -84,6 +84,8 @@ pub struct ClusterSetup {
     pub name: String,
     /// The door for other nodes.
     pub listener: TcpListener,
+    /// Connections of their own for the lease: whatever else the node has to do must not keep it from renewing.
+    pub lease_db: Db,
     /// `host:port` at which other nodes reach the door.
     pub address: String,
     /// Where people and load balancers reach its HTTP.
@@ -120,6 +122,7 @@ pub fn employee_entity(employee: EmployeeId) -> Entity {
 pub struct Cluster {
     me: NodeIdentity,
     name: String,
+    roles: Vec<NodeRole>,
     terms: LeaseTerms,
     drain_grace: Duration,
     gateway: Gateway,
@@ -145,6 +148,10 @@ impl Cluster {
         &self.name
     }
 
+    pub fn takes_requests(&self) -> bool {
+        self.roles.contains(&NodeRole::Api)
+    }
+
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
     }
@@ -158,9 +165,20 @@ impl Cluster {
         self.placement.route(entity)
     }
 
+    /// Whether an entity lives here, or is not known to live elsewhere and should live here.
+    pub fn is_here(&self, entity: Entity) -> bool {
+        self.route(entity) == Route::Here
+    }
+
     /// Whether an entity is this node's business: it lives here, or nowhere and should live here.
     pub fn is_mine(&self, entity: Entity) -> bool {
         self.placement.owned(entity).is_some() || self.placement.home(entity) == Some(self.me)
+    }
+
+    /// Whether an entity that lives here should live on another node, which can be reached.
+    pub fn lives_better_elsewhere(&self, entity: Entity) -> bool {
+        let home = self.placement.home(entity);
+        home.is_some_and(|home| home != self.me && self.is_linked(home))
     }
 
     pub fn owned_of(&self, kind: &str) -> Vec<Entity> {

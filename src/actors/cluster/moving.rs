@@ -10,7 +10,11 @@ use crate::{
     domain::EmployeeId,
 };
 use futures::future::join_all;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 use tenure_cluster::{
     Entity, NodeIdentity, Placement,
     membership::DirectoryError,
@@ -27,6 +31,20 @@ const REBALANCE_TIME: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_millis(200);
 /// Employees of one hint.
 const HINTS: usize = 5_000;
+
+impl Core {
+    /// Which of these employees are in memory, on whichever node.
+    pub async fn awake_of(&self, employees: &[EmployeeId]) -> HashSet<EmployeeId> {
+        let here = |id: &EmployeeId| self.host().is_awake(*id);
+        let mut awake: HashSet<EmployeeId> = employees.iter().copied().filter(here).collect();
+        if let Some(cluster) = &self.cluster
+            && awake.len() < employees.len()
+        {
+            awake.extend(cluster.awake_elsewhere(employees).await);
+        }
+        awake
+    }
+}
 
 impl Cluster {
     /// Gives everything away and takes nothing more; returns when nothing is left, or the grace is over and what was left has been cut off.
@@ -153,16 +171,21 @@ impl Cluster {
         });
     }
 
+    /// Gives duties to the nodes that should have them.
+    pub async fn give_duties_home(&self) {
+        let duties = self.placement.owned_of(kind::DUTY).into_iter();
+        let elsewhere: Vec<Entity> = duties
+            .filter(|duty| self.lives_better_elsewhere(*duty))
+            .collect();
+        self.release(&elsewhere).await;
+    }
+
     /// Gives away what should live on another node; how many entities that were.
     pub(super) async fn rebalance_here(self: &Arc<Self>, core: &Arc<Core>) -> usize {
         let elsewhere = |kind: &str| -> Vec<Entity> {
             let all = self.placement.owned_of(kind).into_iter();
-            all.filter(|entity| {
-                self.placement
-                    .home(*entity)
-                    .is_some_and(|home| home != self.me && self.is_linked(home))
-            })
-            .collect()
+            all.filter(|entity| self.lives_better_elsewhere(*entity))
+                .collect()
         };
         let duties = elsewhere(kind::DUTY);
         self.release(&duties).await;
@@ -207,6 +230,18 @@ impl Cluster {
             .map(|(node, answer)| (node, answer.and_then(read)));
         let own = (self.me, Some(self.status(&core)));
         [own].into_iter().chain(others).collect()
+    }
+
+    /// Which of these employees are awake on other nodes, as far as those answer within a second.
+    async fn awake_elsewhere(&self, employees: &[EmployeeId]) -> HashSet<EmployeeId> {
+        let asked = self
+            .ask_all(kinds::AWAKE, encode(&employees), 1 << 20)
+            .await;
+        let read = |body: bytes::Bytes| decode::<Vec<EmployeeId>>(&body).ok();
+        let answers = asked
+            .into_iter()
+            .filter_map(|(_, answer)| answer.and_then(read));
+        answers.flatten().collect()
     }
 
     /// The actors of the other nodes as they tell of them; `None`: it does not answer within a second.

@@ -105,6 +105,7 @@ impl Joined {
         };
         let ClusterSetup {
             cluster,
+            lease_db,
             name,
             listener,
             tls,
@@ -118,7 +119,8 @@ impl Joined {
         let node = ClusterNode::start(config, door.clone()).await?;
         let store = Arc::new(ClusterStore::new(db.clone(), terms));
         let links = node.gateway().links().clone();
-        let membership = Membership::start(me, terms, store.clone(), node.dialer(), links);
+        let lease = Arc::new(ClusterStore::new(lease_db, terms));
+        let membership = Membership::start(me, terms, lease, node.dialer(), links);
         let mut view = membership.view();
         let acting = view.wait_for(|view| view.standing == Standing::Acting);
         let has_joined = timeout(JOIN_TIME, acting)
@@ -138,6 +140,7 @@ impl Joined {
         let cluster = Arc::new(Cluster {
             me,
             name,
+            roles,
             terms,
             drain_grace,
             gateway: node.gateway().clone(),

@@ -19,6 +19,7 @@ pub mod kinds {
     pub const EMPLOYEE: &str = "employee.ask";
     pub const WATCH: &str = "employee.watch";
     pub const WAKE: &str = "employees.wake";
+    pub const AWAKE: &str = "employees.awake";
     pub const NEWS: &str = "node.news";
     pub const STATUS: &str = "node.status";
     pub const DRAIN: &str = "node.drain";

@@ -252,6 +252,7 @@ impl ConnectorPool {
         if gone.is_some() {
             self.connections
                 .forget(connection.org, &connection.integration);
+            self.give_home(connection.entity());
         }
         gone.is_some()
     }
@@ -339,6 +340,21 @@ impl ConnectorPool {
         id: ConnectionId,
     ) -> Result<Option<Arc<Connection>>, DbError> {
         self.connections.by_id(org, id).await
+    }
+
+    /// A connector has gone to sleep: its place is given to another node if it should live there, and nothing of the same place is awake.
+    fn give_home(&self, entity: Entity) {
+        let Some(core) = self.core() else { return };
+        let Some(cluster) = &core.cluster else { return };
+        let is_awake = self.directory.iter().any(|one| one.value().1 == entity);
+        if cluster.lives_better_elsewhere(entity) && !is_awake {
+            let placement = core.placement.clone();
+            tokio::spawn(async move {
+                if let Err(error) = placement.release(entity).await {
+                    tracing::debug!(%error, "a connector's place is kept");
+                }
+            });
+        }
     }
 
     /// Whether a connection's connector lives here, awake or asleep. One that lives nowhere and should live here is claimed.

@@ -86,7 +86,19 @@ impl Moving {
             && !mover.has_stopped
         {
             mover.has_stopped = true;
+            self.handles.remove(&employee);
             self.stopped.push_back(employee);
+        }
+    }
+
+    /// Stops those whose time is over. Their steps are taken up at their next home; what had left already the ledger tells there.
+    fn cut_off_the_late(&mut self) {
+        let now = Instant::now();
+        let of = &self.of;
+        let is_late = |employee: &EmployeeId| of.get(employee).is_none_or(|one| one.until <= now);
+        for (_, handle) in self.handles.extract_if(|employee, _| is_late(employee)) {
+            handle.give_up();
+            handle.cell().kill();
         }
     }
 
@@ -145,6 +157,17 @@ impl Host {
             .collect()
     }
 
+    /// An employee has gone to sleep. Its claim is kept, unless it should live on another node: so a cluster whose nodes come and go finds
+    /// its balance again by itself.
+    pub(super) fn has_fallen_asleep(&self, employee: EmployeeId, state: &mut State) {
+        let Some(cluster) = &self.core.cluster else {
+            return;
+        };
+        if cluster.lives_better_elsewhere(employee_entity(employee)) {
+            self.begin_move(employee, Instant::now(), state);
+        }
+    }
+
     fn begin_move(&self, employee: EmployeeId, until: Instant, state: &mut State) {
         // One that is being read finds that its claim is gone and is sent after the others.
         if state.waking.contains_key(&employee) || !state.moving.add(employee, until) {
@@ -167,16 +190,7 @@ impl Host {
         if state.moving.of.is_empty() && state.moving.waiting.is_empty() {
             return;
         }
-        let now = Instant::now();
-        for (employee, mover) in &state.moving.of {
-            if !mover.has_stopped
-                && mover.until <= now
-                && let Some(handle) = state.moving.handles.remove(employee)
-            {
-                handle.give_up();
-                handle.cell().kill();
-            }
-        }
+        state.moving.cut_off_the_late();
         self.sweep_in(state);
         self.release_some(myself, state);
         self.tell_who_waits(state);

@@ -147,7 +147,7 @@ impl CredentialStore for DbStore {
                 Err(DbError::Fenced) => {
                     let begun = self.begun.get().copied();
                     let begun = Some(begun.ok_or(DbError::Fenced)?);
-                    let tx = self.db.begin_system(reason).await?;
+                    let tx = self.db.unfenced().begin_system(reason).await?;
                     (tx, CredentialSwap { begun, ..swap })
                 }
                 Err(error) => return Err(error),

@@ -3,12 +3,16 @@
 use crate::{
     actors::cluster::{ClusterSetup, NodeRole},
     config::{self, Config, ConfigError},
+    persistence::{Db, DbConfig},
 };
 use anyhow::Context;
 use std::{net::SocketAddr, sync::Arc};
 use tenure_cluster::tls::{TlsError, TlsFiles, TlsReloader};
 use tokio::net::TcpListener;
 use uuid::Uuid;
+
+/// One renews and one lists.
+const LEASE_CONNECTIONS: u32 = 2;
 
 /// The same name is the same node, on whatever machine it starts.
 pub fn node_id(name: &str) -> Uuid {
@@ -24,13 +28,13 @@ pub fn node_id(name: &str) -> Uuid {
 /// The database is no server, the certificates are not this node's, or the door's address is taken.
 pub async fn cluster_setup(
     config: &Config,
-    database_url: &str,
+    database: &DbConfig,
     http: SocketAddr,
 ) -> anyhow::Result<Option<ClusterSetup>> {
     let Some(cluster) = &config.cluster else {
         return Ok(None);
     };
-    if !database_url.starts_with("postgres") {
+    if !database.url.starts_with("postgres") {
         return Err(ConfigError::ClusterDatabase.into());
     }
     let name = &config.engine.node_name;
@@ -41,6 +45,15 @@ pub async fn cluster_setup(
             cluster.listen
         )
     })?;
+    let few = DbConfig {
+        app_connections: 1,
+        engine_connections: LEASE_CONNECTIONS,
+        read_url: None,
+        ..database.clone()
+    };
+    let lease_db = Db::connect(&few)
+        .await
+        .context("the database could not be opened")?;
     let door = listener.local_addr()?;
     let address = cluster
         .advertise
@@ -54,6 +67,7 @@ pub async fn cluster_setup(
         cluster: cluster.name.clone(),
         name: name.clone(),
         listener,
+        lease_db,
         address,
         url,
         tls: Arc::new(tls),

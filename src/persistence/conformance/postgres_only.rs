@@ -372,3 +372,45 @@ async fn a_lost_connection_is_unavailable_and_the_next_one_works() {
     }
     panic!("no connection came back");
 }
+
+#[tokio::test]
+async fn a_replica_is_read_while_it_is_there() {
+    let world = World::postgres().await;
+    let nowhere = "postgres://owner@127.0.0.1:1/nowhere".to_owned();
+    // The primary stands for a replica that is not late.
+    for (read_url, lag) in [
+        (Some(world.url.clone()), Some(ReplicaLag(Some(0)))),
+        (Some(nowhere), None),
+        (None, None),
+    ] {
+        let config = DbConfig {
+            read_url,
+            node_name: Some("a".into()),
+            ..DbConfig::new(world.url.as_str())
+        };
+        let db = Db::connect(&config).await.unwrap();
+        let began = std::time::Instant::now();
+        for _ in 0..3 {
+            let StaleRead { mut tx, replica } = db.begin_stale_read(world.org).await.unwrap();
+            assert_eq!(replica, lag);
+            assert!(org_get(&mut tx).await.unwrap().is_some());
+            assert!(org_set_settings(&mut tx, "{}").await.is_err(), "it reads");
+            drop(tx);
+            let stranger = db.begin_stale_read(world.other).await.unwrap();
+            let count = AssertSqlSafe("SELECT count(*) FROM org".to_owned());
+            let mut tx = stranger.tx;
+            assert_eq!(on_postgres(&mut tx, count).await, 1, "only itself");
+            let name = AssertSqlSafe(
+                "SELECT count(*) FROM pg_stat_activity WHERE pid = pg_backend_pid() AND application_name = 'tenure/a'".to_owned(),
+            );
+            assert_eq!(on_postgres(&mut tx, name).await, 1);
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "it is left alone");
+        db.close().await;
+    }
+    let sqlite = DbConfig {
+        read_url: Some("sqlite:x".into()),
+        ..DbConfig::new(world.url.as_str())
+    };
+    assert!(matches!(Db::connect(&sqlite).await, Err(DbError::Setup(_))));
+}

@@ -103,8 +103,9 @@ async fn a_node_that_was_replaced_renews_nothing() {
     bench.settings(json!({"access_ttl_seconds": 1})).await;
     let id: ConnectionId = connected(&bench).await.parse().expect("an id");
     let core = bench.world.engine.core();
-    let mut tx = core.db.begin_system("a test").await.expect("begins");
-    let other = NodeStart {
+    let db = core.db.unfenced();
+    let mut tx = db.begin_system("a test").await.expect("begins");
+    let later_life = NodeStart {
         id: core.fence().node_id,
         name: "node",
         address: "elsewhere",
@@ -117,7 +118,9 @@ async fn a_node_that_was_replaced_renews_nothing() {
         ttl: NEVER,
         process_is_gone: true,
     };
-    node_register(&mut tx, &other).await.expect("takes over");
+    node_register(&mut tx, &later_life)
+        .await
+        .expect("takes over");
     tx.commit().await.expect("commits");
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let refused = core.hub.live(bench.world.org, id).await;
