@@ -101,22 +101,6 @@ impl PrivatePostgres {
         self.port
     }
 
-<<<<<<< HEAD
-    /// Stops it as a crash would, without a checkpoint; its data stays. Blocks until it is gone.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn stop(&mut self) -> Result<()> {
-        let told = match self.keeper.stdin.take() {
-            Some(mut input) => input.write_all(KEEP_DATA),
-            None => Ok(()),
-        };
-        self.keeper.wait().map_err(io_failed("wait for postgres"))?;
-        told.map_err(io_failed("stop postgres"))
-    }
-
-    /// Starts it anew on its data and its port, after `stop`. Blocks for as long as its recovery takes.
-=======
     /// Stops the server as a crash would, and waits until it is gone.
     ///
     /// # Errors
@@ -130,18 +114,10 @@ impl PrivatePostgres {
     }
 
     /// Starts the server again that was stopped, at the same address with the same data.
->>>>>>> hub
     ///
     /// # Errors
     /// What postgres said.
     pub fn start_again(&mut self) -> Result<()> {
-<<<<<<< HEAD
-        let (bin, user) = (find_bin()?, unprivileged_user()?);
-        self.keeper = spawn_keeper(&bin, user, &self.directory, self.port)?;
-        self.wait_until_ready()
-    }
-
-=======
         fs::remove_file(self.kept()).map_err(io_failed("start postgres again"))?;
         self.keeper = spawn_keeper(&self.bin, self.user, &self.directory, self.port)?;
         self.wait_until_ready()
@@ -189,7 +165,6 @@ impl PrivatePostgres {
         told.map_err(io_failed("pkill")).map(drop)
     }
 
->>>>>>> hub
     fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
@@ -324,11 +299,8 @@ fn free_port() -> Result<u16> {
         .port())
 }
 
-/// What the keeper is told before the end of its input, so that the data outlives the server.
-const KEEP_DATA: &[u8] = b"keep";
-
 /// Starts the server below a shell that reads its input until the end and then stops the server: the end comes when we close it or die,
-/// however that happens. It stops at once, without a checkpoint, and nothing of the cluster is kept unless the input says so.
+/// however that happens. Nothing of the cluster is kept, so it stops at once, without a checkpoint.
 fn spawn_keeper(bin: &Path, user: Option<&str>, directory: &Path, port: u16) -> Result<Child> {
     const KEEP: &str = r#"
         "$1" -D "$2/data" -p "$3" -k "$2" -c listen_addresses=127.0.0.1 -c fsync=on -c synchronous_commit=on \
@@ -337,15 +309,11 @@ fn spawn_keeper(bin: &Path, user: Option<&str>, directory: &Path, port: u16) -> 
         ( while kill -0 $server 2>/dev/null; do sleep 1; done; kill $$ 2>/dev/null ) </dev/null >/dev/null 2>&1 &
         watch=$!
         trap 'exit 1' TERM
-        last=$(cat)
+        cat >/dev/null
         kill $watch 2>/dev/null
         kill -QUIT $server 2>/dev/null
         wait $server
-<<<<<<< HEAD
-        [ "$last" = keep ] || rm -rf "$2"
-=======
         [ -e "$2/kept" ] || rm -rf "$2"
->>>>>>> hub
     "#;
     as_user(user, Path::new("/bin/sh"))
         .args(["-c", KEEP, "keeper"])
