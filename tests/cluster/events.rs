@@ -156,8 +156,8 @@ async fn employees_seen(client: &Client) -> (BTreeSet<String>, Option<Value>) {
     assert_eq!(answer.status, 200, "{answer:?}");
     let ids = answer.body["items"].as_array().expect("items").iter();
     let ids = ids.filter_map(|actor| actor["id"].as_str());
-    // A path ends with the employee's id.
-    let ids = ids.filter_map(|path| path.split('/').find(|part| part.starts_with("emp_")));
+    // A path ends with `employee:` and the id.
+    let ids = ids.filter_map(|path| path.rsplit_once(':').map(|(_, id)| id));
     let partial = answer.body["partial"] == true;
     (
         ids.map(str::to_owned).collect(),

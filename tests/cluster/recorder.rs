@@ -135,7 +135,7 @@ impl Recorder {
     /// The keys of triggers that no client sent but a schedule.
     pub async fn keys_of_schedules(&self) -> Vec<String> {
         let rows = self
-            .rows("SELECT d.key FROM dedupe d JOIN schedule_fire f ON f.run_id = d.run_id")
+            .rows("SELECT d.source || ' ' || d.key FROM dedupe d JOIN schedule_fire f ON f.run_id = d.run_id")
             .await;
         rows.iter().map(|row| row.get(0)).collect()
     }
@@ -269,7 +269,8 @@ impl Recorder {
     async fn runs(&self) -> Vec<Run> {
         let rows = self
             .rows(
-                "SELECT r.id, d.key, r.finished_us IS NOT NULL FROM run r LEFT JOIN dedupe d ON d.org_id = r.org_id AND d.run_id = r.id",
+                "SELECT r.id, CASE WHEN d.source LIKE 'api>%' THEN d.key ELSE d.source || ' ' || d.key END, r.finished_us IS NOT NULL
+                 FROM run r LEFT JOIN dedupe d ON d.org_id = r.org_id AND d.run_id = r.id",
             )
             .await;
         let read = |row: &PgRow| Run {
