@@ -139,7 +139,7 @@ struct Keys {
     public_url: Option<String>,
     operator_org: Option<String>,
     oauth_clients_file: Option<PathBuf>,
-    node_name: Option<String>,
+    node_name: Option<cluster::Word>,
     #[serde(deserialize_with = "duration")]
     idle_after: Duration,
     #[serde(deserialize_with = "duration")]
@@ -230,7 +230,9 @@ impl Config {
                 oauth_clients_file: keys.oauth_clients_file,
             },
             engine: Engine {
-                node_name: keys.node_name.unwrap_or_else(|| USUAL_NODE.into()),
+                node_name: keys
+                    .node_name
+                    .map_or_else(|| USUAL_NODE.into(), cluster::Word::into_text),
                 idle_after: keys.idle_after,
                 action_deadline: keys.action_deadline,
                 request_timeout: keys.request_timeout,

@@ -22,8 +22,8 @@ pub use handle::{EmployeeHandle, EmployeeMailbox};
 pub use lifecycle::{EmployeeState, MOVED_OUT, Woken, WokenRun};
 pub use live_run::FinishedRun;
 pub use message::{
-    Accepted, Beginning, DecideMessage, EmployeeError, EventMessage, Message, Reply, StepAnswer,
-    StepResult, StopMessage, TriggerMessage,
+    Accepted, Beginning, DecideMessage, EmployeeError, EventMessage, Message, ON_THE_WAY, Reply,
+    StepAnswer, StepResult, StopMessage, TriggerMessage,
 };
 
 use super::{

@@ -54,6 +54,10 @@ impl TimersHandle {
     pub fn set(&self, target: TimerTarget, due: Timestamp) {
         let _ = self.0.tell(Message::Set { target, due });
     }
+    /// Reads what is due at once: employees have come to this node, and their timers with them.
+    pub fn look(&self) {
+        let _ = self.0.tell(Message::Look);
+    }
     pub fn clear(&self, execution: ExecutionId, timer: TimerKey) {
         let _ = self.0.tell(Message::Clear { execution, timer });
     }
@@ -72,6 +76,7 @@ enum Message {
         rows: Vec<(TimerTarget, Timestamp)>,
     },
     Tick,
+    Look,
 }
 impl Named for Message {
     fn name(&self) -> &'static str {
@@ -80,6 +85,7 @@ impl Named for Message {
             Message::Clear { .. } => "clear",
             Message::Read { .. } => "read",
             Message::Tick => "tick",
+            Message::Look => "look",
         }
     }
 }
@@ -196,6 +202,10 @@ impl Actor for Timers {
                 for (target, due) in rows {
                     state.agenda.set_from_row(target, due, now);
                 }
+            }
+            Message::Look => {
+                state.last_read = None;
+                self.read_if_due(now, &myself, state);
             }
             Message::Tick => {
                 self.fire(now, state);

@@ -1,6 +1,6 @@
 //! A child process that says in one line of JSON when it is ready, and that never outlives this one.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::de::DeserializeOwned;
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 use tokio::{
@@ -61,6 +61,32 @@ impl Child {
             self.keeper.dismiss().await;
         }
         Ok(ended.is_some())
+    }
+
+    /// Asks it to end, as an operator would (SIGTERM).
+    ///
+    /// # Errors
+    /// If it cannot be told.
+    pub async fn terminate(&mut self) -> Result<()> {
+        let pid = self.id()?;
+        // It ends by itself from now on.
+        self.keeper.dismiss().await;
+        let told = Command::new("kill").arg(pid.to_string()).status().await;
+        ensure!(
+            told.context("tell the server to end")?.success(),
+            "the server, process {pid}, could not be told to end"
+        );
+        Ok(())
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    pub async fn ended(mut self) -> Result<()> {
+        let ended = self.process.wait().await;
+        self.keeper.dismiss().await;
+        ended.context("wait for the server").map(drop)
     }
 
     /// Ends it as a power cut would, and waits until it is gone.

@@ -93,13 +93,13 @@ pub(super) struct Keys {
 /// A word that may look like a number: the environment's `1` comes as one.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Word {
+pub(super) enum Word {
     Text(String),
     Number(u64),
 }
 
 impl Word {
-    fn into_text(self) -> String {
+    pub(super) fn into_text(self) -> String {
         match self {
             Self::Text(text) => text,
             Self::Number(number) => number.to_string(),

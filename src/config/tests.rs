@@ -143,5 +143,6 @@ fn variables_name_the_same_keys() {
     let cluster = config.cluster.unwrap();
     assert_eq!(cluster.roles, [NodeRole::Api, NodeRole::Worker]);
     assert_eq!(cluster.zone, "1");
+    assert_eq!(load("node_name = 7").unwrap().engine.node_name, "7");
     assert_eq!(cluster.terms.ttl, Duration::from_secs(6));
 }

@@ -80,7 +80,7 @@ pub use notices::*;
 pub use oauth::*;
 pub use org_delete::*;
 pub use orgs::*;
-pub use owner::{database_create, database_drop, stored_bytes};
+pub use owner::{committed, database_create, database_drop, stored_bytes};
 pub use page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageRequest};
 pub use people::*;
 pub use placements::*;

@@ -22,6 +22,22 @@ pub async fn stored_bytes(url: &str) -> Result<u64> {
     u64::try_from(bytes).map_err(|_| DbError::Setup("database has a negative size".into()))
 }
 
+/// Transactions that a PostgreSQL database has committed so far, reading ones included; sessions report them up to a second late.
+///
+/// # Errors
+/// As [`stored_bytes`].
+pub async fn committed(url: &str) -> Result<u64> {
+    let mut connection = PgConnection::connect_with(&postgres::options(url)?).await?;
+    let commits: i64 = sqlx::query_scalar(
+        "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()",
+    )
+    .fetch_one(&mut connection)
+    .await?;
+    connection.close().await?;
+    u64::try_from(commits)
+        .map_err(|_| DbError::Setup("database has committed less than nothing".into()))
+}
+
 async fn postgres_bytes(url: &str) -> Result<i64> {
     let mut connection = PgConnection::connect_with(&postgres::options(url)?).await?;
     connection.execute("CHECKPOINT").await?;

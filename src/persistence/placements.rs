@@ -256,6 +256,17 @@ pub async fn placement_get(
     })?)
 }
 
+/// How many entities a life of a node owns.
+pub async fn placement_count(tx: &mut SystemTx, node: Fence) -> Result<i64> {
+    Ok(on_tx!(tx, |conn| {
+        sqlx::query_scalar("SELECT count(*) FROM placement WHERE node_id = $1 AND incarnation = $2")
+            .bind(node.node_id)
+            .bind(node.incarnation)
+            .fetch_one(conn)
+            .await
+    })?)
+}
+
 /// What a life of a node owns, in the order of kinds and ids.
 pub async fn placement_list(tx: &mut SystemTx, node: Fence) -> Result<Vec<PlacementRow>> {
     Ok(on_tx!(tx, |conn| {

@@ -11,8 +11,8 @@ use crate::{
     actors::{
         core::Core,
         employee::{
-            Accepted, DecideMessage, EmployeeError, EventMessage, FinishedRun, Message, Reply,
-            StopMessage, TriggerMessage,
+            Accepted, DecideMessage, EmployeeError, EventMessage, FinishedRun, Message, ON_THE_WAY,
+            Reply, StopMessage, TriggerMessage,
         },
     },
     domain::{EmployeeId, OrgId, Timestamp},
@@ -67,7 +67,7 @@ fn in_words(message: Message) -> Option<(EmployeeAsk, Waits)> {
                 reply,
                 watcher,
             } = *message;
-            let on_the_way = || ("way".to_owned(), uuid::Uuid::now_v7().to_string());
+            let on_the_way = || (ON_THE_WAY.to_owned(), uuid::Uuid::now_v7().to_string());
             let ask = EmployeeAsk::Trigger {
                 trigger,
                 conversation,
@@ -280,7 +280,7 @@ impl Cluster {
                     dedupe: Some((source, _)),
                     ..
                 },
-            ) if source == "way" => {
+            ) if source == ON_THE_WAY => {
                 accepted.duplicate = false;
                 Ok(Answered::Accepted { accepted, finished })
             }

@@ -164,6 +164,7 @@ impl Cluster {
                 .forget_hint(super::employee_entity(*employee));
         }
         let core = core.clone();
+        core.timers().look();
         tokio::spawn(async move {
             if let Err(error) = crate::actors::sweeper::recover_of(&core, &employees).await {
                 tracing::warn!(%error, "employees that have moved here are woken by the next sweep");

@@ -74,6 +74,7 @@ fn stop_everything(cluster: &Cluster, core: &Core) {
 
 /// Wakes whoever has work at hand and belongs here.
 async fn take_up(core: Arc<Core>) {
+    core.timers().look();
     for _ in 0..TRIES {
         match sweeper::recover(&core).await {
             Ok(woken) => {

@@ -1,6 +1,6 @@
 //! Carrying out what a run asks for. Everything is queued or noted for the next commit; nothing is awaited.
 
-use super::{EmployeeError, FinishedRun, Message, State, live_run::LiveRun};
+use super::{FinishedRun, Message, State, live_run::LiveRun};
 use crate::{
     actors::{
         cluster::words::News, journal::JournalError, micro_agent::Job, offers::offer_timer,
@@ -342,17 +342,7 @@ impl State {
         let own = self.own.clone();
         let done = move |result: Result<AppendOutcome, JournalError>| {
             if let Some((beginning, reply)) = accepting {
-                let accepted = super::Accepted {
-                    execution,
-                    duplicate: false,
-                    beginning: Some(beginning),
-                };
-                let _ = reply.send(
-                    result
-                        .as_ref()
-                        .map(|_| accepted)
-                        .map_err(|error| EmployeeError::Journal(error.clone())),
-                );
+                let _ = reply.send(super::triggers::accepted(execution, beginning, &result));
             }
             then(&result);
             let _ = own.tell(Message::Durable {

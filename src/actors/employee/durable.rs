@@ -80,10 +80,12 @@ impl State {
         self.undurable -= 1;
         match result {
             Ok(AppendOutcome::Duplicate { .. }) => {
-                self.runs.remove(&execution);
+                self.take_back(execution);
                 return Ok(());
             }
             Ok(AppendOutcome::Durable | AppendOutcome::Known { .. }) => {}
+            // It followed on the acceptance of a run that was taken back.
+            Err(JournalError::Stale(run)) if !self.runs.contains_key(&run) => return Ok(()),
             // What is in memory is not what the journal says: start again from what it says.
             Err(error) => return Err(error.into()),
         }
@@ -108,6 +110,22 @@ impl State {
         self.after(execution);
         self.finish_if_over(execution, facts);
         Ok(())
+    }
+
+    /// A run whose trigger had been accepted before. Nothing of it has left: it follows on an acceptance that is not durable.
+    fn take_back(&mut self, execution: ExecutionId) {
+        let Some(run) = self.runs.remove(&execution) else {
+            return;
+        };
+        if self.admission.place(execution).is_some() {
+            self.admission.leave(execution, run.conversation.as_deref());
+        }
+        self.jobs.retain(|job| job.execution != execution);
+        for (_, step) in self.in_work.extract_if(|(run, _)| *run == execution) {
+            if let Some(skill) = self.skills.get(&step.skill) {
+                skill.cancel(execution, step);
+            }
+        }
     }
 
     /// The next commands that waited for a commit and need not any more.

@@ -78,6 +78,10 @@ impl Beginning {
     }
 }
 
+/// The source of the keys that triggers get for the way to another node. Nobody else has such a key, so that a trigger that has one is no
+/// duplicate, unless its own first sending had arrived.
+pub const ON_THE_WAY: &str = "way";
+
 pub struct TriggerMessage {
     pub trigger: Trigger,
     pub conversation: Option<String>,

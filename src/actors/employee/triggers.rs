@@ -1,12 +1,12 @@
 //! Taking triggers: the concurrency policy, what makes way, and the acceptance.
 
 use super::{
-    Accepted, Beginning, EmployeeError, Message, Reply, State, TriggerMessage,
+    Accepted, Beginning, EmployeeError, Message, ON_THE_WAY, Reply, State, TriggerMessage,
     admission::{Refusal, Verdict},
     live_run::LiveRun,
 };
 use crate::{
-    actors::loader,
+    actors::{journal::JournalError, loader},
     domain::{ConflictPolicy, ExecutionId, MemoryView},
     graph::{Fact, StopKind},
     persistence::{AppendOutcome, BlobPut, DedupeKey, RunInsert},
@@ -102,7 +102,8 @@ impl State {
     }
 
     /// Makes a run of a trigger. With a key it may turn out to be a duplicate, so it starts only when its acceptance is durable; else it
-    /// starts at once, since nothing of it leaves the process before the acceptance is durable.
+    /// starts at once, since nothing of it leaves the process before the acceptance is durable. So does one whose key is only for the way
+    /// from another node: it is a duplicate once in a lost answer, and is taken back then.
     fn accept(&mut self, message: TriggerMessage) {
         let TriggerMessage {
             trigger,
@@ -159,7 +160,7 @@ impl State {
             version: self.current.version.unsigned_abs(),
             accepted: at,
         };
-        let keyed = dedupe.is_some();
+        let keyed = dedupe.is_some_and(|(source, _)| source != ON_THE_WAY);
         if !keyed {
             self.admission.enter(execution, conversation.as_deref());
         }
@@ -178,20 +179,28 @@ impl State {
         reply: Reply<Accepted>,
     ) {
         self.flush_with(execution, move |result| {
-            let answer = match result {
-                Ok(AppendOutcome::Durable | AppendOutcome::Known { .. }) => Ok(Accepted {
-                    execution,
-                    duplicate: false,
-                    beginning: Some(beginning),
-                }),
-                Ok(AppendOutcome::Duplicate { execution }) => Ok(Accepted {
-                    execution: *execution,
-                    duplicate: true,
-                    beginning: None,
-                }),
-                Err(error) => Err(EmployeeError::Journal(error.clone())),
-            };
-            let _ = reply.send(answer);
+            let _ = reply.send(accepted(execution, beginning, result));
         });
+    }
+}
+
+/// What whoever sent the trigger is told when the journal has answered.
+pub(super) fn accepted(
+    execution: ExecutionId,
+    beginning: Beginning,
+    result: &Result<AppendOutcome, JournalError>,
+) -> Result<Accepted, EmployeeError> {
+    match result {
+        Ok(AppendOutcome::Durable | AppendOutcome::Known { .. }) => Ok(Accepted {
+            execution,
+            duplicate: false,
+            beginning: Some(beginning),
+        }),
+        Ok(AppendOutcome::Duplicate { execution }) => Ok(Accepted {
+            execution: *execution,
+            duplicate: true,
+            beginning: None,
+        }),
+        Err(error) => Err(EmployeeError::Journal(error.clone())),
     }
 }

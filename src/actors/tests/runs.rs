@@ -4,7 +4,7 @@ use super::house::{House, employee, two_steps};
 use crate::{
     actors::{
         DecisionRequest, Faults, Settings, TriggerRequest,
-        employee::{EmployeeError, approval_id},
+        employee::{EmployeeError, ON_THE_WAY, approval_id},
         router::Event,
     },
     domain::{ContentHash, TriggerType},
@@ -75,6 +75,48 @@ async fn a_key_makes_one_run_of_two_triggers() {
             .count(),
         1
     );
+}
+
+/// As a trigger from another node whose answer was lost: it starts before it is known to be no duplicate, and is taken back then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trigger_that_is_sent_again_on_its_way_makes_one_run() {
+    let house = House::build().await;
+    for durability in ["default", "step"] {
+        let skills = [asks(), two_steps("b")];
+        let graph = employee(&skills, json!({"durability": durability}));
+        let id = house.hire(graph).await;
+        for round in 0..20 {
+            let request = || TriggerRequest {
+                dedupe: Some((ON_THE_WAY.into(), format!("{durability} {round}"))),
+                ..House::request(json!({"amount": round, "x": 1, "y": 2}))
+            };
+            let engine = &house.engine;
+            let sent = (0..3).map(|_| engine.trigger_and_watch(house.org, id, request()));
+            let accepted = futures::future::join_all(sent).await;
+            let runs: Vec<_> = accepted.into_iter().map(Result::unwrap).collect();
+            assert!(
+                runs.iter()
+                    .all(|run| run.0.execution == runs[0].0.execution)
+            );
+            let first = runs.iter().filter(|run| !run.0.duplicate).count();
+            assert_eq!(first, 1, "{durability}");
+        }
+        // It is as before: nobody broke down, and what was taken back holds nobody up.
+        let actor = format!("node/employee_host/employee:{id}");
+        let vitals = house.engine.core().vitals.visible_to(house.org);
+        let vitals = vitals.iter().find(|vitals| **vitals.path() == *actor);
+        assert_eq!(vitals.expect("it is awake").view().restarts, 0);
+        let asked = async |house: &House| {
+            let all = house.approvals().await;
+            let its = all.iter().filter(|approval| approval.employee_id == id);
+            (its.count() >= 20).then_some(())
+        };
+        house.until("each run asks", asked).await;
+        house.engine.core().journal.barrier().await;
+        let all = house.approvals().await;
+        let its = all.iter().filter(|approval| approval.employee_id == id);
+        assert_eq!(its.count(), 20, "{durability}");
+    }
 }
 
 fn asks() -> Value {

@@ -1,11 +1,11 @@
 //! Many requests of one kind, each sent once.
 
 use super::{
+    client::Client,
     http::{Answer, write_request},
     load::{self, Load},
-    server::Server,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{cell::RefCell, time::Duration};
@@ -28,7 +28,7 @@ pub struct Accepted {
 /// # Errors
 /// The first answer with another status or shape.
 pub async fn post_all<T: DeserializeOwned>(
-    server: &Server,
+    server: &Client,
     requests: impl IntoIterator<Item = (String, Value)>,
     status: u16,
 ) -> Result<(Load, Vec<T>)> {
@@ -66,7 +66,7 @@ pub async fn post_all<T: DeserializeOwned>(
 /// # Errors
 /// As [`post_all`].
 pub async fn hire_all(
-    server: &Server,
+    server: &Client,
     count: usize,
     employee: impl Fn(&str) -> Value,
 ) -> Result<Vec<String>> {
@@ -81,7 +81,7 @@ pub async fn hire_all(
 /// # Errors
 /// As [`post_all`].
 pub async fn trigger_all(
-    server: &Server,
+    server: &Client,
     employees: impl IntoIterator<Item = &String>,
 ) -> Result<(Load, Vec<Accepted>)> {
     let requests = employees.into_iter().enumerate().map(|(number, id)| {
@@ -92,4 +92,20 @@ pub async fn trigger_all(
         )
     });
     post_all(server, requests, 202).await
+}
+
+/// Reads all of these runs, which have ended.
+///
+/// # Errors
+/// One is not completed.
+pub async fn all_completed(server: &mut Client, accepted: &[Accepted]) -> Result<()> {
+    for run in accepted {
+        let path = format!("/v1/runs/{}", run.execution_id);
+        let run: Value = server.get(&path).await?;
+        ensure!(
+            run["status"] == "completed",
+            "a run is not completed: {run}"
+        );
+    }
+    Ok(())
 }

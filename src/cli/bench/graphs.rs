@@ -54,6 +54,23 @@ pub fn slow_steps(name: &str, step_ms: u64) -> Value {
     )
 }
 
+/// One skill with one micro-agent: as little as an employee can do.
+pub fn one_step(name: &str) -> Value {
+    let nodes = json!([{"id": "note", "type": "transform", "output": {"amount": "input.amount"}}]);
+    json!({
+        "name": name,
+        "graph": {
+            "graph_id": "bench_one",
+            "type": "employee",
+            "nodes": [{"id": "note", "type": "skill", "skill_graph": "bench_note", "permissions": []}],
+            "edges": [],
+        },
+        "skill_graphs": {
+            "bench_note": {"graph_id": "bench_note", "type": "skill", "nodes": nodes, "edges": []},
+        },
+    })
+}
+
 /// One skill that prepares something, asks a person, and goes on.
 pub fn asks_approval(name: &str) -> Value {
     let nodes = json!([
@@ -151,6 +168,7 @@ mod tests {
             w1("b", Durability::Step),
             slow_steps("c", 100),
             asks_approval("d"),
+            one_step("e"),
         ];
         for hired in all {
             let skills = serde_json::from_value(hired["skill_graphs"].clone()).unwrap();

@@ -40,12 +40,10 @@ impl Load {
     }
 }
 
-/// Sends requests over `in_flight` connections until `write` has no more. Everything runs in the calling task.
-///
-/// `write` appends the request with this number to the buffer and says whether there is one; `accept` checks its answer.
+/// Sends requests to one server; see [`run_over`].
 ///
 /// # Errors
-/// The first answer that `accept` refuses, a broken connection, or that all took longer than `deadline`.
+/// As [`run_over`].
 pub async fn run<W, A>(
     address: SocketAddr,
     in_flight: usize,
@@ -57,7 +55,33 @@ where
     W: Fn(u64, &mut Vec<u8>) -> bool,
     A: Fn(u64, Answer<'_>) -> Result<()>,
 {
-    let connections = try_join_all((0..in_flight).map(|_| Connection::open(address))).await?;
+    run_over(&[address], in_flight, deadline, write, accept).await
+}
+
+/// Sends requests over `in_flight` connections, which are spread evenly over the servers, until `write` has no more. Everything runs in the
+/// calling task.
+///
+/// `write` appends the request with this number to the buffer and says whether there is one; `accept` checks its answer.
+///
+/// # Errors
+/// The first answer that `accept` refuses, a broken connection, or that all took longer than `deadline`.
+pub async fn run_over<W, A>(
+    addresses: &[SocketAddr],
+    in_flight: usize,
+    deadline: Duration,
+    write: W,
+    accept: A,
+) -> Result<Load>
+where
+    W: Fn(u64, &mut Vec<u8>) -> bool,
+    A: Fn(u64, Answer<'_>) -> Result<()>,
+{
+    let open = addresses
+        .iter()
+        .cycle()
+        .take(in_flight)
+        .map(|address| Connection::open(*address));
+    let connections = try_join_all(open).await?;
     let next = Cell::new(0);
     let begin = Instant::now();
     let lanes = connections

@@ -4,6 +4,7 @@
 //! cluster of its own, asks it, kills it, and reads from `/proc` what all of them used. Everything that is printed was measured.
 
 mod bulk;
+mod client;
 mod graphs;
 mod http;
 mod load;
@@ -33,7 +34,8 @@ use tokio::{
 Example:
   tenure bench
   tenure bench --quick
-  tenure bench --only throughput --database postgres --repeat 5 --json")]
+  tenure bench --only throughput --database postgres --repeat 5 --json
+  tenure bench --only cluster")]
 pub struct BenchArgs {
     /// Measure everything once and small: shows that it works, the numbers say little
     #[arg(long)]
@@ -71,10 +73,25 @@ pub enum Question {
     Proxy,
     /// Refusals after learning a provider's quota, and how equally employees share it
     Quota,
+    /// All of the following, which need PostgreSQL: three nodes on this machine
+    Cluster,
+    /// CPU of a run of W1 on three nodes over that on one
+    ClusterCost,
+    /// A run asked for at another node than the employee's, against one at its own
+    ClusterCall,
+    /// Claims a second
+    ClusterClaims,
+    /// Time from a kill -9 of a node until its employees work elsewhere
+    ClusterTakeover,
+    /// Time from SIGTERM until a node with 1,000 employees at work owns nothing, and what callers notice
+    ClusterDrain,
+    /// 100,000 employees of whom 1,000 are awake: memory, and load of the database at rest
+    ClusterPlaced,
 }
 
 impl Question {
-    const ALL: [Question; 7] = [
+    /// Those that are answered by themselves.
+    const ALL: [Question; 13] = [
         Question::Throughput,
         Question::Parked,
         Question::Awake,
@@ -82,7 +99,36 @@ impl Question {
         Question::Events,
         Question::Proxy,
         Question::Quota,
+        Question::ClusterCost,
+        Question::ClusterCall,
+        Question::ClusterClaims,
+        Question::ClusterTakeover,
+        Question::ClusterDrain,
+        Question::ClusterPlaced,
     ];
+
+    /// Whether it is part of [`Question::Cluster`].
+    fn is_of_cluster(self) -> bool {
+        matches!(
+            self,
+            Question::ClusterCost
+                | Question::ClusterCall
+                | Question::ClusterClaims
+                | Question::ClusterTakeover
+                | Question::ClusterDrain
+                | Question::ClusterPlaced
+        )
+    }
+
+    fn is_asked(self, only: &[Question]) -> bool {
+        only.is_empty()
+            || only.contains(&self)
+            || (self.is_of_cluster() && only.contains(&Question::Cluster))
+    }
+
+    fn can_be_asked_on(self, database: Database) -> bool {
+        database == Database::Postgres || !self.is_of_cluster()
+    }
 }
 
 impl fmt::Display for Question {
@@ -95,6 +141,13 @@ impl fmt::Display for Question {
             Question::Events => "events",
             Question::Proxy => "proxy",
             Question::Quota => "quota",
+            Question::Cluster => "cluster",
+            Question::ClusterCost => "cluster-cost",
+            Question::ClusterCall => "cluster-call",
+            Question::ClusterClaims => "cluster-claims",
+            Question::ClusterTakeover => "cluster-takeover",
+            Question::ClusterDrain => "cluster-drain",
+            Question::ClusterPlaced => "cluster-placed",
         })
     }
 }
@@ -150,6 +203,10 @@ async fn answer(args: &BenchArgs) -> Result<Report> {
     } else {
         Sizes::full(args.repeat.into())
     };
+    ensure!(
+        questions(args).next().is_some(),
+        "nodes of a cluster share PostgreSQL: ask without --database, or with --database postgres"
+    );
     let mut places = Places::below(directory);
     let mut measurements = Vec::new();
     let mut failures = Vec::new();
@@ -200,8 +257,13 @@ fn questions(args: &BenchArgs) -> impl Iterator<Item = (Question, Database)> {
     };
     let asked = Question::ALL
         .into_iter()
-        .filter(|question| args.only.is_empty() || args.only.contains(question));
-    asked.flat_map(move |question| databases.clone().into_iter().map(move |on| (question, on)))
+        .filter(|question| question.is_asked(&args.only));
+    asked.flat_map(move |question| {
+        let databases = databases.clone().into_iter();
+        databases
+            .filter(move |on| question.can_be_asked_on(*on))
+            .map(move |on| (question, on))
+    })
 }
 
 fn not_judged(args: &BenchArgs) -> Option<&'static str> {

@@ -29,6 +29,25 @@ impl Cpu {
 /// # Errors
 /// If `/proc` cannot be read, as on other systems than Linux.
 pub fn cpu_used() -> Result<Cpu> {
+    let processes = processes()?;
+    let this = std::process::id();
+    let own = processes.get(&this).map_or(0, |stat| stat.own_ticks);
+    Ok(Cpu {
+        all: below(&processes, this)?,
+        own: time(own)?,
+    })
+}
+
+/// CPU time that these processes and what is below them have used so far; none of them is below another.
+///
+/// # Errors
+/// As [`cpu_used`].
+pub fn cpu_of(pids: &[u32]) -> Result<Duration> {
+    let processes = processes()?;
+    pids.iter().map(|pid| below(&processes, *pid)).sum()
+}
+
+fn processes() -> Result<HashMap<u32, Stat>> {
     let mut processes = HashMap::new();
     let entries =
         fs::read_dir("/proc").context("CPU time is read from /proc, which is not there")?;
@@ -48,17 +67,17 @@ pub fn cpu_used() -> Result<Cpu> {
             processes.insert(pid, stat);
         }
     }
-    let this = std::process::id();
-    let all = processes
+    Ok(processes)
+}
+
+/// Of a process and everything below it.
+fn below(processes: &HashMap<u32, Stat>, ancestor: u32) -> Result<Duration> {
+    let ticks = processes
         .iter()
-        .filter(|(pid, _)| descends(&processes, **pid, this))
+        .filter(|(pid, _)| descends(processes, **pid, ancestor))
         .map(|(_, stat)| stat.own_ticks + stat.children_ticks)
         .sum();
-    let own = processes.get(&this).map_or(0, |stat| stat.own_ticks);
-    Ok(Cpu {
-        all: time(all)?,
-        own: time(own)?,
-    })
+    time(ticks)
 }
 
 fn time(ticks: u64) -> Result<Duration> {

@@ -1,16 +1,17 @@
 //! Workload W1 as requests and answers: a trigger with 512 bytes of JSON whose finished run is waited for.
 
 use super::{
+    client::Client,
     graphs::{STEPS, filler},
     http::{Answer, write_request},
     load::{self, Load},
-    server::Server,
 };
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 use std::{
     cell::{Cell, RefCell},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -23,14 +24,18 @@ const PREFER: &str = "wait=30";
 /// How many runs of a load are read again afterwards.
 const READ_AGAIN: usize = 20;
 
-/// W1 for one employee.
+/// W1 for one employee, or for several that take turns.
 pub struct W1 {
-    /// The request with zeros as its number.
-    request: Vec<u8>,
-    /// Where the digits of the number begin.
-    seq: usize,
+    /// The request to each of them, with zeros as its number.
+    requests: Vec<Request>,
     /// So that no two payloads are the same, over all loads.
     first: Cell<u64>,
+}
+
+struct Request {
+    bytes: Vec<u8>,
+    /// Where the digits of the number begin.
+    seq: usize,
 }
 
 /// The fields of a finished run that are held against the request.
@@ -50,40 +55,69 @@ struct Output<'a> {
 }
 
 impl W1 {
-    pub fn new(server: &Server, employee: &str) -> Self {
-        let path = format!("/v1/employees/{employee}/triggers");
-        Self::with_head(&server.head("POST", &path, Some(PREFER)))
+    pub fn new(server: &Client, employee: &str) -> Self {
+        Self::of_all(server, [employee])
     }
 
-    fn with_head(head: &str) -> Self {
+    /// Each next request is for the next employee.
+    pub fn of_all<'a>(server: &Client, employees: impl IntoIterator<Item = &'a str>) -> Self {
+        let head = |employee| {
+            let path = format!("/v1/employees/{employee}/triggers");
+            server.head("POST", &path, Some(PREFER))
+        };
+        Self::with_heads(employees.into_iter().map(head))
+    }
+
+    fn with_heads(heads: impl Iterator<Item = String>) -> Self {
         let body = format!("{{\"payload\":{}}}", payload());
-        let mut request = Vec::new();
-        write_request(&mut request, head, body.as_bytes());
-        let seq = request
-            .windows(SEQ.len())
-            .position(|part| part == SEQ)
-            .map_or(0, |place| place + SEQ.len());
+        let requests = heads.map(|head| Request::new(&head, &body)).collect();
         Self {
-            request,
-            seq,
+            requests,
             first: Cell::new(0),
         }
     }
 
-    fn write(&self, number: u64, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.request);
+    /// Appends the request with this number.
+    pub fn write(&self, number: u64, out: &mut Vec<u8>) {
+        let request = &self.requests[number as usize % self.requests.len()];
+        let begin = out.len() + request.seq;
+        out.extend_from_slice(&request.bytes);
         let mut rest = number;
-        for digit in out[self.seq..self.seq + SEQ_DIGITS].iter_mut().rev() {
+        for digit in out[begin..begin + SEQ_DIGITS].iter_mut().rev() {
             *digit = b'0' + (rest % 10) as u8;
             rest /= 10;
         }
+    }
+
+    /// Whether this is the answer to the request with this number; gives the id of its run.
+    ///
+    /// # Errors
+    /// The run did not complete, or has another result than its request asked for.
+    pub fn accept<'a>(&self, number: u64, answer: Answer<'a>) -> Result<&'a str> {
+        answer.expect(200)?;
+        check(answer.body, number)
     }
 
     /// Keeps `in_flight` runs going for `time` and lets the last ones end. Reads some of them again, to see that results are kept.
     ///
     /// # Errors
     /// The first run that did not complete, or has another result than its request asked for.
-    pub async fn run(&self, server: &mut Server, in_flight: usize, time: Duration) -> Result<Load> {
+    pub async fn run(&self, server: &mut Client, in_flight: usize, time: Duration) -> Result<Load> {
+        let address = server.address;
+        self.run_over(&[address], server, in_flight, time).await
+    }
+
+    /// The same over several servers; what is read again is asked of one of them.
+    ///
+    /// # Errors
+    /// As [`W1::run`].
+    pub async fn run_over(
+        &self,
+        addresses: &[SocketAddr],
+        reader: &mut Client,
+        in_flight: usize,
+        time: Duration,
+    ) -> Result<Load> {
         let first = self.first.get();
         let last = Cell::new(first);
         let sampled = RefCell::new(Vec::new());
@@ -94,8 +128,7 @@ impl W1 {
             Instant::now() < end
         };
         let accept = |number: u64, answer: Answer<'_>| {
-            answer.expect(200)?;
-            let execution = check(answer.body, first + number)?;
+            let execution = self.accept(first + number, answer)?;
             let mut sampled = sampled.borrow_mut();
             if sampled.len() < READ_AGAIN {
                 sampled.push((first + number, execution.to_string()));
@@ -103,10 +136,10 @@ impl W1 {
             Ok(())
         };
         let deadline = time + Duration::from_secs(60);
-        let load = load::run(server.address, in_flight, deadline, write, accept).await?;
+        let load = load::run_over(addresses, in_flight, deadline, write, accept).await?;
         self.first.set(last.get());
         for (number, execution) in sampled.into_inner() {
-            let run: Value = server.get(&format!("/v1/runs/{execution}")).await?;
+            let run: Value = reader.get(&format!("/v1/runs/{execution}")).await?;
             check(run.to_string().as_bytes(), number).context("read again")?;
         }
         Ok(load)
@@ -123,9 +156,20 @@ impl W1 {
         let begin = Instant::now();
         let answer = connection.exchange(&request).await?;
         let took = begin.elapsed();
-        answer.expect(200)?;
-        check(answer.body, number)?;
+        self.accept(number, answer)?;
         Ok(took)
+    }
+}
+
+impl Request {
+    fn new(head: &str, body: &str) -> Self {
+        let mut bytes = Vec::new();
+        write_request(&mut bytes, head, body.as_bytes());
+        let seq = bytes
+            .windows(SEQ.len())
+            .position(|part| part == SEQ)
+            .map_or(0, |place| place + SEQ.len());
+        Self { bytes, seq }
     }
 }
 
@@ -181,13 +225,30 @@ mod tests {
 
     #[test]
     fn every_request_has_its_number() {
-        let w1 = W1::with_head(&request_head("POST", "/x", "key", Some(PREFER)));
+        let w1 = W1::with_heads([request_head("POST", "/x", "key", Some(PREFER))].into_iter());
         let mut out = Vec::new();
         w1.write(9_876_543_210, &mut out);
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("{\"payload\":{\"seq\":\"9876543210\",\"customer\""));
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.ends_with(&format!("content-length: {}", body.len())));
+    }
+
+    #[test]
+    fn employees_take_turns() {
+        let head = |path| request_head("POST", path, "key", Some(PREFER));
+        let w1 = W1::with_heads(["/a", "/long"].into_iter().map(head));
+        let mut out = Vec::new();
+        (0..3).for_each(|number| w1.write(number, &mut out));
+        let text = String::from_utf8(out).unwrap();
+        let paths: Vec<&str> = text
+            .split("POST ")
+            .filter_map(|one| one.split(' ').next())
+            .collect();
+        assert_eq!(paths[1..], ["/a", "/long", "/a"]);
+        for number in 0..3 {
+            assert!(text.contains(&format!("\"seq\":\"{number:010}\"")));
+        }
     }
 
     #[test]

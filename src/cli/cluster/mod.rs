@@ -1,7 +1,7 @@
 //! `tenure cluster`: what several nodes need before they can be one service.
 
 mod certificates;
-mod demo;
+pub(in crate::cli) mod demo;
 pub mod setup;
 
 use super::output::Output;

@@ -87,7 +87,7 @@ fn serve(node: &str, name: &str, more: &[(&str, &str)]) -> Said {
         ("TENURE_DATABASE_URL", "postgres://nobody@127.0.0.1:1/none"),
         (
             "TENURE_MASTER_KEY",
-            "0000000000000000000000000000000000000000000000000000000000000001",
+            "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1",
         ),
         ("TENURE_LISTEN", "127.0.0.1:0"),
         ("TENURE_NODE_NAME", name),

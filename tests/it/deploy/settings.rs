@@ -6,16 +6,28 @@ use std::{collections::BTreeMap, fs};
 use tempfile::TempDir;
 
 const NO_DATABASE: &str = "postgres://nobody@127.0.0.1:1/none";
-const MASTER_KEY: &str = "0000000000000000000000000000000000000000000000000000000000000001";
+const MASTER_KEY: &str = "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
 
 /// Variables by name.
 pub type Variables = BTreeMap<String, String>;
+
+/// What compose makes of `${NAME:-default}` where nothing is set; as it is written where there is no default.
+fn with_default(text: &str) -> String {
+    let parts = text.split_once("${").and_then(|(before, rest)| {
+        let (inside, after) = rest.split_once('}')?;
+        Some((before, inside.split_once(":-")?.1, after))
+    });
+    match parts {
+        Some((before, default, after)) => format!("{before}{default}{after}"),
+        None => text.to_owned(),
+    }
+}
 
 /// Those of a service of compose.
 pub fn of_map(environment: &Value) -> Variables {
     let pairs = environment.as_object().expect("a map").iter();
     pairs
-        .map(|(name, value)| (name.clone(), value.as_str().expect("a text").to_owned()))
+        .map(|(name, value)| (name.clone(), with_default(value.as_str().expect("a text"))))
         .collect()
 }
 

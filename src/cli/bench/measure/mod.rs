@@ -1,6 +1,7 @@
 //! What is measured, one question a file. Each starts servers of its own on empty databases.
 
 mod awake;
+mod cluster;
 mod events;
 mod parked;
 mod proxy;
@@ -29,6 +30,14 @@ pub async fn measure(question: Question, ask: &mut Ask<'_>) -> Result<()> {
         Question::Events => events::measure(ask).await,
         Question::Proxy => proxy::measure(ask).await,
         Question::Quota => quota::measure(ask).await,
+        // All the parts of it, which are asked one by one.
+        Question::Cluster => Ok(()),
+        Question::ClusterCost => cluster::cost::measure(ask).await,
+        Question::ClusterCall => cluster::call::measure(ask).await,
+        Question::ClusterClaims => cluster::claims::measure(ask).await,
+        Question::ClusterTakeover => cluster::takeover::measure(ask).await,
+        Question::ClusterDrain => cluster::drain::measure(ask).await,
+        Question::ClusterPlaced => cluster::placed::measure(ask).await,
     }
 }
 
@@ -56,6 +65,20 @@ pub struct Sizes {
     pub quota_window: Duration,
     pub quota_learning: Duration,
     pub quota_time: Duration,
+    /// Pairs of calls to an employee, at its node and at another.
+    pub calls: usize,
+    /// Entities that two nodes claim.
+    pub claims: usize,
+    /// Nodes killed, one after the other.
+    pub kills: usize,
+    /// Employees with work at hand on a node that drains.
+    pub drained: usize,
+    /// Employees that live somewhere, how many of them are woken at once, and after how long they sleep: longer than a look at the nodes
+    /// at rest takes.
+    pub placed: usize,
+    pub placed_at_once: usize,
+    pub placed_idle: &'static str,
+    pub rest: Duration,
 }
 
 impl Sizes {
@@ -76,6 +99,14 @@ impl Sizes {
             quota_window: Duration::from_secs(60),
             quota_learning: Duration::from_secs(125),
             quota_time: Duration::from_secs(60),
+            calls: 1_000,
+            claims: 20_480,
+            kills: 20,
+            drained: 1_000,
+            placed: 100_000,
+            placed_at_once: 25_000,
+            placed_idle: "45s",
+            rest: Duration::from_secs(30),
         }
     }
 
@@ -97,6 +128,14 @@ impl Sizes {
             quota_window: Duration::from_secs(1),
             quota_learning: Duration::from_secs(2),
             quota_time: Duration::from_secs(2),
+            calls: 60,
+            claims: 2_048,
+            kills: 2,
+            drained: 50,
+            placed: 200,
+            placed_at_once: 100,
+            placed_idle: "5s",
+            rest: Duration::from_secs(2),
         }
     }
 }

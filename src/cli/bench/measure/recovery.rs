@@ -2,7 +2,7 @@
 
 use super::Ask;
 use crate::cli::bench::{
-    bulk::{hire_all, trigger_all},
+    bulk::{all_completed, hire_all, trigger_all},
     graphs::{self, STEPS},
     report::{Aim, Measurement},
     server::Server,
@@ -52,15 +52,7 @@ pub async fn measure(ask: &mut Ask<'_>) -> Result<()> {
     server.wait_until_empty(&UNFINISHED, DEADLINE).await?;
     let all_finished = restart.elapsed();
 
-    for run in &accepted {
-        let run: Value = server
-            .get(&format!("/v1/runs/{}", run.execution_id))
-            .await?;
-        ensure!(
-            run["status"] == "completed",
-            "a run is not completed: {run}"
-        );
-    }
+    all_completed(&mut server, &accepted).await?;
     let listed: Vec<Value> = server.list("/v1/runs?status=completed").await?;
     ensure!(
         listed.len() == runs + employees.len(),

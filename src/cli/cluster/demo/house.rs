@@ -32,6 +32,13 @@ pub struct House {
     pub sandbox: SandboxHandle,
     pub authority: Authority,
     pub cluster: ClusterName,
+    path: PathBuf,
+    /// What goes with the house.
+    ground: Option<Ground>,
+}
+
+/// What a house stands on, if it is the house's own.
+struct Ground {
     postgres: PrivatePostgres,
     // Last: what lies in it is in use until then.
     directory: Directory,
@@ -59,6 +66,19 @@ impl House {
         let postgres = starting.await??;
         database_create(&postgres.url(MAINTENANCE), DATABASE).await?;
         let database_url = postgres.url(DATABASE);
+        let mut house = Self::furnish(database_url, directory.0.clone()).await?;
+        house.ground = Some(Ground {
+            postgres,
+            directory,
+        });
+        Ok(house)
+    }
+
+    /// Starts and furnishes it on an empty database that is there, in a directory that is there. Both stay when it is closed.
+    ///
+    /// # Errors
+    /// A part does not start.
+    pub async fn furnish(database_url: String, path: PathBuf) -> anyhow::Result<Self> {
         persistence::migrate(&database_url)
             .await
             .context("the database could not be migrated")?;
@@ -71,8 +91,8 @@ impl House {
         let clock = Clock::system();
         let today = clock.now().to_chrono().date_naive();
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let sandbox = Sandbox::start(anywhere, directory.0.join("sandbox"), today).await?;
-        let (org, key) = furnish(&db, &clock, &directory.0, &sandbox).await?;
+        let sandbox = Sandbox::start(anywhere, path.join("sandbox"), today).await?;
+        let (org, key) = furnish(&db, &clock, &path, &sandbox).await?;
         let cluster = ClusterName::new("demo")?;
         Ok(Self {
             db,
@@ -82,8 +102,8 @@ impl House {
             sandbox,
             authority: Authority::generate(cluster.clone())?,
             cluster,
-            postgres,
-            directory,
+            path,
+            ground: None,
         })
     }
 
@@ -92,7 +112,7 @@ impl House {
     }
 
     pub fn master_key_file(&self) -> PathBuf {
-        master_key_file(&self.directory.0)
+        master_key_file(&self.path)
     }
 
     /// A new directory below the house's.
@@ -100,25 +120,30 @@ impl House {
     /// # Errors
     /// It cannot be made.
     pub fn room(&self, name: &str) -> anyhow::Result<PathBuf> {
-        let room = self.directory.0.join(name);
+        let room = self.path.join(name);
         fs::create_dir_all(&room)?;
         Ok(room)
     }
 
-    /// Stops everything in it and deletes it.
+    /// Stops everything in it and deletes what goes with it.
     pub async fn close(self) {
         let Self {
             db,
             sandbox,
-            postgres,
-            directory,
+            ground,
             ..
         } = self;
         db.close().await;
         sandbox.shutdown().await;
-        // Waits for the server.
-        let _ = tokio::task::spawn_blocking(move || drop(postgres)).await;
-        drop(directory);
+        if let Some(Ground {
+            postgres,
+            directory,
+        }) = ground
+        {
+            // Waits for the server.
+            let _ = tokio::task::spawn_blocking(move || drop(postgres)).await;
+            drop(directory);
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! This process holds the sandbox and sees to the rest: PostgreSQL in a directory of its own, a `tenure serve` a node. A node that is
 //! killed stays dead, and the table says so: what becomes of its employees is what there is to see.
 
-mod house;
-mod node;
+pub mod house;
+pub mod node;
 mod staff;
 mod table;
 
@@ -12,7 +12,7 @@ use super::super::{node::told_to_stop, output::Output, progress::slow};
 use crate::telemetry;
 use futures::future::try_join_all;
 use house::House;
-use node::NodeProcess;
+use node::{NodeOptions, NodeProcess};
 use serde_json::json;
 use staff::Staff;
 use std::{path::PathBuf, time::Duration};
@@ -71,7 +71,9 @@ impl Demo {
         .await?;
         let house = &*self.house.insert(house);
         let names: Vec<String> = (1..=args.nodes).map(|n| format!("node-{n}")).collect();
-        let starting = names.iter().map(|name| NodeProcess::start(house, name));
+        let starting = names
+            .iter()
+            .map(|name| NodeProcess::start(house, name, NodeOptions::DEMO));
         self.nodes = slow("starting the nodes", try_join_all(starting)).await?;
         if !out.is_for_people() {
             for node in &self.nodes {

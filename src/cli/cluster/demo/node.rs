@@ -1,4 +1,4 @@
-//! A node of the demo: `tenure serve` of this binary as a child process.
+//! A node: `tenure serve` of this binary as a child process.
 
 use super::house::House;
 use crate::{
@@ -19,11 +19,26 @@ use uuid::Uuid;
 
 /// The demo's certificates outlive any demo.
 const CERTIFICATE: Duration = Duration::from_secs(30 * 86_400);
-/// Requests, the runtime: less than a server takes, since nine nodes share one with two hundred connections.
-const CONNECTIONS: [(&str, &str); 2] = [
-    ("TENURE_DATABASE_CONNECTIONS", "10"),
-    ("TENURE_ENGINE_CONNECTIONS", "8"),
-];
+
+/// How a node is started.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeOptions<'a> {
+    /// One of several; else it is alone.
+    pub in_cluster: bool,
+    /// Variables beyond those that every node is given.
+    pub settings: &'a [(&'a str, &'a str)],
+}
+
+impl NodeOptions<'static> {
+    /// One of up to nine that share a PostgreSQL with two hundred connections: fewer of them than a node takes by itself.
+    pub const DEMO: Self = Self {
+        in_cluster: true,
+        settings: &[
+            ("TENURE_DATABASE_CONNECTIONS", "10"),
+            ("TENURE_ENGINE_CONNECTIONS", "8"),
+        ],
+    };
+}
 
 pub struct NodeProcess {
     pub name: String,
@@ -46,10 +61,15 @@ impl NodeProcess {
     ///
     /// # Errors
     /// With the end of its log, if it does not become ready.
-    pub async fn start(house: &House, name: &str) -> anyhow::Result<Self> {
+    pub async fn start(
+        house: &House,
+        name: &str,
+        options: NodeOptions<'_>,
+    ) -> anyhow::Result<Self> {
         let room = house.room(name)?;
         let log = room.join("log");
-        let command = command(house, name, &room, File::create(&log)?)?;
+        let file = File::options().create(true).append(true).open(&log)?;
+        let command = command(house, name, &room, options, file)?;
         let started = Child::start::<Ready>(command).await;
         let (child, ready) = started.map_err(|error| error.context(end_of(&log)))?;
         Ok(Self {
@@ -80,15 +100,41 @@ impl NodeProcess {
         Ok(ended)
     }
 
+    /// Ends it as a power cut would.
     pub async fn kill(self) {
         if let Some(child) = self.child {
             let _ = child.kill().await;
         }
     }
+
+    /// Tells it to end, as an operator would.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn terminate(&mut self) -> anyhow::Result<()> {
+        let child = self.child.as_mut().context("the node has ended")?;
+        child.terminate().await
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// That cannot be found out.
+    pub async fn ended(self) -> anyhow::Result<()> {
+        match self.child {
+            Some(child) => child.ended().await,
+            None => Ok(()),
+        }
+    }
 }
 
-fn command(house: &House, name: &str, room: &Path, log: File) -> anyhow::Result<Command> {
-    let files = certificates(house, name, room)?;
+fn command(
+    house: &House,
+    name: &str,
+    room: &Path,
+    options: NodeOptions<'_>,
+    log: File,
+) -> anyhow::Result<Command> {
     // The same ports after the node has begun a new life by itself.
     let [http, door] = free_ports()?;
     let mut command = Command::new(std::env::current_exe()?);
@@ -106,16 +152,20 @@ fn command(house: &House, name: &str, room: &Path, log: File) -> anyhow::Result<
         .env("TENURE_NODE_NAME", name)
         .env("TENURE_OPERATOR_ORG", house.org.to_string())
         .env("TENURE_ALLOW_PRIVATE", house.sandbox.address().to_string())
-        .env("TENURE_CLUSTER_NAME", house.cluster.as_str())
-        .env("TENURE_CLUSTER_LISTEN", door.to_string())
-        .env("TENURE_CLUSTER_CA_FILE", files.ca)
-        .env("TENURE_CLUSTER_CERT_FILE", files.cert)
-        .env("TENURE_CLUSTER_KEY_FILE", files.key)
-        .envs(CONNECTIONS)
         .env("RUST_LOG", rust_log)
+        .envs(options.settings.iter().copied())
         .stderr(log)
         // Ctrl-C is for this process alone, which then stops the nodes.
         .process_group(0);
+    if options.in_cluster {
+        let files = certificates(house, name, room)?;
+        command
+            .env("TENURE_CLUSTER_NAME", house.cluster.as_str())
+            .env("TENURE_CLUSTER_LISTEN", door.to_string())
+            .env("TENURE_CLUSTER_CA_FILE", files.ca)
+            .env("TENURE_CLUSTER_CERT_FILE", files.cert)
+            .env("TENURE_CLUSTER_KEY_FILE", files.key);
+    }
     Ok(command)
 }
 
