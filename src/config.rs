@@ -197,8 +197,11 @@ impl Config {
             }
             figment = figment.merge(Toml::file_exact(path));
         }
+        let mut figment = figment.merge(variables());
+        for (key, text) in texts(|name| std::env::var(name).ok()) {
+            figment = figment.merge(Serialized::default(key, text));
+        }
         let keys: Keys = figment
-            .merge(variables())
             .extract()
             .map_err(|error| ConfigError::Invalid(Box::new(error)))?;
         Self::from_keys(keys)
@@ -253,6 +256,24 @@ fn variables() -> Env {
     Env::prefixed("TENURE_")
         .ignore(&CLIENT_VARIABLES)
         .map(|name| key_of(name.as_str()).into())
+}
+
+/// Keys that are texts whatever they look like: a variable is read as a number if it can be, and a master key of digits alone would be one.
+const TEXTS: [&str; 6] = [
+    "master_key",
+    "database_url",
+    "database_read_url",
+    "operator_org",
+    "master_key_file",
+    "oauth_clients_file",
+];
+
+fn texts(variable: impl Fn(&str) -> Option<String>) -> Vec<(&'static str, String)> {
+    let of = |key: &'static str| {
+        let text = variable(&format!("TENURE_{}", key.to_ascii_uppercase()))?;
+        Some((key, text))
+    };
+    TEXTS.into_iter().filter_map(of).collect()
 }
 
 /// The key that a variable names, without its prefix: `CLUSTER_LISTEN` is `listen` of the table `cluster`.

@@ -146,3 +146,10 @@ fn variables_name_the_same_keys() {
     assert_eq!(load("node_name = 7").unwrap().engine.node_name, "7");
     assert_eq!(cluster.terms.ttl, Duration::from_secs(6));
 }
+
+#[test]
+fn a_master_key_of_digits_is_a_text() {
+    let digits = "0000000000000000000000000000000000000000000000000000000000000001";
+    let variable = |name: &str| (name == "TENURE_MASTER_KEY").then(|| digits.to_owned());
+    assert_eq!(texts(variable), [("master_key", digits.to_owned())]);
+}

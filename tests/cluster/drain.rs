@@ -21,6 +21,7 @@ async fn a_thousand_employees_move_and_no_request_fails() {
         idle_after: Duration::from_secs(600),
         ..Plan::default()
     };
+    let began = Instant::now();
     // The first node is alone at first, so that all live there.
     let mut world = World::prepare(plan).await;
     world.start_node("a").await;
@@ -30,6 +31,10 @@ async fn a_thousand_employees_move_and_no_request_fails() {
         world.start_node(name).await;
     }
     world.until_members(3).await;
+    println!(
+        "a thousand are awake and three nodes there after {:.1?}",
+        began.elapsed()
+    );
 
     let load = Load::start(&world.addresses(), &employees, CLIENTS, PAUSE);
     sleep(Duration::from_secs(2)).await;

@@ -35,7 +35,7 @@ async fn a_killed_nodes_employees_work_elsewhere_with_the_usual_lease() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_are_killed_one_after_the_other() {
-    killed(Plan::default(), 3).await;
+    killed(Plan::default(), 2).await;
 }
 
 async fn killed(plan: Plan, times: usize) {

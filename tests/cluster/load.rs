@@ -202,7 +202,11 @@ impl Teller {
             };
             assert!(
                 began.elapsed() < PATIENCE,
-                "{employee} was told {key} in vain: {report:?}"
+                "{employee} was told {key} in vain: {} accepted, {} told to wait, wrong {:?}, broken {:?}",
+                report.accepted.len(),
+                report.told_to_wait,
+                report.wrong,
+                report.broken,
             );
             self.at += 1;
             // The next node may take it at once; a round through all of them without luck is worth the pause that was asked for.

@@ -11,6 +11,7 @@ mod desk;
 #[expect(dead_code, reason = "the shows use its client alone")]
 mod process;
 
+mod anywhere;
 mod approvals;
 mod cuts;
 mod database;

@@ -10,6 +10,7 @@ use crate::{
     recorder::Recorder,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,10 +19,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tempfile::TempDir;
-use tenure::persistence::private_postgres::PrivatePostgres;
+use tenure::{
+    api::keys,
+    domain::{KeyId, OrgId, Role, Timestamp},
+    persistence::{
+        Db, DbConfig, KeyRow, OrgRow, key_insert, migrate, org_insert,
+        private_postgres::PrivatePostgres,
+    },
+};
 use tenure_cluster::tls::{Authority, ClusterName, write_private};
 use tokio::{
-    process::Command,
     sync::{Mutex, MutexGuard},
     time::{Instant, sleep},
 };
@@ -123,7 +130,9 @@ impl Drop for World {
 impl World {
     /// All nodes start at once.
     pub async fn start(plan: Plan) -> Self {
+        let began = Instant::now();
         let mut world = Self::prepare(plan).await;
+        let prepared = began.elapsed();
         for node in world.plan.nodes.clone() {
             world.spawn(node.name);
         }
@@ -135,6 +144,10 @@ impl World {
             .connect("gmail", world.plan.sandbox_quota.clone())
             .await;
         world.allow_mails().await;
+        println!(
+            "prepared after {prepared:.1?}, all nodes ready after {:.1?}",
+            began.elapsed()
+        );
         world
     }
 
@@ -148,13 +161,8 @@ impl World {
         let (postgres, sandbox) = tokio::join!(postgres, Sandbox::start(&record));
         let postgres = postgres.expect("ran").expect("postgresql");
         let url = postgres.url("postgres");
-        operate(&url, &["migrate"]).await;
-        operate(&url, &["org", "create", "shown"]).await;
-        let key = operate(
-            &url,
-            &["key", "create", "--org", "shown", "--role", "admin", "-q"],
-        )
-        .await;
+        migrate(&url).await.expect("migrates");
+        let key = make_org(&url).await;
         let recorder = Recorder::install(&url).await;
         let net = Net::new();
         let authority = authority(dir.path());
@@ -167,7 +175,7 @@ impl World {
                 postgres: postgres.port(),
                 gateway: plan.gateway,
             };
-            let launch = at.launch(&plan, node, key.trim()).await;
+            let launch = at.launch(&plan, node, &key).await;
             launches.insert(node.name, launch);
         }
         Self {
@@ -334,7 +342,7 @@ impl World {
                     hired.body["id"].as_str().expect("an id").to_owned()
                 }
             })
-            .buffered(4)
+            .buffered(8)
             .collect()
             .await
     }
@@ -434,10 +442,11 @@ impl World {
     }
 }
 
-/// How many nodes one of them lists as alive.
+/// How many nodes one of them lists as alive, and can ask.
 pub async fn alive(client: &Client) -> Option<usize> {
     let nodes = members(client).await?;
-    Some(nodes.iter().filter(|node| node["state"] == "alive").count())
+    let is_there = |node: &&Value| node["state"] == "alive" && node["status"].is_object();
+    Some(nodes.iter().filter(is_there).count())
 }
 
 /// The list of nodes as one of them sees it.
@@ -486,17 +495,35 @@ pub async fn until(what: &str, mut good: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// A verb of an operator on the database.
-async fn operate(url: &str, verb: &[&str]) -> String {
-    let ended = Command::new(env!("CARGO_BIN_EXE_tenure"))
-        .args(verb)
-        .args(["--database-url", url])
-        .output()
-        .await
-        .expect("the binary starts");
-    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert!(ended.status.success(), "{verb:?}: {said}");
-    String::from_utf8(ended.stdout).expect("text")
+/// The org of the shows; gives the key of its admin.
+async fn make_org(url: &str) -> String {
+    let db = Db::connect(&DbConfig::new(url)).await.expect("connects");
+    let (org, now) = (OrgId::from_uuid(Uuid::now_v7()), Timestamp::from_millis(0));
+    let mut tx = db.begin_system("an org is made").await.expect("begins");
+    let row = OrgRow {
+        id: org,
+        name: "shown".into(),
+        settings: "{}".into(),
+        created: now,
+    };
+    org_insert(&mut tx, &row).await.expect("inserts");
+    tx.commit().await.expect("commits");
+    let (key, hash) = keys::generate().expect("randomness");
+    let mut tx = db.begin(org).await.expect("begins");
+    let row = KeyRow {
+        org_id: org,
+        id: KeyId::from_uuid(Uuid::now_v7()),
+        hash,
+        role: Role::Admin,
+        name: "shows".into(),
+        created: now,
+        revoked: None,
+        user: None,
+    };
+    key_insert(&mut tx, &row).await.expect("inserts");
+    tx.commit().await.expect("commits");
+    db.close().await;
+    key.expose_secret().to_owned()
 }
 
 /// For an hour; its certificate is in the directory.
