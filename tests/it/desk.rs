@@ -17,6 +17,9 @@ const REDIRECT: &str = "https://elsewhere.test/cb";
 pub struct Sandbox {
     _child: Child,
     pub url: String,
+    /// Its own accounts: `{"integration", "base_url", "token", "data"}`.
+    #[allow(dead_code, reason = "only the shows of the cluster read them")]
+    pub accounts: Vec<Value>,
 }
 
 impl Sandbox {
@@ -37,6 +40,7 @@ impl Sandbox {
             .expect("the line with the address");
         let ready: Value = serde_json::from_str(&line).expect("json");
         Self {
+            accounts: ready["accounts"].as_array().cloned().unwrap_or_default(),
             _child: child,
             url: ready["sandbox_url"]
                 .as_str()
