@@ -21,11 +21,12 @@ async fn a_thousand_employees_move_and_no_request_fails() {
         idle_after: Duration::from_secs(600),
         ..Plan::default()
     };
-    let began = Instant::now();
     // The first node is alone at first, so that all live there.
     let mut world = World::prepare(plan).await;
+    let began = Instant::now();
     world.start_node("a").await;
     let employees = world.hire(EMPLOYEES, thinker).await;
+    println!("a thousand are hired after {:.1?}", began.elapsed());
     let mut report = wake_all(&world, &employees).await;
     for name in ["b", "c"] {
         world.start_node(name).await;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 async fn nodes_are_replaced_under_load_without_an_error() {
     let mut world = World::start(Plan::default()).await;
     let employees = world.hire(30, mailer).await;
-    let load = Load::start(&world.addresses(), &employees, 6, Duration::from_millis(15));
+    let load = Load::start(&world.addresses(), &employees, 4, Duration::from_millis(20));
     sleep(Duration::from_secs(2)).await;
     for name in NAMES {
         let began = Instant::now();

@@ -107,6 +107,7 @@ pub struct World {
     sandbox: Sandbox,
     postgres: Option<PrivatePostgres>,
     dir: TempDir,
+    began: Instant,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -130,9 +131,7 @@ impl Drop for World {
 impl World {
     /// All nodes start at once.
     pub async fn start(plan: Plan) -> Self {
-        let began = Instant::now();
         let mut world = Self::prepare(plan).await;
-        let prepared = began.elapsed();
         for node in world.plan.nodes.clone() {
             world.spawn(node.name);
         }
@@ -144,16 +143,12 @@ impl World {
             .connect("gmail", world.plan.sandbox_quota.clone())
             .await;
         world.allow_mails().await;
-        println!(
-            "prepared after {prepared:.1?}, all nodes ready after {:.1?}",
-            began.elapsed()
-        );
+        println!("all nodes are ready after {:.1?}", world.began.elapsed());
         world
     }
 
     /// Everything but the nodes.
     pub async fn prepare(plan: Plan) -> Self {
-        let alone = ALONE.lock().await;
         let dir = tempfile::tempdir().expect("a directory");
         let postgres =
             tokio::task::spawn_blocking(|| PrivatePostgres::start(&std::env::temp_dir()));
@@ -178,7 +173,10 @@ impl World {
             let launch = at.launch(&plan, node, &key).await;
             launches.insert(node.name, launch);
         }
+        // What is there so far has cost little while another show went on.
+        let alone = ALONE.lock().await;
         Self {
+            began: Instant::now(),
             plan,
             net,
             recorder,
@@ -425,7 +423,7 @@ impl World {
             .recorder
             .history(report.tried, report.accepted, effects, carried_out)
             .await;
-        println!("{}", history.summary());
+        println!("{}; {:.0?}", history.summary(), self.began.elapsed());
         let violations = history.violations();
         let few: Vec<String> = violations
             .iter()

@@ -18,7 +18,7 @@ async fn a_zombie_changes_nothing_and_begins_a_new_life() {
     let mut world = World::start(Plan::default()).await;
     let employees = world.hire(EMPLOYEES, mailer).await;
     // Hardly a pause: it is to be stopped in the middle of something.
-    let load = Load::start(&world.addresses(), &employees, 6, Duration::from_millis(5));
+    let load = Load::start(&world.addresses(), &employees, 5, Duration::from_millis(10));
     sleep(Duration::from_secs(2)).await;
     for _ in 0..TIMES {
         let (zombie, homeless) = world.busiest().await;
