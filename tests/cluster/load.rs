@@ -210,7 +210,7 @@ impl Teller {
             );
             self.at += 1;
             // The next node may take it at once; a round through all of them without luck is worth the pause that was asked for.
-            let round = self.at % self.nodes.0.len() == 0;
+            let round = self.at.is_multiple_of(self.nodes.0.len());
             sleep(if round { pause } else { PAUSE }).await;
         }
     }
