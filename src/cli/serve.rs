@@ -88,11 +88,14 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
         .map_err(|error| Failure::usage(format!("configuration: allow_private: {error}")))?;
     let allow_private = args.allow_private.unwrap_or(allowed);
     telemetry::init_logging(&config.log.filter, config.log.format == LogFormat::Json);
-    let database = db_config(&config)?;
+    let mut database = db_config(&config)?;
     let sealer = Arc::new(sealer(&config.secrets)?);
     let listener = node::listen(config.http.listen).await?;
     let address = listener.local_addr()?;
     let node_id = node_id(&config.engine.node_name);
+    if let Some(cluster) = &config.cluster {
+        database.idle_in_transaction = cluster.terms.ttl / 2;
+    }
     let cluster = cluster_setup(&config, &database, address).await?;
     let db = slow("opening the database", Db::connect(&database))
         .await

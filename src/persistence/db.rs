@@ -27,6 +27,10 @@ pub struct DbConfig {
     pub acquire_timeout: Duration,
     /// How long one statement may take in PostgreSQL; SQLite: how long to wait for a lock of another process.
     pub statement_timeout: Duration,
+    /// PostgreSQL: how long a transaction may wait for its next statement. What a node that is stopped in the middle of one holds, its own
+    /// row's share lock among it, others wait for no longer than this: half of a lease at most. Nobody does anything but asking the
+    /// database between two statements.
+    pub idle_in_transaction: Duration,
     /// PostgreSQL shows it as the connections' `application_name`, after `tenure/`.
     pub node_name: Option<String>,
     /// A replica of the database, PostgreSQL only: for reading what may be a little old.
@@ -41,6 +45,7 @@ impl DbConfig {
             engine_connections: 8,
             acquire_timeout: Duration::from_secs(10),
             statement_timeout: Duration::from_secs(30),
+            idle_in_transaction: Duration::from_secs(5),
             node_name: None,
             read_url: None,
         }
@@ -58,6 +63,7 @@ impl fmt::Debug for DbConfig {
             .field("engine_connections", &self.engine_connections)
             .field("acquire_timeout", &self.acquire_timeout)
             .field("statement_timeout", &self.statement_timeout)
+            .field("idle_in_transaction", &self.idle_in_transaction)
             .field("node_name", &self.node_name)
             .field("has_replica", &self.read_url.is_some())
             .finish()

@@ -29,10 +29,6 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions> {
         .statement_cache_capacity(256))
 }
 
-/// What a node that is stopped in the middle of a transaction holds, its own row's share lock among it, others wait for no longer than
-/// this. Nobody does anything but asking the database between the statements of a transaction.
-const IDLE_IN_TRANSACTION_MS: u32 = 5_000;
-
 /// The server finds out within twenty seconds that a client's machine is gone, and lets go of its locks. It ignores this where it has no
 /// such settings, and on a Unix socket.
 const KEEPALIVE: &str =
@@ -87,10 +83,11 @@ fn named_options(config: &DbConfig, url: &str) -> Result<PgConnectOptions> {
 /// These settings make such plans the last resort, for where there is no index.
 fn settings(config: &DbConfig, role: &'static str) -> String {
     format!(
-        "SET ROLE {role}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS};
+        "SET ROLE {role}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {};
          {KEEPALIVE}; SET jit = off;
          SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off",
         config.statement_timeout.as_millis(),
+        config.idle_in_transaction.as_millis(),
     )
 }
 

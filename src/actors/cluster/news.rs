@@ -183,9 +183,8 @@ async fn hear_inbox(core: &Arc<Core>, org: crate::domain::OrgId, id: crate::doma
         let mut tx = core.db.begin_read(org).await?;
         inbox_get(&mut tx, id).await
     };
-    match read.await {
-        Ok(Some(row)) => core.ingest().give_of_another(row).await,
-        // It is found with the next look.
-        Ok(None) | Err(_) => {}
+    // If it cannot be read now, it is found with the next look.
+    if let Ok(Some(row)) = read.await {
+        core.ingest().give_of_another(row).await;
     }
 }

@@ -117,7 +117,7 @@ enum Work {
         reply: oneshot::Sender<Answer>,
     },
     /// The caller lives on another node, and makes the call there when it is its turn.
-    Elsewhere(Guest),
+    Elsewhere(Box<Guest>),
 }
 
 impl Call {
@@ -131,7 +131,7 @@ impl Call {
     }
 
     pub fn of_guest(guest: Guest, waiter: Option<Waiter>) -> Box<Self> {
-        Box::new(Self::of(Work::Elsewhere(guest), waiter))
+        Box::new(Self::of(Work::Elsewhere(Box::new(guest)), waiter))
     }
 
     const fn of(work: Work, waiter: Option<Waiter>) -> Self {
