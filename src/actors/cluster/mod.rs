@@ -123,7 +123,6 @@ pub struct Cluster {
     me: NodeIdentity,
     name: String,
     roles: Vec<NodeRole>,
-    terms: LeaseTerms,
     drain_grace: Duration,
     gateway: Gateway,
     placement: Arc<LeasedPlacement>,

@@ -12,7 +12,6 @@ use std::{
 use tenure_cluster::{
     ClusterConfig, ClusterNode, LeasedPlacement, NodeIdentity,
     membership::{Membership, Standing},
-    ownership::LeaseTerms,
 };
 use tokio::{
     sync::watch,
@@ -141,7 +140,6 @@ impl Joined {
             me,
             name,
             roles,
-            terms,
             drain_grace,
             gateway: node.gateway().clone(),
             placement: placement.clone(),
@@ -164,9 +162,5 @@ impl Cluster {
         tokio::spawn(standing::follow(self.clone(), core.clone()));
         let commits = core.journal.own_commits();
         tokio::spawn(self.clone().tell_of_commits(commits));
-    }
-
-    pub fn terms(&self) -> LeaseTerms {
-        self.terms
     }
 }

@@ -97,21 +97,37 @@ impl Connections {
         integration: &str,
         wanted: Option<&str>,
     ) -> Result<Option<Arc<Connection>>, DbError> {
+        let all = self.all(org, integration).await?;
+        Ok(choose(&all, user, wanted).cloned())
+    }
+
+    /// An active connection by its id, whoever owns it, as it is known here.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn known(
+        &self,
+        org: OrgId,
+        integration: &str,
+        id: ConnectionId,
+    ) -> Result<Option<Arc<Connection>>, DbError> {
+        let all = self.all(org, integration).await?;
+        Ok(all.into_iter().find(|connection| connection.id == id))
+    }
+
+    async fn all(&self, org: OrgId, integration: &str) -> Result<Vec<Arc<Connection>>, DbError> {
         let key = (org, integration.to_string());
         let known = self
             .known
             .get(&key)
             .filter(|entry| entry.0.elapsed() < KEPT_FOR)
             .map(|entry| entry.1.clone());
-        let all = match known {
-            Some(all) => all,
-            None => {
-                let all = self.read(org, integration).await?;
-                self.known.insert(key, (Instant::now(), all.clone()));
-                all
-            }
-        };
-        Ok(choose(&all, user, wanted).cloned())
+        if let Some(all) = known {
+            return Ok(all);
+        }
+        let all = self.read(org, integration).await?;
+        self.known.insert(key, (Instant::now(), all.clone()));
+        Ok(all)
     }
 
     /// A connection as its row is, whoever owns it; `None` if catalog and account do not fit.

@@ -192,6 +192,7 @@ impl ConnectorPool {
         let words = ToConnector::Ask(Box::new(Asks {
             ticket: id,
             org: connection.org,
+            integration: connection.integration.clone(),
             connection: connection.id,
             capability: request.request.capability.clone(),
             write: request.request.write,

@@ -330,6 +330,19 @@ impl ConnectorPool {
         }
     }
 
+    /// A connection that may be used, as it is known here.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub(super) async fn known(
+        &self,
+        org: OrgId,
+        integration: &str,
+        id: ConnectionId,
+    ) -> Result<Option<Arc<Connection>>, DbError> {
+        self.connections.known(org, integration, id).await
+    }
+
     /// A connection as it is stored now, if it may be used.
     ///
     /// # Errors

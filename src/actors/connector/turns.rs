@@ -76,6 +76,7 @@ pub(super) enum ToConnector {
 pub(super) struct Asks {
     pub ticket: Uuid,
     pub org: OrgId,
+    pub integration: String,
     pub connection: ConnectionId,
     pub capability: String,
     pub write: bool,
@@ -269,7 +270,12 @@ impl ConnectorPool {
         asks: Asks,
     ) -> Result<Bytes, HandlerError> {
         let cluster = core.cluster.as_ref().ok_or(HandlerError::NotHere)?;
-        let connection = self.read(asks.org, asks.connection).await;
+        let connection = self.known(asks.org, &asks.integration, asks.connection);
+        let connection = match connection.await {
+            // It may have been made a moment ago.
+            Ok(None) => self.read(asks.org, asks.connection).await,
+            known => known,
+        };
         let Ok(Some(connection)) = connection else {
             return Err(HandlerError::NotHere);
         };
