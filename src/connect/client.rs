@@ -10,6 +10,7 @@ use super::{
     address::{AddressError, Addresses, literal},
     answer::{AnswerBody, CallOutcome, RateHints},
     catalog::{PlacedSecret, auth::Place},
+    json,
     passing::{Kept, given_on},
     rate::rate_hints,
     request::{Body, ShapedRequest},
@@ -265,11 +266,13 @@ impl HttpCaller {
         rate: RateHints,
     ) -> CallOutcome {
         let headers = request.sink.as_ref().map(|_| given_on(response.headers()));
+        let content_type = response.headers().get(CONTENT_TYPE).cloned();
         match self.read_body(response).await {
             Ok(bytes) => {
-                let body = match serde_json::from_slice::<Value>(&bytes) {
+                let content_type = content_type.as_ref().and_then(|value| value.to_str().ok());
+                let body = match json::read_as(&bytes, content_type) {
                     Ok(json) => AnswerBody::Json(json),
-                    Err(_) => AnswerBody::Text(String::from_utf8_lossy(&bytes).into_owned()),
+                    Err(_) => AnswerBody::Text(json::text(&bytes, content_type).into_owned()),
                 };
                 if let (Some(sink), Some(headers)) = (&request.sink, headers) {
                     sink.keep(Kept {

@@ -15,6 +15,7 @@ pub mod client;
 pub mod effect;
 pub mod form;
 pub mod ingest;
+pub mod json;
 pub mod learned;
 pub mod limiter;
 pub mod oauth;

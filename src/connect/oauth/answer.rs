@@ -5,9 +5,13 @@ use super::{
     secret::Secret,
 };
 use crate::{
-    connect::catalog::auth::{ExpiresUnit, LearnFrom, OneOrMore, TokenAt, TokenErrors},
+    connect::{
+        catalog::auth::{ExpiresUnit, LearnFrom, OneOrMore, TokenAt, TokenErrors},
+        json,
+    },
     domain::Timestamp,
 };
+use chrono::DateTime;
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,6 +19,9 @@ use std::{collections::BTreeMap, time::Duration};
 const TEXT_MAX: usize = 200;
 /// Numbers beyond this are no lifetimes: a hundred years.
 const SECONDS_MAX: f64 = 3_200_000_000.0;
+/// From here on a number of seconds is a second since 1970, and from there on a millisecond.
+const UNIX_FROM: f64 = 1e9;
+const UNIX_MS_FROM: f64 = 1e11;
 /// Codes that speak of the app and not of the grant.
 const APP_CODES: [&str; 12] = [
     "invalid_client",
@@ -67,13 +74,14 @@ pub struct Reading {
 pub struct Answer<'a> {
     pub status: u16,
     pub body: &'a [u8],
+    pub content_type: Option<&'a str>,
     pub retry_after: Option<Duration>,
 }
 
 impl Reading {
     pub fn read(&self, answer: Answer<'_>, now: Timestamp) -> TokenOutcome {
         // Some providers answer in the form of a query string unless they are asked nicely.
-        let body = serde_json::from_slice(answer.body)
+        let body = json::read_as(answer.body, answer.content_type)
             .ok()
             .or_else(|| from_form(answer.body))
             .unwrap_or(Value::Null);
@@ -187,14 +195,21 @@ fn first_text(places: &OneOrMore<String>, body: &Value) -> Option<String> {
 
 /// When a token ends, as the answer says it; what cannot be a lifetime counts as not said.
 fn end_of(value: &Value, unit: ExpiresUnit, now: Timestamp) -> Option<Timestamp> {
-    if unit == ExpiresUnit::AtRfc3339 {
-        return Timestamp::parse(value.as_str()?);
-    }
-    // Some write the number as a text.
+    // Some write the number as a text, and some a date where others count.
     let number = match value {
         Value::Number(number) => number.as_f64()?,
-        Value::String(text) => text.trim().parse().ok()?,
+        Value::String(text) => match text.trim().parse() {
+            Ok(number) => number,
+            Err(_) => return date(text.trim()),
+        },
         _ => return None,
+    };
+    let unit = match unit {
+        // A lifetime of 31 years is a moment.
+        ExpiresUnit::S | ExpiresUnit::AtRfc3339 if number >= UNIX_MS_FROM => ExpiresUnit::AtUnixMs,
+        ExpiresUnit::S | ExpiresUnit::AtRfc3339 if number >= UNIX_FROM => ExpiresUnit::AtUnixS,
+        ExpiresUnit::AtRfc3339 => ExpiresUnit::S,
+        unit => unit,
     };
     let seconds = match unit {
         ExpiresUnit::S | ExpiresUnit::AtUnixS => number,
@@ -210,6 +225,14 @@ fn end_of(value: &Value, unit: ExpiresUnit, now: Timestamp) -> Option<Timestamp>
         _ if span.is_zero() => None,
         _ => Some(now.after(span)),
     }
+}
+
+fn date(text: &str) -> Option<Timestamp> {
+    let http = || {
+        let date = DateTime::parse_from_rfc2822(text).ok()?;
+        Some(Timestamp::from_micros(date.timestamp_micros()))
+    };
+    Timestamp::parse(text).or_else(http)
 }
 
 /// A list, or a text with blanks or commas between the scopes.

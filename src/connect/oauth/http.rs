@@ -10,6 +10,7 @@ use crate::{
         CallOutcome, HttpCaller,
         catalog::{PlacedSecret, auth::Place},
         client::no_answer,
+        json,
         rate::rate_hints,
     },
     domain::Timestamp,
@@ -46,12 +47,14 @@ impl HttpCaller {
             let response = builder.send().await.map_err(not_answered)?;
             let status = response.status().as_u16();
             let retry_after = rate_hints(response.headers(), None, Utc::now()).retry_after;
+            let content_type = content_type(&response);
             let body = bounded(response)
                 .await
                 .map_err(|reason| lost(reason, true))?;
             let answer = Answer {
                 status,
                 body: &body,
+                content_type: content_type.as_deref(),
                 retry_after,
             };
             Ok(exchange.reading.read(answer, now))
@@ -116,8 +119,9 @@ impl HttpCaller {
         let read = async {
             let response = builder.send().await.ok()?;
             let is_good = response.status().is_success();
+            let content_type = content_type(&response);
             let body = bounded(response).await.ok().filter(|_| is_good)?;
-            serde_json::from_slice(&body).ok()
+            json::read_as(&body, content_type.as_deref()).ok()
         };
         tokio::time::timeout(TOKEN_TIME, read).await.ok()?
     }
@@ -158,6 +162,11 @@ fn lost(reason: String, unsure: bool) -> TokenOutcome {
         retry_after: None,
         unsure,
     }
+}
+
+fn content_type(response: &Response) -> Option<String> {
+    let value = response.headers().get(CONTENT_TYPE)?;
+    value.to_str().ok().map(str::to_owned)
 }
 
 async fn bounded(mut response: Response) -> Result<Vec<u8>, String> {

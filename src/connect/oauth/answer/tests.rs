@@ -24,6 +24,7 @@ fn read(reading: &Reading, status: u16, body: &str) -> TokenOutcome {
     let answer = Answer {
         status,
         body: body.as_bytes(),
+        content_type: None,
         retry_after: Some(Duration::from_secs(7)),
     };
     reading.read(answer, now())
@@ -181,4 +182,74 @@ fn what_was_sent_does_not_come_back_in_a_text() {
             reason: "the token endpoint answered 400: invalid_grant: it was revoked".into()
         }
     );
+}
+
+#[test]
+fn a_token_is_read_however_its_answer_is_written() {
+    let body = r#"{"access_token":"a","refresh_token":"r","expires_in":60,"note":"\ud83d","id":123456789012345678901,"name":"Zo\u00eb"}"#;
+    let utf_16: Vec<u8> = body.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let latin = [
+        &br#"{"access_token":"a","refresh_token":"r","expires_in":60,"name":"Zo"#[..],
+        &[0xeb],
+        br#""}"#,
+    ]
+    .concat();
+    for (bytes, content_type) in [
+        (body.as_bytes().to_vec(), None),
+        (
+            [&[0xef, 0xbb, 0xbf], body.as_bytes()].concat(),
+            Some("application/json"),
+        ),
+        (utf_16.clone(), None),
+        (
+            [&[0xff, 0xfe], &utf_16[..]].concat(),
+            Some("application/json; charset=utf-8"),
+        ),
+        (latin.clone(), Some("application/json; charset=ISO-8859-1")),
+        (latin, None),
+        (body.replace(":60,", ":60,\"x\":NaN,").into_bytes(), None),
+    ] {
+        let answer = Answer {
+            status: 200,
+            body: &bytes,
+            content_type,
+            retry_after: None,
+        };
+        let TokenOutcome::Granted(got) = reading(json!({})).read(answer, now()) else {
+            panic!("{content_type:?}: {}", String::from_utf8_lossy(&bytes));
+        };
+        assert_eq!(got.access_token.expose(), "a");
+        assert_eq!(got.expires_at, Some(now().after(Duration::from_secs(60))));
+    }
+}
+
+#[test]
+fn the_end_of_a_token_is_read_in_every_form() {
+    // `now` is 2001-09-09T01:46:40Z.
+    let minute = Some(now().after(Duration::from_secs(60)));
+    for (unit, value, expected) in [
+        ("s", json!("60"), minute),
+        ("s", json!(" 60 "), minute),
+        ("s", json!("60.0"), minute),
+        ("s", json!(1_000_000_060), minute),
+        ("s", json!("1000000060000"), minute),
+        ("s", json!("2001-09-09T01:47:40Z"), minute),
+        ("s", json!("Sun, 09 Sep 2001 01:47:40 GMT"), minute),
+        ("at_rfc3339", json!("2001-09-09T03:47:40+02:00"), minute),
+        ("at_rfc3339", json!(1_000_000_060), minute),
+        ("at_rfc3339", json!(60), minute),
+        ("at_unix_s", json!("2001-09-09T01:47:40Z"), minute),
+        ("at_unix_ms", json!("1000000060000"), minute),
+        ("s", json!("soon"), None),
+        ("s", json!(-5), None),
+        ("s", json!(0), None),
+    ] {
+        let rules = json!({"token_at": {"expires_in": "/expires_in", "expires_unit": unit}});
+        let body = json!({"access_token": "a", "expires_in": value});
+        assert_eq!(
+            granted(&reading(rules), body).expires_at,
+            expected,
+            "{unit} {value}"
+        );
+    }
 }
