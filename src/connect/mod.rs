@@ -45,7 +45,7 @@ pub use client::{CallerConfig, HttpCaller};
 pub use effect::effect_key;
 pub use learned::Learned;
 pub use limiter::Gcra;
-pub use pages::next_page;
+pub use pages::{PageWalk, PagesError, next_page};
 pub use request::{Account, BadParams, ShapedRequest, shape};
 pub use resolve::{ProbeReading, Resolution, ShapedProbe, resolution};
 pub use resolver::Names;

@@ -6,7 +6,7 @@ use super::{
     approvals::{SLACK, SlackSettings},
 };
 use crate::{
-    connect::{CallOutcome, shape},
+    connect::{CallOutcome, PageWalk, PagesError, shape},
     domain::{EmployeeId, OrgId},
     persistence::org_get,
 };
@@ -86,7 +86,8 @@ async fn read(core: &Core, org: OrgId) -> Result<HashMap<String, String>, String
         .map_err(|error| error.to_string())?
         .ok_or("there is no connection to slack")?;
     let (mut names, mut arguments) = (HashMap::new(), json!({"limit": 200}));
-    for _ in 0..PAGES_MAX {
+    let mut walk = PageWalk::new(PAGES_MAX);
+    loop {
         let request = CallRequest {
             request: shape(&capability, &arguments, &connection.account, None)
                 .map_err(|error| error.to_string())?,
@@ -103,10 +104,11 @@ async fn read(core: &Core, org: OrgId) -> Result<HashMap<String, String>, String
         let text = |value: &Value, field: &str| value.get(field)?.as_str().map(str::to_owned);
         let channels = output["channels"].as_array().into_iter().flatten();
         names.extend(channels.filter_map(|one| Some((text(one, "id")?, text(one, "name")?))));
-        match text(&output, "next_cursor").filter(|cursor| !cursor.is_empty()) {
-            Some(cursor) => arguments["cursor"] = json!(cursor),
-            None => break,
+        match walk.next(&capability, &arguments, &output) {
+            Ok(Some(next)) => arguments = next,
+            // So many are enough.
+            Ok(None) | Err(PagesError::TooMany { .. }) => return Ok(names),
+            Err(error) => return Err(error.to_string()),
         }
     }
-    Ok(names)
 }

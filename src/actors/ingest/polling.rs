@@ -18,7 +18,7 @@ use crate::{
     connect::{
         CallOutcome, Capability,
         ingest::{Incoming, poll::PollRule},
-        pages::next_page,
+        pages::{PageWalk, PagesError},
         shape,
     },
     domain::{EmployeeId, SourceId, Timestamp},
@@ -202,19 +202,22 @@ async fn read(
         .ok_or_else(|| format!("{} is not in the catalog", source.capability))?;
     let mut arguments = rule.arguments(&given, source.cursor.as_deref());
     let mut cursor = source.cursor.clone();
-    for _ in 0..PAGES_MAX {
+    let mut walk = PageWalk::new(PAGES_MAX);
+    loop {
         let output = ask(core, source, &capability, &arguments).await?;
         let items = rule.items(&output)?;
         take(ingest, source, &rule, items).await?;
         cursor = rule.advance(cursor.as_deref(), items, asked);
-        match next_page(&capability, &arguments, &output) {
-            Some(next) => arguments = next,
-            None => return Ok(cursor),
+        match walk.next(&capability, &arguments, &output) {
+            Ok(Some(next)) => arguments = next,
+            Ok(None) => return Ok(cursor),
+            Err(error @ PagesError::TooMany { .. }) => {
+                return Err(format!("{error} of news; narrow the arguments"));
+            }
+            // The cursor stays where it was: nobody knows what was not read.
+            Err(error) => return Err(error.to_string()),
         }
     }
-    Err(format!(
-        "there are more than {PAGES_MAX} pages of news; narrow the arguments"
-    ))
 }
 
 async fn ask(

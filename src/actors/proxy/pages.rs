@@ -3,7 +3,8 @@
 use super::{ProxyError, ProxyRequest, call};
 use crate::{
     actors::core::Core,
-    connect::{Capability, next_page},
+    connect::{Capability, PageWalk},
+    graph::StepError,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use tokio::sync::mpsc;
 
 /// Pages that are ready and not taken yet.
 const READY: usize = 1;
+/// Pages of one list. Its items are given on as they come, so only the way through it is kept.
+const MOST: usize = 100_000;
 
 /// The pages' items. It ends with the list, or with the error that stopped it.
 pub type Pages = mpsc::Receiver<Result<Vec<Value>, ProxyError>>;
@@ -31,15 +34,19 @@ pub async fn stream(
     let core = core.clone();
     tokio::spawn(async move {
         let (mut request, mut output) = (request, first);
+        let mut walk = PageWalk::new(MOST);
         loop {
-            let next = next_page(&capability, &request.arguments, &output);
+            let next = walk.next(&capability, &request.arguments, &output);
             if pages.send(Ok(items(&capability, output))).await.is_err() {
                 return;
             }
             match next {
-                // A provider that gives the same page for ever must not be asked for ever.
-                Some(arguments) if arguments != request.arguments => request.arguments = arguments,
-                _ => return,
+                Ok(Some(arguments)) => request.arguments = arguments,
+                Ok(None) => return,
+                Err(error) => {
+                    let error = StepError::new("provider_error", error.to_string());
+                    return drop(pages.send(Err(ProxyError::Failed(error))).await);
+                }
             }
             output = match page(&core, &request).await {
                 Ok(output) => output,
