@@ -1,5 +1,11 @@
 //! What a provider has taught of its limit, beyond what the catalog says: the window that its headers announce, and how much it let
 //! through before it refused. Pure.
+//!
+//! A refusal need not be about the rate: providers refuse at random when they are busy, and at their own expense. So one refusal teaches
+//! nothing but caution (whoever holds the queue waits as it was asked to); it is a suspicion that the limit is what had passed. If more than
+//! that passes within one window, the suspicion was wrong. If it is refused at about the same level again, it is a limit. A limit is held to
+//! for a while and then probed: it grows by half in each step of time, and if it was wrong, it is gone within minutes. Each time that a
+//! probe is refused, it is held to for twice as long, up to eight steps, so that a limit that is real costs few refusals.
 
 use super::answer::RateHints;
 use crate::domain::Timestamp;
@@ -12,8 +18,18 @@ const SLICES: u32 = 60;
 const SAME_WINDOW: Duration = Duration::from_secs(2);
 /// By so much more a window is waited for that turned out to end later than was announced.
 const MARGIN_STEP: Duration = Duration::from_secs(1);
-/// A limit that was learned from a refusal is believed this long: plans change.
+/// A limit that no refusal confirms is believed this long at most: plans change.
 const BELIEVED_FOR: Duration = Duration::from_secs(24 * 3600);
+/// A step of time is a window, but not shorter or longer than this: of a limit a second, not each second is a probe, and of a limit a day it is
+/// not waited for days.
+const STEP_MIN: Duration = Duration::from_secs(10);
+const STEP_MAX: Duration = Duration::from_secs(300);
+/// A limit that was confirmed so often is held to for 2^3 steps, eight minutes for one a minute.
+const CONFIRMED_MAX: u32 = 3;
+/// When it has grown to so many times what it was, it is no limit any more.
+const GROWTH_MAX: u64 = 16;
+/// How long a suspicion waits for a second refusal, in steps.
+const SUSPECTED_STEPS: u32 = 10;
 /// No window is believed to be longer.
 const LONGEST_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
@@ -24,6 +40,9 @@ pub struct Learned {
     slices: VecDeque<(Timestamp, u64)>,
     announced: Option<Announced>,
     limit: Option<Limit>,
+    /// A refusal that nothing has confirmed or contradicted yet.
+    #[serde(skip)]
+    suspicion: Option<Suspicion>,
     /// What a whole window of the provider holds and how long one can be, as headers have told. Not kept over a restart: the first answer
     /// tells it again.
     #[serde(skip)]
@@ -39,7 +58,7 @@ pub struct Learned {
     /// Calls that left before the first announcement was known: that they are refused says nothing against it.
     #[serde(skip)]
     blind: usize,
-    /// Calls that were on their way when a refusal set the limit: each that was let through raises it.
+    /// Calls that were on their way when a refusal set the limit or the suspicion: each that was let through raises it.
     #[serde(skip)]
     unsettled: usize,
 }
@@ -61,7 +80,46 @@ struct Announced {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Limit {
     per_window: u64,
+    /// When a refusal said so last.
     at: Timestamp,
+    /// How often a refusal has said so again.
+    #[serde(default)]
+    confirmed: u32,
+}
+
+impl Limit {
+    /// What it lets through at `now`; `None` when it is forgotten.
+    fn at(&self, now: Timestamp, step: Duration) -> Option<u64> {
+        let age = now.since(self.at);
+        let held = step.saturating_mul(1 << self.confirmed.min(CONFIRMED_MAX));
+        if age >= BELIEVED_FOR {
+            return None;
+        }
+        let steps = age.saturating_sub(held).as_micros() / step.as_micros().max(1);
+        let mut grown = self.per_window;
+        for _ in 0..steps {
+            grown += (grown / 2).max(1);
+            if grown >= self.per_window.saturating_mul(GROWTH_MAX) {
+                return None;
+            }
+        }
+        Some(grown)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Suspicion {
+    /// What had passed of the window when it was refused.
+    level: u64,
+    at: Timestamp,
+}
+
+impl Suspicion {
+    /// Whether a refusal at another level says the same, by a fifth: windows of providers begin when they like.
+    fn fits(&self, level: u64) -> bool {
+        let (less, more) = (self.level.min(level), self.level.max(level));
+        more - less <= (more / 5).max(1)
+    }
 }
 
 impl Learned {
@@ -72,6 +130,7 @@ impl Learned {
             slices: VecDeque::new(),
             announced: None,
             limit: None,
+            suspicion: None,
             told: None,
             assumed: false,
             margin: Duration::ZERO,
@@ -102,11 +161,11 @@ impl Learned {
         {
             return Err(window.until.since(now));
         }
-        let Some(limit) = self.limit else {
+        let Some(limit) = self.limit_at(now) else {
             return Ok(());
         };
         // A call that costs more than the limit goes when nothing else did.
-        let allowed = limit.per_window.saturating_sub(cost.into());
+        let allowed = limit.saturating_sub(cost.into());
         let mut passed = self.passed_in_window();
         for (began, cost) in &self.slices {
             if passed <= allowed {
@@ -135,13 +194,39 @@ impl Learned {
 
     /// Reads the answer to a call of `cost` that was let through and arrived at `now` while `open` other calls were on their way.
     pub fn let_through(&mut self, now: Timestamp, cost: u32, open: usize, hints: &RateHints) {
-        if self.unsettled > 0
-            && let Some(limit) = &mut self.limit
-        {
-            limit.per_window += u64::from(cost);
+        self.forget_old(now);
+        if self.unsettled > 0 {
+            let cost = u64::from(cost);
+            if let Some(limit) = &mut self.limit {
+                limit.per_window += cost;
+            }
+            if let Some(suspicion) = &mut self.suspicion {
+                suspicion.level += cost;
+            }
+        } else {
+            self.contradict(self.surely_passed(now).saturating_sub(open as u64));
         }
         self.settled();
         self.read(now, hints, open);
+    }
+
+    /// So much was let through within one window.
+    fn contradict(&mut self, passed: u64) {
+        if self
+            .suspicion
+            .is_some_and(|suspicion| passed > suspicion.level)
+        {
+            self.suspicion = None;
+        }
+        if let Some(limit) = &mut self.limit
+            && passed > limit.per_window
+        {
+            // Probed, and found to be more.
+            if passed * 5 > limit.per_window * 6 {
+                limit.confirmed = 0;
+            }
+            limit.per_window = passed;
+        }
     }
 
     /// A call came back of which nobody knows whether it was let through.
@@ -189,27 +274,71 @@ impl Learned {
     /// Where its own headers explain that, they are enough; else what it let through of one window is what it lets through.
     pub fn refused(&mut self, now: Timestamp, cost: u32, open: usize, hints: &RateHints) {
         self.forget_old(now);
+        // It used nothing up.
+        self.take_back(cost);
         let (was_blind, was_unsettled) = (self.blind > 0, self.unsettled > 0);
         self.settled();
         if self.is_explained(now, was_blind, open, hints) || was_unsettled {
             return;
         }
         // Those that are on their way may still be let through.
-        let known = self
-            .passed_in_window()
-            .saturating_sub(u64::from(cost) + open as u64);
+        let known = self.surely_passed(now).saturating_sub(open as u64);
+        self.lesson(now, known, open);
+    }
+
+    fn lesson(&mut self, now: Timestamp, known: u64, open: usize) {
         self.unsettled = open;
-        self.limit = Some(Limit {
-            per_window: match self.limit {
-                Some(before) if before.per_window <= known => {
-                    self.unsettled = 0;
-                    before.per_window.saturating_sub(1)
+        let before = self.suspicion.filter(|before| before.fits(known));
+        let Some(before) = before else {
+            self.suspicion = Some(Suspicion {
+                level: known,
+                at: now,
+            });
+            return;
+        };
+        self.suspicion = None;
+        let level = before.level.max(known).max(1);
+        let step = self.step();
+        match &mut self.limit {
+            // At about the limit. Of one that was not probed the time does not change for which it is held to, or whims could keep it low for
+            // ever.
+            Some(limit) if level * 5 >= limit.per_window * 4 => {
+                let is_probed = limit
+                    .at(now, step)
+                    .is_none_or(|grown| grown > limit.per_window);
+                limit.per_window = level;
+                if is_probed {
+                    limit.confirmed = (limit.confirmed + 1).min(CONFIRMED_MAX);
+                    limit.at = now;
                 }
-                _ => known,
             }
-            .max(1),
-            at: now,
-        });
+            limit => {
+                *limit = Some(Limit {
+                    per_window: level,
+                    at: now,
+                    confirmed: 0,
+                });
+            }
+        }
+    }
+
+    /// Takes a cost out of what was counted last.
+    fn take_back(&mut self, cost: u32) {
+        let mut left = u64::from(cost);
+        for (_, counted) in self.slices.iter_mut().rev() {
+            let taken = left.min(*counted);
+            *counted -= taken;
+            left -= taken;
+        }
+    }
+
+    /// What refusals let through in one window at `now`; `None`: they have taught nothing that is believed.
+    fn limit_at(&self, now: Timestamp) -> Option<u64> {
+        self.limit?.at(now, self.step())
+    }
+
+    fn step(&self) -> Duration {
+        self.window.clamp(STEP_MIN, STEP_MAX)
     }
 
     /// Whether the headers of a refusal say why it came, and what was done about it is enough.
@@ -253,10 +382,10 @@ impl Learned {
             window.until.since(now)
                 + span.saturating_mul(u32::try_from(further).unwrap_or(u32::MAX))
         });
-        let by_limit = self.limit.map_or(Duration::ZERO, |limit| {
-            let free = limit.per_window.saturating_sub(self.passed_in_window());
+        let by_limit = self.limit_at(now).map_or(Duration::ZERO, |limit| {
+            let free = limit.saturating_sub(self.passed_in_window());
             let over = u32::try_from(needed.saturating_sub(free)).unwrap_or(u32::MAX);
-            let per_window = u32::try_from(limit.per_window).unwrap_or(u32::MAX);
+            let per_window = u32::try_from(limit).unwrap_or(u32::MAX);
             self.window.saturating_mul(over) / per_window.max(1)
         });
         by_window.max(by_limit)
@@ -274,6 +403,16 @@ impl Learned {
 
     fn slice(&self) -> Duration {
         self.window / SLICES
+    }
+
+    /// What passed within one window of the provider's, whenever that began and however long the calls were on their way; a slice less.
+    fn surely_passed(&self, now: Timestamp) -> u64 {
+        let within = self.window.saturating_sub(self.slice());
+        let slices = self.slices.iter();
+        slices
+            .filter(|(began, _)| now.since(*began) <= within)
+            .map(|(_, cost)| cost)
+            .sum()
     }
 
     fn passed_in_window(&self) -> u64 {
@@ -295,9 +434,13 @@ impl Learned {
             });
             self.assumed = self.announced.is_some();
         }
-        self.limit = self
-            .limit
-            .filter(|limit| now.since(limit.at) < BELIEVED_FOR);
+        if self.limit_at(now).is_none() {
+            self.limit = None;
+        }
+        let longest = self.step() * SUSPECTED_STEPS;
+        self.suspicion = self
+            .suspicion
+            .filter(|suspicion| now.since(suspicion.at) < longest);
     }
 }
 
@@ -334,7 +477,7 @@ mod tests {
 
     /// A provider of 60 a minute that says nothing of it but 429.
     #[test]
-    fn a_refusal_teaches_the_limit_and_no_other_follows() {
+    fn a_refusal_teaches_the_limit_and_few_others_follow() {
         let mut learned = Learned::new(MINUTE);
         let mut provider: VecDeque<i64> = VecDeque::new();
         let mut refusals = Vec::new();
@@ -355,7 +498,7 @@ mod tests {
                 }
             }
         }
-        assert!(refusals.len() <= 2, "{refusals:?}");
+        assert!(refusals.len() <= 20, "{refusals:?}");
         assert!(
             served > 3_400,
             "of 3,600 that it would have served: {served}"
@@ -394,6 +537,8 @@ mod tests {
         learned.let_through(at(31), 1, 0, &hints(10, 30));
         learned.passed(at(35), 1);
         learned.refused(at(35), 1, 0, &hints(0, 26));
+        learned.passed(at(62), 1);
+        learned.refused(at(62), 1, 0, &hints(5, 26));
         assert_eq!(learned.limit(), Some((1, MINUTE)));
     }
 
@@ -424,16 +569,32 @@ mod tests {
                 false => learned.refused(at(1), 1, open, &silent),
             }
         }
+        assert_eq!(learned.limit(), None, "it may be a whim");
+        learned.passed(at(2), 1);
+        learned.refused(at(2), 1, 0, &silent);
         assert_eq!(learned.limit(), Some((60, MINUTE)));
     }
 
     #[test]
-    fn a_lesson_is_forgotten_after_a_day() {
+    fn a_lesson_grows_until_it_is_forgotten() {
         let mut learned = Learned::new(MINUTE);
-        learned.passed(at(0), 1);
-        learned.refused(at(0), 1, 0, &RateHints::default());
-        assert_eq!(learned.limit(), Some((1, MINUTE)));
-        learned.may_pass(at(24 * 3_600), 1).unwrap();
+        (0..10).for_each(|_| learned.passed(at(0), 1));
+        for _ in 0..2 {
+            learned.passed(at(1), 1);
+            learned.refused(at(1), 1, 0, &RateHints::default());
+        }
+        assert_eq!(learned.limit(), Some((10, MINUTE)));
+        for (minute, expected) in [(1, Some(10)), (2, Some(15)), (3, Some(22)), (5, Some(49))] {
+            assert_eq!(
+                learned.limit_at(at(1 + minute * 60)),
+                expected,
+                "minute {minute}"
+            );
+        }
+        learned.may_pass(at(1 + 10 * 60), 1).unwrap();
         assert_eq!(learned.limit(), None);
     }
 }
+
+#[cfg(test)]
+mod simulation;
