@@ -20,6 +20,8 @@ pub struct CredentialSwap<'a> {
     pub refresh_due: Option<Timestamp>,
     /// JSON array of texts.
     pub scopes: Option<&'a str>,
+    /// JSON object, whole: what is known of the account, where a refresh has told something of it. A consent brings its own.
+    pub account: Option<&'a str>,
     pub at: Timestamp,
     /// Only if nobody has begun another refresh since the one that began then.
     pub begun: Option<Timestamp>,
@@ -94,7 +96,7 @@ async fn swap(
     .bind(new.scopes)
     .bind(new.at)
     .bind(consent.map(|consent| consent.way))
-    .bind(consent.map(|consent| consent.account))
+    .bind(consent.map(|consent| consent.account).or(new.account))
     .bind(consent.and_then(|consent| consent.account_name))
     .bind(consent.and_then(|consent| consent.base_url))
     .bind(consent.and_then(|consent| consent.verified))

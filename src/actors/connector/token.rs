@@ -3,7 +3,7 @@
 
 use super::{ConnectorError, connections::Connection, elsewhere};
 use crate::{
-    actors::{core::Core, hub::credentials::open_credential},
+    actors::{cluster::words::News, core::Core, hub::credentials::open_credential},
     connect::{
         catalog::PlacedSecret,
         token::{Live, TokenError},
@@ -54,7 +54,8 @@ impl Kept {
                 .hub
                 .live(connection.org, connection.id)
                 .await
-                .map_err(refused)?,
+                .map_err(refused)
+                .inspect(|live| changed(core, connection, live))?,
         };
         self.put(&live);
         Ok(live)
@@ -77,9 +78,25 @@ impl Kept {
             .renewed(connection.org, connection.id, live.version)
             .await
             .map_err(refused)?;
+        changed(core, connection, &renewed);
         self.put(&renewed);
         Ok(Some(renewed))
     }
+}
+
+/// A token's answer may have told something new of the account, such as another address: what is known of the connection is read again, here
+/// and elsewhere. Once a refresh, since `connection` is of the refreshed version then.
+fn changed(core: &Core, connection: &Connection, live: &Live) {
+    if live.version == connection.credential_version {
+        return;
+    }
+    let (org, integration) = (connection.org, connection.integration.clone());
+    core.connectors().forget(org, &integration);
+    core.let_others_know(News::Credential {
+        org,
+        integration,
+        id: connection.id,
+    });
 }
 
 /// A credential for a call whose connector is on another node. Read in the database, where that node has put it.

@@ -78,7 +78,7 @@ impl Hub {
             None => None,
             Some(_) => Some(Arc::new(Endpoint {
                 http: parts.http.clone(),
-                integration,
+                integration: integration.clone(),
                 app: self.app(row.org_id, &row.integration).await?,
                 row: row.clone(),
             })),
@@ -95,6 +95,7 @@ impl Hub {
                 org: row.org_id,
                 connection: row.id,
                 renewal,
+                integration,
             }),
             endpoint,
         })

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     connect::{
-        Vault,
+        Account, Integration, Vault,
         oauth::{Credential, CredentialStore, StoreError, Stored},
     },
     domain::{ConnectionId, OrgId, Timestamp},
@@ -18,6 +18,7 @@ use crate::{
     },
 };
 use async_trait::async_trait;
+use serde_json::{Map, Value};
 use std::{
     sync::{Arc, OnceLock},
     time::Duration,
@@ -33,6 +34,40 @@ pub(super) struct DbStore {
     pub org: OrgId,
     pub connection: ConnectionId,
     pub renewal: Renewal,
+    /// `None`: the org's catalog does not have it any more.
+    pub integration: Option<Arc<Integration>>,
+}
+
+/// An account as it is stored, with what a token's answer told of it; `None` if that is nothing new. What does not fit what the catalog says
+/// of the field is left out: the token is good all the same.
+fn account_with(
+    integration: &Integration,
+    way: &str,
+    stored: &str,
+    learned: &Map<String, Value>,
+) -> Option<String> {
+    let mut account: Account = serde_json::from_str(stored).ok()?;
+    let way = integration.way(Some(way));
+    let mut is_new = false;
+    for (field, value) in learned {
+        if account.data.get(field) == Some(value) {
+            continue;
+        }
+        let mut data = account.data.clone();
+        data.insert(field.clone(), value.clone());
+        match integration.base_url_for(way, &data) {
+            Ok(_) => {
+                account.data = data;
+                is_new = true;
+            }
+            Err(error) => {
+                tracing::warn!(integration = integration.id, %error, "what a token's answer told of the account does not fit");
+            }
+        }
+    }
+    is_new
+        .then(|| serde_json::to_string(&account).ok())
+        .flatten()
 }
 
 /// When a way's tokens are renewed.
@@ -121,6 +156,7 @@ impl CredentialStore for DbStore {
         &self,
         version: i64,
         new: &Credential,
+        learned: &Map<String, Value>,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
         let (org, id) = (self.org, self.connection);
@@ -134,6 +170,7 @@ impl CredentialStore for DbStore {
             expires: new.expires_at,
             refresh_due: self.renewal.due(id, new),
             scopes: Some(&scopes),
+            account: None,
             at,
             begun: None,
             consent: None,
@@ -152,6 +189,14 @@ impl CredentialStore for DbStore {
                 }
                 Err(error) => return Err(error),
             };
+            let account = match self.integration.as_deref().filter(|_| !learned.is_empty()) {
+                None => None,
+                Some(integration) => connection_get_system(&mut tx, org, id)
+                    .await?
+                    .and_then(|row| account_with(integration, &row.way, &row.account, learned)),
+            };
+            let account = account.as_deref();
+            let swap = CredentialSwap { account, ..swap };
             let swapped = connection_credential_swap_system(&mut tx, org, id, &swap).await?;
             tx.commit().await?;
             Ok::<_, DbError>(swapped)
@@ -194,6 +239,88 @@ impl CredentialStore for DbStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connect::Catalog;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_refresh_tells_of_the_account_takes_the_place_of_what_was_known() {
+        let catalog = Catalog::embedded().expect("the catalog");
+        let old = "https://acme.my.salesforce.com";
+        for (integration, before, learned, expected) in [
+            (
+                "salesforce",
+                json!({"instance_url": old}),
+                json!({"instance_url": "https://acme--new.my.salesforce.com"}),
+                Some(json!({"instance_url": "https://acme--new.my.salesforce.com"})),
+            ),
+            (
+                "salesforce",
+                json!({}),
+                json!({"instance_url": old}),
+                Some(json!({"instance_url": old})),
+            ),
+            (
+                "salesforce",
+                json!({"instance_url": old, "other": 1}),
+                json!({"instance_url": old}),
+                None,
+            ),
+            ("salesforce", json!({"instance_url": old}), json!({}), None),
+            // Elsewhere than the catalog allows: the token is kept, the address is not.
+            (
+                "salesforce",
+                json!({"instance_url": old}),
+                json!({"instance_url": "https://salesforce.com.evil.example"}),
+                None,
+            ),
+            (
+                "salesforce",
+                json!({"instance_url": old}),
+                json!({"instance_url": 7}),
+                None,
+            ),
+            (
+                "pipedrive",
+                json!({"api_domain": "https://a.pipedrive.com"}),
+                json!({"api_domain": "https://b.pipedrive.com"}),
+                Some(json!({"api_domain": "https://b.pipedrive.com"})),
+            ),
+            (
+                "pipedrive",
+                json!({"api_domain": "https://a.pipedrive.com"}),
+                json!({"api_domain": "http://b.pipedrive.com"}),
+                None,
+            ),
+            (
+                "slack",
+                json!({}),
+                json!({"team_id": "T2"}),
+                Some(json!({"team_id": "T2"})),
+            ),
+            (
+                "calendly",
+                json!({"user": "u1"}),
+                json!({"user": "u2", "more": true}),
+                Some(json!({"user": "u2", "more": true})),
+            ),
+        ] {
+            let known = catalog.integration(integration).expect(integration);
+            let way = known
+                .auth
+                .iter()
+                .find(|way| matches!(way, crate::connect::catalog::AuthWay::Oauth2Code(_)));
+            let way = way.expect("a consent").id();
+            let stored = json!({"base_url": "", "data": before, "quota": {"requests": 5, "per_seconds": 1, "burst": 1}});
+            let learned = learned.as_object().expect("an object");
+            let found = account_with(known, way, &stored.to_string(), learned);
+            let data = found.map(|text| {
+                let account: Value = serde_json::from_str(&text).expect("JSON");
+                assert_eq!(account["quota"]["requests"], 5, "the rest stays");
+                account["data"].clone()
+            });
+            assert_eq!(data, expected, "{integration} {before} {learned:?}");
+        }
+    }
 
     #[test]
     fn a_token_is_due_before_its_end_but_not_at_its_birth() {

@@ -168,6 +168,7 @@ async fn an_orgs_key_is_rotated_while_calls_flow() {
                     expires: None,
                     refresh_due: None,
                     scopes: None,
+                    account: None,
                     at: start(),
                     begun: None,
                     consent: None,

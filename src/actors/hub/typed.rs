@@ -1,7 +1,11 @@
 //! Connections by what a person types: keys, names and passwords, tokens; and the end that every way has: verify, seal, store.
 
 use super::{
-    Hub, HubError, accounts::renewal_of, credentials::seal_credential, store::scopes_json, way_of,
+    Hub, HubError,
+    accounts::renewal_of,
+    credentials::seal_credential,
+    store::{scopes_json, stored},
+    way_of,
 };
 use crate::{
     connect::{
@@ -247,16 +251,19 @@ impl Hub {
         let (org, id, now) = (new.row.org_id, new.row.id, self.now());
         let account_json = serde_json::to_string(account).unwrap_or_else(|_| "{}".into());
         let scopes = scopes_json(&new.credential.scopes);
-        let mut expected = new.row.credential_version;
+        let mut before = new.row.clone();
         for _ in 0..STORE_ATTEMPTS {
             let vault = &self.parts.vault;
-            let sealed = seal_credential(vault, org, id, expected + 1, &new.credential).await?;
+            let credential = self.with_refresh_token(new, verified, &before).await?;
+            let expected = before.credential_version;
+            let sealed = seal_credential(vault, org, id, expected + 1, &credential).await?;
             let swap = CredentialSwap {
                 expected,
                 sealed: &sealed,
-                expires: new.credential.expires_at,
-                refresh_due: renewal_of(new.way).due(id, &new.credential),
+                expires: credential.expires_at,
+                refresh_due: renewal_of(new.way).due(id, &credential),
                 scopes: Some(&scopes),
+                account: None,
                 at: now,
                 begun: None,
                 consent: Some(Consented {
@@ -285,11 +292,32 @@ impl Hub {
                 return Ok(row);
             }
             // Renewed at this very moment: what a person has just given goes before it.
-            expected = row.credential_version;
+            before = row;
         }
         Err(HubError::Unavailable(
             "the connection changes all the time".into(),
         ))
+    }
+
+    /// The new credential, with the refresh token that is stored if a consent gave none: providers give one with the first consent of an
+    /// account and none with the next, and the first stays good. Only where it is certain that it is the same account's.
+    async fn with_refresh_token(
+        &self,
+        new: &NewCredential<'_>,
+        verified: &Verified,
+        before: &ConnectionRow,
+    ) -> Result<Credential, HubError> {
+        let mut credential = new.credential.clone();
+        let is_same_account =
+            verified.reference.is_some() && verified.reference == before.account_ref;
+        let may_keep = matches!(new.way, Some(AuthWay::Oauth2Code(_)))
+            && before.way == credential.way
+            && !before.sealed_credential.0.is_empty();
+        if credential.refresh_token.is_none() && may_keep && is_same_account {
+            let known = stored(&self.parts.vault, before).await?;
+            credential.refresh_token = known.credential.refresh_token;
+        }
+        Ok(credential)
     }
 }
 

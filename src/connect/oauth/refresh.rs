@@ -21,6 +21,7 @@ use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
+use serde_json::{Map, Value};
 use std::{future::Future, sync::Arc, time::Duration};
 
 /// A credential that was got but not stored is tried to store this often, with growing pauses between, for half a minute in all.
@@ -53,9 +54,15 @@ pub trait CredentialStore: Send + Sync {
     async fn read(&self) -> Result<Option<Stored>, StoreError>;
     /// Notes that this version is about to be renewed; `false` if it is not the current one any more.
     async fn begin(&self, version: i64, at: Timestamp) -> Result<bool, StoreError>;
-    /// Replaces this version; `false` if it is not the current one any more.
-    async fn swap(&self, version: i64, new: &Credential, at: Timestamp)
-    -> Result<bool, StoreError>;
+    /// Replaces this version, and what is known of the account by what the token's answer told of it (`learned`, fields by name; those that
+    /// are not there stay). `false` if it is not the current version any more.
+    async fn swap(
+        &self,
+        version: i64,
+        new: &Credential,
+        learned: &Map<String, Value>,
+        at: Timestamp,
+    ) -> Result<bool, StoreError>;
     /// Takes the note back: surely nothing was renewed. `again`: when to try next.
     async fn give_up(&self, version: i64, again: Timestamp) -> Result<(), StoreError>;
     /// The grant of this version is dead; `false` if there is a newer one, or it was known.
@@ -140,8 +147,9 @@ impl Attempt<'_> {
         }
         match self.endpoint.renew(&before.credential, now).await {
             TokenOutcome::Granted(granted) => {
+                let learned = granted.learned.clone();
                 let new = before.credential.renewed(*granted, now);
-                self.keep(before, new).await
+                self.keep(before, new, &learned).await
             }
             TokenOutcome::DeadGrant { reason } => self.dead(before, reason, now).await,
             TokenOutcome::Transient {
@@ -169,11 +177,16 @@ impl Attempt<'_> {
     }
 
     /// Stores what was granted, however long the database is away: until it is stored, a refresh token that rotated exists here alone.
-    async fn keep(&self, before: Stored, new: Credential) -> Result<RefreshResult, StoreError> {
+    async fn keep(
+        &self,
+        before: Stored,
+        new: Credential,
+        learned: &Map<String, Value>,
+    ) -> Result<RefreshResult, StoreError> {
         let mut version = before.version;
         for _ in 0..SWAP_ATTEMPTS {
             let at = (self.clock)();
-            if persistently(|| self.store.swap(version, &new, at)).await? {
+            if persistently(|| self.store.swap(version, &new, learned, at)).await? {
                 return Ok(RefreshResult::Refreshed(Arc::new(Stored {
                     version: version + 1,
                     credential: new,

@@ -47,6 +47,7 @@ fn swap(expected: i64, sealed: &Sealed, begun: Option<Timestamp>) -> CredentialS
         expires: None,
         refresh_due: None,
         scopes: None,
+        account: None,
         at: at(30),
         begun,
         consent: None,

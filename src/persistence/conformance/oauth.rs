@@ -50,6 +50,7 @@ fn swap(expected: i64, sealed: &Sealed, now: Timestamp) -> CredentialSwap<'_> {
         expires: Some(at(160)),
         refresh_due: Some(at(150)),
         scopes: None,
+        account: None,
         at: now,
         begun: None,
         consent: None,

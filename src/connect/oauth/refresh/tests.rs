@@ -1,6 +1,6 @@
 use super::*;
 use crate::connect::oauth::outcome::Granted;
-use serde_json::Map;
+use serde_json::{Map, Value};
 use std::{
     collections::VecDeque,
     sync::{
@@ -56,6 +56,7 @@ struct Kept {
     failing_swaps: AtomicUsize,
     reauth: Mutex<Option<String>>,
     again: Mutex<Option<Timestamp>>,
+    learned: Mutex<Map<String, Value>>,
 }
 
 impl Kept {
@@ -71,6 +72,7 @@ impl Kept {
             failing_swaps: AtomicUsize::new(0),
             reauth: Mutex::default(),
             again: Mutex::default(),
+            learned: Mutex::default(),
         }
     }
     fn log(&self, what: &str) {
@@ -109,7 +111,13 @@ impl CredentialStore for Kept {
             .filter(|row| row.version == version && row.active);
         Ok(fits.map(|row| row.refresh_started = Some(at)).is_some())
     }
-    async fn swap(&self, version: i64, new: &Credential, _: Timestamp) -> Result<bool, StoreError> {
+    async fn swap(
+        &self,
+        version: i64,
+        new: &Credential,
+        learned: &Map<String, Value>,
+        _: Timestamp,
+    ) -> Result<bool, StoreError> {
         self.log("swap");
         let left = self.failing_swaps.load(Ordering::SeqCst);
         if left > 0 {
@@ -119,6 +127,7 @@ impl CredentialStore for Kept {
         let mut row = self.row.lock().unwrap();
         let fits = row.as_mut().filter(|row| row.version == version);
         let swapped = fits.map(|row| {
+            self.learned.lock().unwrap().extend(learned.clone());
             row.version += 1;
             row.credential = new.clone();
             row.active = true;
@@ -211,6 +220,36 @@ async fn what_is_granted_is_stored_before_it_is_used() {
     run(&store, &provider, 2).await;
     let asked = provider.asked_with.lock().unwrap().clone();
     assert_eq!(asked, ["refresh-1", "refresh-2"], "each refresh token once");
+}
+
+#[tokio::test]
+async fn what_a_refresh_tells_of_the_account_is_stored_with_the_token() {
+    let store = Kept::new();
+    let told = |address: &str| match granted(2) {
+        TokenOutcome::Granted(granted) => {
+            let learned = [("instance_url".to_owned(), Value::from(address))];
+            let learned = learned.into_iter().collect();
+            TokenOutcome::Granted(Box::new(Granted {
+                learned,
+                ..*granted
+            }))
+        }
+        other => other,
+    };
+    let answers = [
+        told("https://a.example"),
+        granted(3),
+        told("https://b.example"),
+    ];
+    let provider = Provider::new(&store, answers);
+    for (version, expected) in [
+        (1, "https://a.example"),
+        (2, "https://a.example"),
+        (3, "https://b.example"),
+    ] {
+        run(&store, &provider, version).await;
+        assert_eq!(store.learned.lock().unwrap()["instance_url"], expected);
+    }
 }
 
 #[tokio::test]
