@@ -7,7 +7,7 @@ use super::{
 };
 use crate::connect::{
     CatalogError, Integration,
-    catalog::{example_mistakes, read_integration},
+    catalog::{answer_gaps, example_mistakes, read_integration},
 };
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -130,7 +130,8 @@ fn lint(files: &[PathBuf], out: Output) -> anyhow::Result<()> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let name = path.display().to_string();
         let read = read_integration(&name, &text).and_then(|integration| {
-            let mistakes = example_mistakes(&name, &integration);
+            let mut mistakes = example_mistakes(&name, &integration);
+            mistakes.extend(answer_gaps(&name, &integration));
             if mistakes.is_empty() {
                 Ok(integration)
             } else {

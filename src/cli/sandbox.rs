@@ -12,7 +12,8 @@ Example:
   tenure sandbox --listen 127.0.0.1:7118
   curl 'http://127.0.0.1:7118/record?integration=gmail'
 
-Failures, of the API or of the token endpoint (latency, status_429, status_500, hang, close_after_accept):
+Failures, of the API or of the token endpoint (latency, status_429, status_500, hang, close_after_accept; for the API also answers with
+status 200 that are none of success: error_200, limit_200, token_200 are not carried out, empty_200 and html_200 are):
   curl http://127.0.0.1:7118/faults -d '{\"integration\":\"slack\",\"kind\":\"status_429\",\"count\":2}'
   curl http://127.0.0.1:7118/faults -d '{\"integration\":\"slack\",\"target\":\"token\",\"kind\":\"latency\",\"ms\":10000}'
 

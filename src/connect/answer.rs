@@ -1,9 +1,22 @@
 //! What a provider's answer means for the call, and above all: whether a write may have happened. Pure.
+//!
+//! The status is only half of it: many providers tell of errors, limits and tokens that have ended with status 200. Where, is said in the
+//! catalog ([`AnswerRules`]). An answer that tells of an error is none of success whatever its status; nor is one that lacks what the result
+//! must have. A write may have happened all the same where the answer shows a part of its result beside the error, or nothing of either:
+//! then nobody knows, and it is found out like that of a write whose answer was lost.
+
+mod lacking;
+mod places;
+
+pub(crate) use places::is_pointer;
 
 use super::{
-    catalog::{AnswerRules, QuotaHeaders},
+    catalog::{AnswerRules, ErrorAt, QuotaHeaders},
+    rate::wait,
     template::{Scope, Template},
 };
+use lacking::lacking;
+use places::{is_empty, is_empty_but, places};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
@@ -103,6 +116,10 @@ pub(crate) struct AnswerSpec {
     pub busy: Vec<String>,
     /// Where the answer tells of the quota, if not in the usual headers.
     pub quota: Option<Arc<QuotaHeaders>>,
+    /// Pointers into the body that every answer of success has; `None` if nobody has said so.
+    pub requires: Option<Vec<String>>,
+    /// The JSON Schema of the result; what it requires must be there.
+    pub result: Option<Arc<Value>>,
 }
 
 impl AnswerSpec {
@@ -116,6 +133,8 @@ impl AnswerSpec {
             already: Vec::new(),
             busy: Vec::new(),
             quota: None,
+            requires: None,
+            result: None,
         }
     }
 
@@ -137,32 +156,47 @@ pub(crate) enum AnswerBody {
 
 impl AnswerSpec {
     pub fn read(&self, status: u16, body: AnswerBody, rate: RateHints) -> CallOutcome {
-        let code = self.first(&self.rules.code, &body).unwrap_or_default();
-        if (200..300).contains(&status) && !self.is_flagged(&body) {
+        let is_good = (200..300).contains(&status);
+        let error = self.error_in(&body);
+        if is_good && error.is_none() {
             return self.read_success(status, body, rate);
         }
+        let codes = self.texts(&self.rules.code, &body);
+        let code = codes.first().cloned().unwrap_or_default();
         let told = format!("http_{status}");
-        let is_among = |codes: &[String]| codes.contains(&code) || codes.contains(&told);
-        if is_among(&self.already) {
+        let is_any = |known: &[String]| {
+            known.contains(&told) || codes.iter().any(|code| known.contains(code))
+        };
+        let is_first = |known: &[String]| known.contains(&code) || known.contains(&told);
+        if is_first(&self.already) {
             return self.read_success(status, body, rate);
         }
-        let message = self.message(status, &code, &body);
+        let rate = self.with_wait(rate, &body);
+        let message = self.message(status, &code, &body, error);
+        // Some of it was done: it cannot be said that nothing was.
+        if is_good && self.write && self.shows_result(&body) {
+            return CallOutcome::Unknown {
+                reason: format!("{message}; the answer shows a part of the result as well"),
+                status: Some(status),
+                retry_after: None,
+            };
+        }
         // Some say 403 where 429 is meant, GitHub among them; then they tell of the limit as well.
         let limited = status == 403 && (rate.retry_after.is_some() || rate.remaining == Some(0));
-        if status == 429 || limited || is_among(&self.rules.rate_limited) {
+        if status == 429 || limited || is_any(&self.rules.rate_limited) {
             return CallOutcome::RateLimited {
                 retry_after: rate.retry_after,
                 rate,
             };
         }
-        if is_among(&self.busy) {
+        if is_first(&self.busy) {
             return CallOutcome::Busy {
                 code: if code.is_empty() { told } else { code },
                 message,
                 retry_after: rate.retry_after,
             };
         }
-        if status == 401 || is_among(&self.rules.auth) {
+        if status == 401 || is_any(&self.rules.auth) {
             return CallOutcome::Auth {
                 status,
                 code,
@@ -170,7 +204,7 @@ impl AnswerSpec {
             };
         }
         // 408: the server gave up waiting, and it may have waited after having acted.
-        if status >= 500 || status == 408 || is_among(&self.rules.uncertain) {
+        if status >= 500 || status == 408 || is_any(&self.rules.uncertain) {
             return CallOutcome::Unknown {
                 reason: message,
                 status: Some(status),
@@ -186,158 +220,159 @@ impl AnswerSpec {
     }
 
     fn read_success(&self, status: u16, body: AnswerBody, rate: RateHints) -> CallOutcome {
+        let unknown = |reason: String| CallOutcome::Unknown {
+            reason,
+            status: Some(status),
+            retry_after: None,
+        };
         let body = match body {
             AnswerBody::Json(body) => body,
             AnswerBody::Text(text) if self.text => text.into(),
             AnswerBody::Text(text) if text.trim().is_empty() => Value::Null,
             AnswerBody::Text(_) => {
-                let reason = format!("answered {status} with a body that is not JSON");
-                return CallOutcome::Unknown {
-                    reason,
-                    status: Some(status),
-                    retry_after: None,
-                };
+                return unknown(format!("answered {status} with a body that is not JSON"));
             }
         };
-        let Some(template) = &self.output else {
-            return CallOutcome::Ok {
-                status,
-                output: body,
-                rate,
-            };
+        let without = |pointer: &str| {
+            unknown(match pointer {
+                "" => {
+                    format!("answered {status}, but with another kind of value than its result is")
+                }
+                _ => format!(
+                    "answered {status}, but without `{pointer}`, which every good answer has"
+                ),
+            })
         };
-        match template.render(&Scope::new().with("body", &body)) {
-            Ok(output) => CallOutcome::Ok {
-                status,
-                output: output.unwrap_or_default(),
-                rate,
+        // An answer that says that it is so already has a shape of its own.
+        let is_good = (200..300).contains(&status);
+        if let Some(pointer) = self.requires.iter().flatten().find(|pointer| {
+            let found = body.pointer(pointer);
+            is_good && found.is_none_or(Value::is_null)
+        }) {
+            return without(pointer);
+        }
+        let output = match &self.output {
+            None => body,
+            Some(template) => match template.render(&Scope::new().with("body", &body)) {
+                Ok(output) => output.unwrap_or_default(),
+                Err(error) => return unknown(error.to_string()),
             },
-            Err(error) => CallOutcome::Unknown {
-                reason: error.to_string(),
-                status: Some(status),
-                retry_after: None,
-            },
+        };
+        if let Some(schema) = self.result.as_ref().filter(|_| is_good)
+            && let Some(pointer) = lacking(schema, &output)
+        {
+            return without(&pointer);
+        }
+        CallOutcome::Ok {
+            status,
+            output,
+            rate,
         }
     }
 
-    fn is_flagged(&self, body: &AnswerBody) -> bool {
-        match (&self.rules.ok_flag, body) {
-            (Some(pointer), AnswerBody::Json(body)) => {
-                body.pointer(pointer) == Some(&Value::Bool(false))
-            }
-            _ => false,
-        }
-    }
-
-    fn first(&self, pointers: &[String], body: &AnswerBody) -> Option<String> {
+    /// Where the answer tells of an error, if it does, and what stands there.
+    fn error_in<'a>(&'a self, body: &'a AnswerBody) -> Option<(&'a str, &'a Value)> {
         let AnswerBody::Json(body) = body else {
             return None;
         };
-        pointers
+        let flag = self.rules.ok_flag.iter().find_map(|pointer| {
+            let found = places(body, pointer).into_iter().next();
+            let found = found.filter(|value| **value == Value::Bool(false))?;
+            Some((pointer.as_str(), found))
+        });
+        flag.or_else(|| {
+            self.rules.errors().find_map(|error| {
+                let found = places(body, &error.at);
+                let found = found.into_iter().find(|value| tells(error, value))?;
+                Some((error.at.as_str(), found))
+            })
+        })
+    }
+
+    /// Whether a part of the result stands beside the error.
+    fn shows_result(&self, body: &AnswerBody) -> bool {
+        let AnswerBody::Json(body) = body else {
+            return false;
+        };
+        let errors: Vec<&str> = self.rules.errors().map(|error| error.at.as_str()).collect();
+        self.rules
+            .partial
             .iter()
-            .find_map(|pointer| match body.pointer(pointer)? {
+            .any(|pointer| !is_empty_but(body, pointer, &errors))
+    }
+
+    /// With the wait that the body asks for, where no header does.
+    fn with_wait(&self, rate: RateHints, body: &AnswerBody) -> RateHints {
+        let told = || {
+            let seconds = self.texts(&self.rules.retry_after, body);
+            let seconds: f64 = seconds.first()?.trim().parse().ok()?;
+            seconds.is_finite().then(|| wait(seconds))
+        };
+        RateHints {
+            retry_after: rate.retry_after.or_else(told),
+            ..rate
+        }
+    }
+
+    /// The texts and numbers at all of the pointers, those of the first pointer first.
+    fn texts(&self, pointers: &[String], body: &AnswerBody) -> Vec<String> {
+        let AnswerBody::Json(body) = body else {
+            return Vec::new();
+        };
+        let found = pointers.iter().flat_map(|pointer| places(body, pointer));
+        found
+            .filter_map(|value| match value {
                 Value::String(text) => Some(text.clone()),
                 Value::Number(number) => Some(number.to_string()),
                 _ => None,
             })
+            .collect()
     }
 
-    fn message(&self, status: u16, code: &str, body: &AnswerBody) -> String {
-        let said = self
-            .first(&self.rules.message, body)
-            .filter(|text| !text.is_empty());
-        let text = match said {
-            Some(said) if code.is_empty() || said == code => format!("answered {status}: {said}"),
-            Some(said) => format!("answered {status}: {code}: {said}"),
-            None if code.is_empty() => format!("answered {status}"),
-            None => format!("answered {status}: {code}"),
+    fn message(
+        &self,
+        status: u16,
+        code: &str,
+        body: &AnswerBody,
+        error: Option<(&str, &Value)>,
+    ) -> String {
+        let said = self.texts(&self.rules.message, body);
+        let said = said.into_iter().find(|text| !text.is_empty());
+        let text = match (said, error) {
+            (Some(said), _) if code.is_empty() || said == code => {
+                format!("answered {status}: {said}")
+            }
+            (Some(said), _) => format!("answered {status}: {code}: {said}"),
+            (None, Some((at, value))) if code.is_empty() => {
+                format!("answered {status} with an error at `{at}`: {value}")
+            }
+            (None, _) if code.is_empty() => format!("answered {status}"),
+            (None, _) => format!("answered {status}: {code}"),
         };
         text.chars().take(MESSAGE_LIMIT).collect()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn slack() -> AnswerSpec {
-        let rules = AnswerRules {
-            ok_flag: Some("/ok".into()),
-            code: vec!["/error".into()],
-            message: vec!["/error".into()],
-            auth: vec!["invalid_auth".into()],
-            rate_limited: vec!["ratelimited".into()],
-            uncertain: vec!["fatal_error".into()],
-        };
-        AnswerSpec {
-            write: true,
-            busy: vec!["lock_timeout".into(), "http_423".into()],
-            ..AnswerSpec::of(rules)
-        }
-    }
-
-    #[test]
-    fn each_answer_says_whether_a_write_may_have_happened() {
-        let cases = [
-            (200, json!({"ok": true}), "ok"),
-            (
-                200,
-                json!({"ok": false, "error": "channel_not_found"}),
-                "rejected",
-            ),
-            (200, json!({"ok": false, "error": "invalid_auth"}), "auth"),
-            (200, json!({"ok": false, "error": "ratelimited"}), "limited"),
-            (200, json!({"ok": false, "error": "fatal_error"}), "unknown"),
-            (301, json!({}), "rejected"),
-            (400, json!({"error": "x"}), "rejected"),
-            (401, json!({}), "auth"),
-            (403, json!({}), "rejected"),
-            (408, json!({}), "unknown"),
-            (429, json!({}), "limited"),
-            (409, json!({"error": "lock_timeout"}), "busy"),
-            (423, json!({}), "busy"),
-            (500, json!({}), "unknown"),
-            (503, json!({"ok": false, "error": "ratelimited"}), "limited"),
-        ];
-        for (status, body, expected) in cases {
-            let outcome =
-                slack().read(status, AnswerBody::Json(body.clone()), RateHints::default());
-            let found = match &outcome {
-                CallOutcome::Ok { .. } => "ok",
-                CallOutcome::RateLimited { .. } => "limited",
-                CallOutcome::Busy { .. } => "busy",
-                CallOutcome::Rejected { .. } => "rejected",
-                CallOutcome::Auth { .. } => "auth",
-                CallOutcome::Unsent { .. } | CallOutcome::Blocked { .. } => "unsent",
-                CallOutcome::TooLong { .. } | CallOutcome::Unknown { .. } => "unknown",
-            };
-            assert_eq!(found, expected, "{status} {body}");
-            assert_eq!(
-                outcome.is_surely_not_applied(),
-                !matches!(expected, "ok" | "unknown"),
-                "{status} {body}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_page_instead_of_json_is_no_success() {
-        let outcome = slack().read(200, AnswerBody::Text("<html>".into()), RateHints::default());
-        assert!(matches!(
-            outcome,
-            CallOutcome::Unknown {
-                status: Some(200),
-                ..
-            }
-        ));
-        let outcome = slack().read(204, AnswerBody::Text(String::new()), RateHints::default());
-        assert!(matches!(
-            outcome,
-            CallOutcome::Ok {
-                output: Value::Null,
-                ..
-            }
-        ));
+/// Whether what stands at a place tells of an error.
+fn tells(error: &ErrorAt, value: &Value) -> bool {
+    let is_among = |known: &[Value]| known.iter().any(|known| is_alike(known, value));
+    match (&error.is, &error.not) {
+        (Some(is), _) => is_among(is),
+        (None, Some(not)) => !value.is_null() && !is_among(not),
+        (None, None) => !is_empty(value),
     }
 }
+
+/// Whether a value is the one that the catalog names: texts whatever their case, numbers and booleans also as texts.
+fn is_alike(known: &Value, value: &Value) -> bool {
+    let text = |value: &Value| match value {
+        Value::String(text) => Some(text.trim().to_ascii_lowercase()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    };
+    known == value || text(known).is_some_and(|known| Some(known) == text(value))
+}
+
+#[cfg(test)]
+mod tests;

@@ -126,6 +126,24 @@ impl Template {
         Ok(self.render(scope)?.map(|value| as_text(&value)))
     }
 
+    /// Whether a field of the object that it gives has a default, so that it is there whatever the scope has.
+    pub fn makes_up(&self, field: &str) -> bool {
+        let Node::Object(fields) = &self.0 else {
+            return false;
+        };
+        let found = fields.iter().find(|(name, _)| name == field);
+        matches!(
+            found,
+            Some((
+                _,
+                Node::Value {
+                    default: Some(_),
+                    ..
+                }
+            ))
+        )
+    }
+
     /// All paths in the template.
     pub fn references(&self) -> Vec<&Reference> {
         let mut found = Vec::new();

@@ -9,7 +9,7 @@ use super::{
     oauth::{OAuth, TokenRequest},
     quotas::Quotas,
     record::{Entry, Record},
-    world::{self, World},
+    world::{self, With200, World},
 };
 use chrono::NaiveDate;
 use serde_json::{Value, json};
@@ -183,14 +183,23 @@ impl Keeper {
         let fault = self.faults.take(call.provider, Target::Api, &call.path);
         let ending = Ending::of(fault);
         let refused = fault.and_then(|(kind, ms)| refused_by(call.provider, kind, ms));
+        let is_refused = refused.is_some();
         let (answer, token_refused) = match refused {
             Some(answer) => (answer, false),
             None => self.answer(&call),
         };
+        let answer = match fault {
+            Some((FaultKind::Empty200, _)) if answer.status < 300 => Answer::ok(json!({})),
+            Some((FaultKind::Html200, _)) if answer.status < 300 => {
+                Answer::ok("<!DOCTYPE html><html><body>Sign in</body></html>".into())
+                    .with_header("content-type", "text/html; charset=utf-8")
+            }
+            _ => answer,
+        };
         if call.provider == Provider::Gmail {
             mail::add_readable(&mut call.body);
         }
-        let refused = token_refused || !(200..300).contains(&answer.status);
+        let refused = token_refused || is_refused || !(200..300).contains(&answer.status);
         let status = match ending {
             // Closed without an answer; but what was not carried out must not look as if it had been.
             Ending::CloseAfter(_) if !refused => None,
@@ -206,7 +215,8 @@ impl Keeper {
             idempotency_key: call.idempotency_key,
             body: call.body,
             status,
-            refused: token_refused,
+            // An error with status 200 must not look like something that was done.
+            refused: token_refused || (is_refused && answer.status < 300),
         };
         match self.record.push(&entry) {
             Ok(()) => Served { answer, ending },
@@ -264,6 +274,9 @@ fn refused_by(provider: Provider, kind: FaultKind, ms: Option<u64>) -> Option<An
             Some(world::too_many(provider, seconds))
         }
         FaultKind::Status500 => Some(world::broken(provider)),
+        FaultKind::Error200 => Some(world::error_with_200(provider, With200::Error)),
+        FaultKind::Limit200 => Some(world::error_with_200(provider, With200::Limit)),
+        FaultKind::Token200 => Some(world::error_with_200(provider, With200::Token)),
         _ => None,
     }
 }

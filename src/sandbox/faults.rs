@@ -22,6 +22,16 @@ pub enum FaultKind {
     Status429,
     /// Refused with 500; not done.
     Status500,
+    /// Refused with 200 and an error in the provider's own form; not done.
+    Error200,
+    /// Refused with 200 and the provider's word for too many requests; not done.
+    Limit200,
+    /// Refused with 200 and the provider's word for a token that has ended; not done.
+    Token200,
+    /// Done, and answered with 200 and `{}`.
+    Empty200,
+    /// Done, and answered with 200 and a page of HTML.
+    Html200,
     /// Done, and not answered for `ms` (10 minutes if absent); then the connection is closed.
     Hang,
     /// Done, and the connection is closed without an answer.
@@ -29,10 +39,15 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    const ALL: [(&'static str, FaultKind); 5] = [
+    const ALL: [(&'static str, FaultKind); 10] = [
         ("latency", FaultKind::Latency),
         ("status_429", FaultKind::Status429),
         ("status_500", FaultKind::Status500),
+        ("error_200", FaultKind::Error200),
+        ("limit_200", FaultKind::Limit200),
+        ("token_200", FaultKind::Token200),
+        ("empty_200", FaultKind::Empty200),
+        ("html_200", FaultKind::Html200),
         ("hang", FaultKind::Hang),
         ("close_after_accept", FaultKind::CloseAfterAccept),
     ];
@@ -178,7 +193,7 @@ impl Ending {
                 Ending::CloseAfter(Duration::from_millis(ms.unwrap_or(MAX_MS)))
             }
             Some((FaultKind::CloseAfterAccept, _)) => Ending::CloseAfter(Duration::ZERO),
-            Some((FaultKind::Status429 | FaultKind::Status500, _)) | None => Ending::Answer,
+            _ => Ending::Answer,
         }
     }
 }

@@ -125,6 +125,79 @@ pub(super) fn broken(provider: Provider) -> Answer {
     }
 }
 
+/// What an error with status 200 says.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum With200 {
+    Error,
+    Limit,
+    Token,
+}
+
+/// An error that is told in the body alone.
+pub(super) fn error_with_200(provider: Provider, which: With200) -> Answer {
+    let answer = match (provider, which) {
+        (Provider::Slack, With200::Error) => {
+            Answer::ok(json!({"ok": false, "error": "restricted_action"}))
+        }
+        (Provider::Slack, With200::Limit) => {
+            Answer::ok(json!({"ok": false, "error": "ratelimited"}))
+        }
+        (Provider::Slack, With200::Token) => {
+            Answer::ok(json!({"ok": false, "error": "token_expired"}))
+        }
+        (Provider::Quickbooks, With200::Error) => quickbooks::fault(
+            200,
+            "ValidationFault",
+            "4001",
+            "Invalid query",
+            "QueryValidationError: the query is not understood.",
+        ),
+        (Provider::Quickbooks, With200::Limit) => quickbooks::fault(
+            200,
+            "SERVICE",
+            "003001",
+            "message=ThrottleExceeded; errorCode=003001; statusCode=429",
+            "The request limit was reached.",
+        ),
+        // As it is written where the token is refused.
+        (Provider::Quickbooks, With200::Token) => Answer::ok(json!({"fault": {
+            "error": [{"message": "message=AuthenticationFailed; errorCode=003200; statusCode=401", "code": "3200"}],
+            "type": "AUTHENTICATION",
+        }})),
+        (Provider::Gmail, With200::Error) => {
+            google_error(403, "forbidden", "PERMISSION_DENIED", "Forbidden")
+        }
+        (Provider::Gmail, With200::Limit) => too_many(provider, 1),
+        (Provider::Gmail, With200::Token) => {
+            google_error(401, "authError", "UNAUTHENTICATED", "Invalid Credentials")
+        }
+        // As GraphQL tells of them.
+        (Provider::Github, which) => {
+            let kind = match which {
+                With200::Error => "NOT_FOUND",
+                With200::Limit => "RATE_LIMITED",
+                With200::Token => "INSUFFICIENT_SCOPES",
+            };
+            let error = json!({"type": kind, "message": "Could not be resolved."});
+            Answer::ok(json!({"data": null, "errors": [error]}))
+        }
+        (Provider::Stripe, which) => {
+            let code = match which {
+                With200::Error => "resource_missing",
+                With200::Limit => "rate_limit",
+                With200::Token => "api_key_expired",
+            };
+            Answer::ok(
+                json!({"error": {"code": code, "type": "invalid_request_error", "message": "No such thing."}}),
+            )
+        }
+    };
+    Answer {
+        status: 200,
+        ..answer
+    }
+}
+
 /// An error as Google's APIs give it.
 pub(super) fn google_error(code: u16, reason: &str, status: &str, message: &str) -> Answer {
     let errors = json!([{"message": message, "domain": "global", "reason": reason}]);

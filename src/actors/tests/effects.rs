@@ -58,7 +58,9 @@ pub async fn sent(house: &House) -> Vec<Value> {
     items
         .into_iter()
         .filter(|item| {
-            item["method"] == "POST" && (item["status"].is_null() || item["status"] == 200)
+            item["method"] == "POST"
+                && (item["status"].is_null() || item["status"] == 200)
+                && item["refused"] != true
         })
         .collect()
 }
@@ -122,6 +124,66 @@ async fn a_refusal_for_now_is_waited_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_error_is_looked_up_before_it_is_sent_again() {
     three_mails_with(json!({"integration": "gmail", "kind": "status_500", "count": 1})).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_told_with_status_200_is_waited_out() {
+    three_mails_with(json!({"integration": "gmail", "kind": "limit_200", "count": 2})).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_whose_answer_lacks_its_id_is_looked_up_and_not_sent_again() {
+    for kind in ["empty_200", "html_200"] {
+        let path = "/gmail/v1/users/me/messages/send";
+        three_mails_with(json!({"integration": "gmail", "kind": kind, "count": 2, "path": path}))
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_told_with_status_200_is_no_success() {
+    let mut house = House::build().await;
+    house.connect_sandbox().await;
+    house.allow("gmail.send").await;
+    let id = house.hire(employee(&[mails()], json!({}))).await;
+    let fault = json!({"integration": "gmail", "kind": "error_200", "count": 100});
+    sandbox(&house, "POST", "/faults", fault).await;
+    let finished = house.run(id, json!({"to": ["a@x.test"]})).await;
+    let Outcome::Failed { error } = &finished.outcome else {
+        panic!("{:?}", finished.outcome);
+    };
+    assert_eq!(error.error.code, "provider_error", "{error:?}");
+    assert_eq!(sent(&house).await.len(), 0);
+    let rows = effects(&house).await;
+    let statuses: Vec<_> = rows.iter().map(|row| row.status).collect();
+    assert_eq!(statuses, [EffectStatus::Failed]);
+}
+
+/// What the provider answers is no list, so the run must not say that there are no invoices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_is_none_fails_the_run() {
+    let graph = json!({
+        "graph_id": "late", "type": "skill",
+        "nodes": [{"id": "list", "type": "action", "capability": "quickbooks.invoice.query", "arguments": {"unpaid": "true"},
+                   "retry": {"max_attempts": 2, "initial_ms": 10, "factor": 2, "max_ms": 100}}],
+        "edges": []
+    });
+    let mut house = House::build().await;
+    house.connect_sandbox().await;
+    house.allow("quickbooks.invoice.query").await;
+    let id = house.hire(employee(&[graph], json!({}))).await;
+    for kind in ["error_200", "empty_200", "html_200"] {
+        let fault = json!({"integration": "quickbooks", "kind": kind, "count": 100});
+        sandbox(&house, "POST", "/faults", fault).await;
+        let finished = house.run(id, json!({})).await;
+        let Outcome::Failed { error } = &finished.outcome else {
+            panic!("{kind}: {:?}", finished.outcome);
+        };
+        assert_eq!(error.error.code, "provider_error", "{kind}: {error:?}");
+        sandbox(&house, "DELETE", "/faults", Value::Null).await;
+    }
+    let finished = house.run(id, json!({})).await;
+    assert!(matches!(finished.outcome, Outcome::Completed { .. }));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

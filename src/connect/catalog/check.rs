@@ -1,6 +1,7 @@
 //! From the text of an integration file to an [`Integration`], with the place of every mistake and what would be right.
 
 mod account;
+pub(super) mod answers;
 mod auth;
 mod capability;
 mod pages;
@@ -8,7 +9,7 @@ mod paths;
 mod probe;
 
 use super::{
-    AnswerRules, CatalogError, INTEGRATION_SCHEMA, Integration, Verify,
+    CatalogError, INTEGRATION_SCHEMA, Integration, Verify,
     file::{IntegrationFile, VerifyFile},
 };
 use crate::connect::answer::AnswerSpec;
@@ -115,18 +116,19 @@ fn build(report: &mut Report, file: IntegrationFile) -> Option<Integration> {
         account: file.account,
         quota,
         limits,
+        answers: file.answers,
         capabilities: Vec::new(),
     };
     auth::check(report, &integration);
+    answers::check(report, &integration.answers);
     if let Some(described) = file.verify {
-        let verify = verify(described, &integration, &file.answers, &file.headers);
+        let verify = verify(described, &integration, &file.headers);
         integration.verify = report.take("/verify", verify);
     }
     let mut ids = BTreeSet::new();
     let mut built = Vec::with_capacity(file.capabilities.len());
     let common = Common {
         integration: &integration,
-        answers: &file.answers,
         headers: &file.headers,
         retry: &file.retry,
     };
@@ -145,7 +147,6 @@ fn build(report: &mut Report, file: IntegrationFile) -> Option<Integration> {
 fn verify(
     file: VerifyFile,
     integration: &Integration,
-    answers: &AnswerRules,
     headers: &Map<String, Value>,
 ) -> Result<Verify, String> {
     let paths = Paths {
@@ -163,7 +164,7 @@ fn verify(
         ok_status: file.ok_status,
         answer: Arc::new(AnswerSpec {
             quota: integration.limits.learn.clone().map(Arc::new),
-            ..AnswerSpec::of(answers.clone())
+            ..AnswerSpec::of(integration.answers.clone())
         }),
     })
 }

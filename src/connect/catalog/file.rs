@@ -172,12 +172,19 @@ fn ok() -> Vec<u16> {
     vec![200]
 }
 
-/// How to read a provider's errors. Places are JSON pointers; the first that exists counts.
+/// How to read a provider's errors. Places are JSON pointers, with `*` for every item or field; names fit whatever their case.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct AnswerRules {
     /// A boolean that makes an error of an answer with status 2xx when it is false.
     pub ok_flag: Option<String>,
+    /// What makes an error of an answer with status 2xx. An empty list says that this provider tells of errors by the status alone; `None`
+    /// says that nobody has looked.
+    pub error: Option<Vec<ErrorAt>>,
+    /// Where a part of the result may stand beside an error. A write whose answer has both may have happened.
+    pub partial: Vec<String>,
+    /// Where the body says how many seconds to stay away.
+    pub retry_after: Vec<String>,
     pub code: Vec<String>,
     pub message: Vec<String>,
     /// Codes that mean that the account has to be authorised again.
@@ -185,4 +192,44 @@ pub struct AnswerRules {
     pub rate_limited: Vec<String>,
     /// Codes after which a write may have happened all the same.
     pub uncertain: Vec<String>,
+}
+
+impl AnswerRules {
+    pub fn errors(&self) -> impl Iterator<Item = &ErrorAt> {
+        self.error.iter().flatten()
+    }
+}
+
+/// A place that tells of an error: when it is there and not empty, when it is one of `is`, or when it is there and none of `not`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(from = "ErrorAtFile")]
+pub struct ErrorAt {
+    pub at: String,
+    pub is: Option<Vec<Value>>,
+    pub not: Option<Vec<Value>>,
+}
+
+/// As it is written: the pointer alone, or with values.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ErrorAtFile {
+    At(String),
+    Value {
+        at: String,
+        is: Option<Vec<Value>>,
+        not: Option<Vec<Value>>,
+    },
+}
+
+impl From<ErrorAtFile> for ErrorAt {
+    fn from(file: ErrorAtFile) -> Self {
+        match file {
+            ErrorAtFile::At(at) => Self {
+                at,
+                is: None,
+                not: None,
+            },
+            ErrorAtFile::Value { at, is, not } => Self { at, is, not },
+        }
+    }
 }

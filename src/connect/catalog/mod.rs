@@ -12,8 +12,8 @@ mod verify;
 
 pub use auth::{AuthWay, PlacedSecret, Placement};
 pub use file::{
-    AccountField, AnswerRules, Idempotency, Limits, Pagination, Quota, QuotaHeaders, QuotaPer,
-    ResetUnit, RetryRule, Risk,
+    AccountField, AnswerRules, ErrorAt, Idempotency, Limits, Pagination, Quota, QuotaHeaders,
+    QuotaPer, ResetUnit, RetryRule, Risk,
 };
 pub use shelf::Catalog;
 pub use verify::{Verdict, VerifiedAccount, Verify};
@@ -60,6 +60,8 @@ pub struct Integration {
     pub account: Vec<AccountField>,
     pub quota: Quota,
     pub limits: Limits,
+    /// How its errors are read.
+    pub answers: AnswerRules,
     pub capabilities: Vec<Arc<Capability>>,
 }
 
@@ -211,6 +213,11 @@ pub fn example_mistakes(file: &str, integration: &Integration) -> Vec<CatalogErr
         }
     }
     mistakes
+}
+
+/// Where a file may take errors for results: what is not said of the provider's answers, and what would be right. Such a file works.
+pub fn answer_gaps(file: &str, integration: &Integration) -> Vec<CatalogError> {
+    check::answers::gaps(file, integration)
 }
 
 /// As [`read_integration`], from JSON text.

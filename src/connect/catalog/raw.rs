@@ -24,7 +24,6 @@ impl Integration {
             READ => false,
             _ => return None,
         };
-        let known = self.capabilities.first();
         Some(Capability {
             id: Self::raw_id(&self.id, true),
             integration: self.id.clone(),
@@ -55,7 +54,7 @@ impl Integration {
                 headers: Vec::new(),
                 body: None,
             }),
-            answer: Arc::new(AnswerSpec::raw(known.map(|one| &one.answer), write)),
+            answer: Arc::new(AnswerSpec::raw(self, write)),
             probe: None,
         })
     }

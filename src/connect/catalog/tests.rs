@@ -228,6 +228,63 @@ fn every_request_can_be_shaped_from_its_schemas_examples() {
 }
 
 #[test]
+fn every_integration_says_where_its_answers_tell_of_errors() {
+    let catalog = Catalog::embedded().unwrap();
+    let gaps: Vec<_> = catalog
+        .integrations()
+        .flat_map(|one| answer_gaps(&one.id, one))
+        .collect();
+    assert!(gaps.is_empty(), "{gaps:#?}");
+    let small = read_integration("small.yaml", SMALL).unwrap();
+    let places: Vec<_> = answer_gaps("small.yaml", &small)
+        .into_iter()
+        .map(|gap| gap.place)
+        .collect();
+    assert_eq!(places, ["/answers/error"]);
+    let made_up = SMALL
+        .replace("quota:", "answers: { error: [] }\nquota:")
+        .replace("output: { type: object }", "output: { type: object, required: [things] }\n    response: { things: { $get: body.things, default: [] } }");
+    let read = read_integration("small.yaml", &made_up).unwrap();
+    let gaps = answer_gaps("small.yaml", &read);
+    assert!(
+        gaps[0]
+            .message
+            .starts_with("`things` is required and made up"),
+        "{gaps:?}"
+    );
+    let said = made_up.replace("    response:", "    requires: [/total]\n    response:");
+    assert_eq!(
+        answer_gaps(
+            "small.yaml",
+            &read_integration("small.yaml", &said).unwrap()
+        ),
+        []
+    );
+}
+
+#[test]
+fn places_of_errors_are_pointers() {
+    for (answers, place) in [
+        ("{ error: [errors] }", "/answers/error/0"),
+        ("{ error: [{ at: /ok, is: [] }] }", "/answers/error/0"),
+        ("{ error: [{ is: [1] }] }", "/answers/error/0"),
+        (
+            "{ error: [{ at: /ok, is: [1], not: [2] }] }",
+            "/answers/error",
+        ),
+        ("{ error: [], partial: [data] }", "/answers/partial/0"),
+        (
+            "{ error: [], retry_after: [wait] }",
+            "/answers/retry_after/0",
+        ),
+    ] {
+        let text = SMALL.replace("quota:", &format!("answers: {answers}\nquota:"));
+        let mistakes = read_integration("small.yaml", &text).unwrap_err();
+        assert_eq!(mistakes[0].place, place, "{answers}: {mistakes:?}");
+    }
+}
+
+#[test]
 fn all_mistakes_of_a_file_are_told_at_once() {
     let text = SMALL
         .replace(

@@ -46,7 +46,9 @@ impl Verify {
                 Verdict::Works(self.account(output))
             }
             // Some let a token that is good see nothing.
-            CallOutcome::Rejected { status, .. } if self.ok_status.contains(status) => {
+            CallOutcome::Rejected { status, .. }
+                if self.ok_status.contains(status) && !(200..300).contains(status) =>
+            {
                 Verdict::Works(VerifiedAccount::default())
             }
             CallOutcome::Ok { status, .. } => Verdict::Refused(format!("answered {status}")),

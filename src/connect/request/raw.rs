@@ -4,7 +4,10 @@
 //! `{"method","path","query"?,"headers"?,"content_type"?,"body"?|"body_base64"?}`.
 
 use super::{Account, BadParams, Body, IDEMPOTENCY_HEADER, ShapedRequest, fill};
-use crate::connect::{answer::AnswerSpec, catalog::Capability};
+use crate::connect::{
+    answer::AnswerSpec,
+    catalog::{Capability, Integration},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{Method, Url};
 use serde::{Deserialize, Serialize};
@@ -211,12 +214,12 @@ fn decoded(bytes: &[u8]) -> Vec<u8> {
 
 impl AnswerSpec {
     /// How to read the answer of a raw request: whatever it is, by the provider's rules for failures.
-    pub(crate) fn raw(of: Option<&Arc<AnswerSpec>>, write: bool) -> Self {
-        let rules = of.map(|known| known.for_read());
+    pub(crate) fn raw(of: &Integration, write: bool) -> Self {
         Self {
             write,
             text: true,
-            ..rules.unwrap_or_else(|| Self::of(Default::default()))
+            quota: of.limits.learn.clone().map(Arc::new),
+            ..Self::of(of.answers.clone())
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One capability of a file.
 
-use super::{pages, paths::Paths, probe};
+use super::{answers, pages, paths::Paths, probe};
 use crate::connect::{
     answer::AnswerSpec,
     catalog::{
@@ -15,7 +15,6 @@ use std::sync::Arc;
 /// What the file says for all of its capabilities.
 pub(super) struct Common<'a> {
     pub integration: &'a Integration,
-    pub answers: &'a AnswerRules,
     pub headers: &'a Map<String, Value>,
     pub retry: &'a RetryRule,
 }
@@ -27,15 +26,24 @@ pub(super) fn build(common: &Common, file: CapabilityFile) -> Result<Capability,
         jsonschema::validator_for(&file.input).map_err(|error| format!("input: {error}"))?;
     jsonschema::validator_for(&file.output).map_err(|error| format!("output: {error}"))?;
     check_examples(&file.input, &input_validator)?;
+    answers::check_places(&file.error, file.requires.as_deref().unwrap_or_default())?;
     if let Some(pagination) = &file.pagination {
         pages::check(pagination, &file.input, &file.output)?;
     }
     let retry = file.retry.unwrap_or_else(|| common.retry.clone());
+    let own = (!file.error.is_empty()).then_some(&file.error);
+    let rules = AnswerRules {
+        error: match (&owner.answers.error, own) {
+            (None, None) => None,
+            (known, own) => Some(known.iter().chain(own).flatten().cloned().collect()),
+        },
+        ..owner.answers.clone()
+    };
     let spec = |write| AnswerSpec {
         write,
         busy: retry.codes.clone(),
         quota: owner.limits.learn.clone().map(Arc::new),
-        ..AnswerSpec::of(common.answers.clone())
+        ..AnswerSpec::of(rules.clone())
     };
     let names: Vec<String> = file.steps.iter().map(|step| step.name.clone()).collect();
     let paths = Paths {
@@ -71,6 +79,8 @@ pub(super) fn build(common: &Common, file: CapabilityFile) -> Result<Capability,
             output: response.transpose()?,
             text: file.text_answer,
             already: file.already,
+            requires: file.requires,
+            result: Some(Arc::new(file.output.clone())),
             ..spec(file.write)
         }),
         raw: false,

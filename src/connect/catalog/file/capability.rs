@@ -1,6 +1,6 @@
 //! Capabilities as they are written.
 
-use super::{Quota, RequestFile};
+use super::{ErrorAt, Quota, RequestFile};
 use crate::connect::Backoff;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -156,6 +156,11 @@ pub(in crate::connect::catalog) struct CapabilityFile {
     pub text_answer: bool,
     #[serde(default)]
     pub already: Vec<String>,
+    /// Places that tell of an error besides the integration's.
+    #[serde(default)]
+    pub error: Vec<ErrorAt>,
+    /// Places that every answer of success has.
+    pub requires: Option<Vec<String>>,
     #[serde(default)]
     pub idempotency: Idempotency,
     pub probe: Option<ProbeFile>,
