@@ -3,12 +3,16 @@
 //! Invariants: calls leave in the order in which they came, as the quota allows; a write leaves only after its `sent` is durable; what is
 //! queued has a bound and a deadline. Persists the state of its rate limiter, so that a restart does not begin with a full bucket.
 //!
+//! One whose connection has changed, or that is given away, takes nothing more, waits for what is under way and then stops. What is under way
+//! does not need it: if it breaks down or is killed, the tasks of its calls tell the callers themselves (see [`departure`]).
+//!
 //! One that has nothing to do for `idle_after` leaves the memory, with the credential that it holds in clear: when the state of its limiter
 //! is durable it takes itself out of the pool's directory, if nothing is in its mailbox (see [`ConnectorPool`]).
 
 pub mod app;
 mod call;
 pub mod connections;
+mod departure;
 mod elsewhere;
 mod exchange;
 pub mod fair;
@@ -20,13 +24,17 @@ mod token;
 mod turns;
 mod view;
 
-pub use call::{CallRequest, ConnectorError, EffectTicket};
+pub use call::{CallRequest, EffectTicket};
+pub use departure::ConnectorError;
+#[cfg(test)]
+pub use pool::Breakage;
 pub use pool::ConnectorPool;
 pub use view::{ConnectorLook, ConnectorView, Waiter, WaitingCall};
 
 use super::{
     append::new_append,
     core::Core,
+    faults::FaultPoint,
     mailbox::{Envelope, Mailbox, Named, SendError},
     vitals::{Vitals, Waiting},
 };
@@ -37,11 +45,11 @@ use crate::{
     persistence::{SnapshotChange, SnapshotRow, codec, snapshot_kind},
 };
 use app::{Apps, Joining, Poke};
-use call::{Answer, Call};
+use call::Call;
 use connections::Connection;
-use queue::{Came, Next, Queue, Retry, millis};
+use queue::{Came, Next, Out, Queue, Retry, millis};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus};
-use state::restore;
+use state::{LimiterState, restore};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -49,13 +57,18 @@ use std::{
 };
 use tenure_cluster::{Claim, Entity};
 use token::Kept;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 /// Calls that may wait; with a usual quota of one a second this is already more than a quarter of an hour.
 const QUEUE_MAX: usize = 1_000;
 const MAILBOX: usize = 4_000;
 /// The limiter's state is written at most this often.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
+/// How long one that leaves is asked for what it knows.
+const HAND_OVER_TIME: Duration = Duration::from_secs(1);
 /// How a connector ends that was given away.
 const MOVED_OUT: &str = "moved out";
 
@@ -88,14 +101,16 @@ impl ConnectorHandle {
         match self.0.offer(Message::Call(call)) {
             Ok(()) => Ok(()),
             Err((SendError::Stopped, Message::Call(call))) => Err(NotTaken::Gone(call)),
-            Err(_) => Err(NotTaken::Overloaded),
+            Err((_, Message::Call(call))) => Err(NotTaken::Overloaded(call)),
+            // What comes back is what was offered.
+            Err(_) => Ok(()),
         }
     }
 }
 
 /// Why a connector has not taken a call.
 enum NotTaken {
-    Overloaded,
+    Overloaded(Box<Call>),
     Gone(Box<Call>),
 }
 
@@ -107,6 +122,13 @@ impl ConnectorHandle {
 
     fn leave(&self) {
         let _ = self.0.tell(Message::Leave);
+    }
+
+    /// What one that leaves knows of the limits, for the one that comes after it. `None` if it has gone.
+    async fn hand_over(&self) -> Option<LimiterState> {
+        let (reply, known) = oneshot::channel();
+        self.0.tell(Message::HandOver(reply)).ok()?;
+        timeout(HAND_OVER_TIME, known).await.ok()?.ok()
     }
 
     async fn has_stopped(&self) {
@@ -136,16 +158,19 @@ struct Args {
     http: HttpCaller,
     apps: Arc<Apps>,
     connection: Arc<Connection>,
+    /// What the one before it knew of the limits, if that has just left.
+    known: Option<LimiterState>,
 }
 
 enum Message {
     Call(Box<Call>),
     Returned {
         call: Box<Call>,
-        answer: Answer,
+        out: Out,
     },
-    /// It is given away: what waits is sent after it, what is open comes back.
+    /// It is given away, or its connection has changed: what waits is sent after it, what is open comes back.
     Leave,
+    HandOver(oneshot::Sender<LimiterState>),
     Look(oneshot::Sender<ConnectorView>),
     WaitingOf {
         execution: ExecutionId,
@@ -165,6 +190,7 @@ impl Named for Message {
             Message::Call(_) => "call",
             Message::Returned { .. } => "returned",
             Message::Leave => "leave",
+            Message::HandOver(_) => "hand_over",
             Message::Look(_) => "look",
             Message::WaitingOf { .. } => "waiting_of",
             Message::Renewed(_) => "renewed",
@@ -189,6 +215,9 @@ struct State {
     /// Something has changed in the limiter since it was saved.
     unsaved: bool,
     leaving: bool,
+    /// The one after it knows what it knew, and keeps it.
+    handed_over: bool,
+    poke: Poke,
 }
 
 impl Actor for Connector {
@@ -202,7 +231,10 @@ impl Actor for Connector {
         vitals: Arc<Vitals>,
     ) -> Result<State, ActorProcessingErr> {
         let (rules, who) = (&self.0.connection.rules, self.0.connection.id);
-        let mut kept = restore(&self.0.core.db, who).await;
+        let mut kept = match &self.0.known {
+            Some(known) => Some(known.clone()),
+            None => restore(&self.0.core.db, who).await,
+        };
         let own = Mailbox::new(myself, vitals.clone());
         let poke: Poke = Arc::new(move || drop(own.tell(Message::Wake)));
         let seat = rules.app.as_ref().map(|app| {
@@ -212,7 +244,7 @@ impl Actor for Connector {
                 limits: &rules.app_limits(),
                 concurrency: app.concurrency,
                 kept: kept.unwrap_or_default(),
-                poke,
+                poke: poke.clone(),
             };
             self.0.apps.join(&app.key, joining)
         });
@@ -227,6 +259,8 @@ impl Actor for Connector {
             idle_check: false,
             unsaved: false,
             leaving: false,
+            handed_over: false,
+            poke,
         })
     }
 
@@ -237,26 +271,34 @@ impl Actor for Connector {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         let (message, _handling) = message.open(&state.vitals);
+        self.0.core.faults.reach(FaultPoint::Connector {
+            connection: self.0.connection.id,
+            message: message.name(),
+        });
+        state.queue.count_back_lost(self.now());
         match message {
-            Message::Call(call) if state.leaving => call.end(Err(ConnectorError::Moved)),
+            Message::Call(call) if state.leaving => call.refuse(ConnectorError::Moved),
             Message::Call(mut call) => {
                 state.worked();
                 let rules = &self.0.connection.rules;
                 call.lane = rules.lane(call.capability(), call.write());
                 if let Err(call) = state.queue.push(call.claim(), call) {
                     let later = state.queue.later(call.employee(), call.lane, self.now());
-                    call.end(Err(ConnectorError::Full(later)));
+                    call.refuse(ConnectorError::Full(later));
                 }
             }
             Message::Leave => {
                 state.leaving = true;
                 for call in state.queue.take_where(|_| true) {
-                    call.end(Err(ConnectorError::Moved));
+                    call.refuse(ConnectorError::Moved);
                 }
             }
-            Message::Returned { call, answer } => {
+            Message::HandOver(reply) => {
+                state.handed_over = reply.send(state.queue.limiter_state()).is_ok();
+            }
+            Message::Returned { call, out } => {
                 state.worked();
-                self.returned(*call, answer, state);
+                self.returned(call, out, state);
             }
             Message::Look(reply) => drop(reply.send(state.queue.view(self.now()))),
             Message::WaitingOf { execution, reply } => {
@@ -293,7 +335,7 @@ impl Actor for Connector {
         _: ActorRef<Self::Msg>,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        if state.unsaved {
+        if state.unsaved && !state.handed_over {
             self.save(state, || {});
         }
         Ok(())
@@ -333,7 +375,7 @@ impl Connector {
             for call in state.queue.take_where(|call| is_late(call)) {
                 let reason = state.queue.reason_in_words(call.lane, now);
                 let later = places[&(call.employee(), call.lane)];
-                call.end(Err(ConnectorError::Late { reason, later }));
+                call.refuse(ConnectorError::Late { reason, later });
             }
         }
         let wait = loop {
@@ -375,13 +417,16 @@ impl Connector {
             self.0.connection.clone(),
         );
         let kept = state.kept.clone();
+        let out = state.queue.out(call.claim(), state.poke.clone());
         tokio::spawn(async move {
-            let answer = call.go(&core, &http, &kept, &connection).await;
-            let _ = own.tell(Message::Returned { call, answer });
+            call.go(&core, &http, &kept, &connection).await;
+            // If the connector has gone, the call is dropped here, and tells its caller what came of it.
+            let _ = own.tell(Message::Returned { call, out });
         });
     }
 
-    fn returned(&self, call: Call, answer: Answer, state: &mut State) {
+    fn returned(&self, call: Box<Call>, out: Out, state: &mut State) {
+        out.is_back();
         let now = self.now();
         let capability = call.capability();
         let came = Came {
@@ -391,16 +436,16 @@ impl Connector {
             retry: self.0.connection.rules.retry(capability),
             seed: call.employee().uuid().as_u64_pair().1 ^ u64::from(call.attempts),
         };
-        let settled = state.queue.settle(&answer, came, now);
+        let settled = state.queue.settle(call.known(), came, now);
         match settled {
-            Retry::At(_) if call.is_given_up() => {}
-            Retry::At(_) if state.leaving => call.end(Err(ConnectorError::Moved)),
+            Retry::At(_) if call.is_given_up() => call.end(),
+            Retry::At(_) if state.leaving => call.refuse(ConnectorError::Moved),
             Retry::At(wait) if Instant::now() + wait < call.deadline() => {
                 call.is_to_go_again();
                 let at = now.after(wait);
-                state.queue.push_again(call.claim(), Box::new(call), at);
+                state.queue.push_again(call.claim(), call, at);
             }
-            _ => call.end(answer),
+            _ => call.end(),
         }
     }
 
@@ -409,7 +454,7 @@ impl Connector {
         if state.queue.open() > 0 {
             return;
         }
-        if state.unsaved {
+        if state.unsaved && !state.handed_over {
             let own = Mailbox::new(myself.clone(), state.vitals.clone());
             return self.save(state, move || drop(own.tell(Message::Saved)));
         }

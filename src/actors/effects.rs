@@ -37,6 +37,8 @@ pub struct Behalf {
     pub step: StepId,
     /// False if an earlier life may have begun it: then the effect ledger is asked first.
     pub fresh: bool,
+    /// Whether it is a step of a run, whose acceptance may still turn out to be a duplicate.
+    pub of_run: bool,
 }
 
 impl Behalf {
@@ -187,6 +189,6 @@ async fn read(core: &Core, job: &Behalf, call: &Prepared) -> StepResult {
     match called.await {
         Ok(CallOutcome::Ok { output, .. }) => completed(output),
         Ok(outcome) => StepResult::Failed(failure(&outcome)),
-        Err(error) => not_sent(&call.connection, &error),
+        Err(held) => not_sent(&call.connection, &held),
     }
 }

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     actors::cluster::words::News,
-    connect::{CallerConfig, Catalog, HttpCaller, Sealer},
+    connect::{CallerConfig, Catalog, HttpCaller, Sealer, SendFence},
     domain::{ContentHash, EmployeeId, ExecutionId, OrgId, Timestamp, Trigger},
     graph::{Decision, StepId, StopKind},
     persistence::{ApprovalRow, Backend, Db, DbError, Fence, WaitRow, waits_find},
@@ -125,7 +125,12 @@ impl Engine {
         let (root, _) = Actor::spawn(None, NodeSupervisor, ()).await?;
         let journal = JournalHandle::spawn(root.get_cell(), db.clone(), fence, &vitals).await?;
         let vault = hub::keys::vault(&db, &clock, &sealer);
+        let placement = ownership.placement();
         let http = HttpCaller::new(&CallerConfig {
+            fence: SendFence::new({
+                let placement = placement.clone();
+                move || placement.may_act()
+            }),
             addresses: settings.allow_private.clone(),
             answer_limit: settings.answer_limit,
             ..CallerConfig::default()
@@ -148,7 +153,7 @@ impl Engine {
             catalog,
             db,
             vitals,
-            placement: ownership.placement(),
+            placement,
             cluster: ownership.cluster(),
             journal,
             settings,

@@ -1,14 +1,45 @@
 //! Where a test can make an actor break down. In a service nothing is installed and each point costs one test of a pointer.
 
-use crate::domain::{EmployeeId, ExecutionId};
+use crate::domain::{ConnectionId, EmployeeId, ExecutionId};
 use std::sync::Arc;
 
 /// A place in the code that a test can break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultPoint {
-    MicroAgent { execution: ExecutionId },
-    Skill { execution: ExecutionId },
-    Employee { employee: EmployeeId },
+    MicroAgent {
+        execution: ExecutionId,
+    },
+    Skill {
+        execution: ExecutionId,
+    },
+    Employee {
+        employee: EmployeeId,
+    },
+    /// One try of a call to the outside.
+    Call {
+        connection: ConnectionId,
+        at: CallPoint,
+    },
+    /// A connector takes this message.
+    Connector {
+        connection: ConnectionId,
+        message: &'static str,
+    },
+}
+
+/// How far a call to the outside is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallPoint {
+    /// It has its turn.
+    Begun,
+    /// It has its credential.
+    Ready,
+    /// The note that it leaves is durable.
+    Noted,
+    /// What came of it is known here.
+    Answered,
+    /// Its connector has not been told yet.
+    Returning,
 }
 
 type Hook = Arc<dyn Fn(FaultPoint) -> bool + Send + Sync>;

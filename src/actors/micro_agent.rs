@@ -47,6 +47,7 @@ impl Job {
             execution: self.execution,
             step: self.step,
             fresh: self.fresh,
+            of_run: true,
         }
     }
 }

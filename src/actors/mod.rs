@@ -37,7 +37,7 @@ pub mod vitals;
 pub use clock::Clock;
 pub use core::{Core, Settings};
 pub use engine::{DecisionRequest, Engine, EngineConfig, StartError, TriggerRequest};
-pub use faults::{FaultPoint, Faults};
+pub use faults::{CallPoint, FaultPoint, Faults};
 pub use journal::JournalError;
 
 #[cfg(test)]

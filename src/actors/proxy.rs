@@ -144,6 +144,7 @@ pub async fn call_into(
         execution,
         step: STEP,
         fresh,
+        of_run: false,
     };
     let call = Call {
         capability: request.capability,

@@ -145,35 +145,17 @@ async fn look(core: &Arc<Core>) -> Result<(), DbError> {
     if !core.has_duty(duty::SWEEPING).await {
         return Ok(());
     }
-    settle_abandoned(core).await?;
     if let Ok(one) = core.orphans.clone().try_lock_owned() {
         // Apart: it asks providers, and the lease is not to wait for them.
         let core = core.clone();
         tokio::spawn(async move {
             if let Err(error) = orphans::settle(&core).await {
-                tracing::warn!(%error, "writes by proxy that nobody waits for");
+                tracing::warn!(%error, "writes that nobody waits for");
             }
             drop(one);
         });
     }
     expire_calls(core).await
-}
-
-/// Effects whose run ended while they were on their way.
-async fn settle_abandoned(core: &Core) -> Result<(), DbError> {
-    let now = core.clock.now();
-    let before =
-        Timestamp::from_micros(now.micros() - core.settings.request_timeout.as_micros() as i64 * 2);
-    let mut tx = core
-        .db
-        .begin_system("effects of runs that are over")
-        .await?;
-    let settled = persistence::effects_abandoned(&mut tx, before, now).await?;
-    tx.commit().await?;
-    if settled > 0 {
-        tracing::warn!(settled, "effects of runs that are over were left unsettled");
-    }
-    Ok(())
 }
 
 /// Questions about calls of clients that nobody decided: no run has a timer for them.

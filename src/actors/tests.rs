@@ -1,5 +1,6 @@
 //! The actors together, on an embedded database and the sandbox's real HTTP.
 
+mod departure;
 mod effects;
 mod house;
 mod ingest;

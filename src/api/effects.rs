@@ -13,7 +13,7 @@ use crate::{
     domain::{ConnectionId, ContentHash, EffectId, ExecutionId, Timestamp},
     persistence::{
         Append, EffectChange, EffectFilter, EffectOwners, EffectRow, EffectStatus, EffectUpdate,
-        Owners, Page, effect_get, effect_list, run_get,
+        Hit, Owners, Page, effect_get, effect_list, run_get,
     },
 };
 use axum::{Json, extract::State};
@@ -138,18 +138,27 @@ enum Found {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReconcileBody {
-    /// `done`: it happened, the run goes on with `response`. `not_done`: it did not, the run does it now.
+    /// `done`: it happened, the run goes on with `response`. `not_done`: it did not, the run does it now, or the client's next try with the
+    /// same key.
     outcome: Found,
     /// What the provider would have answered.
     response: Option<Value>,
     comment: Option<String>,
 }
 
+/// Whether nobody will want it any more. A call by proxy has no run: its client may come again.
 async fn is_over(api: &ApiState, caller: &Caller, run: ExecutionId) -> ApiResult<bool> {
     let mut tx = api.db().begin_read(caller.org).await?;
     Ok(run_get(&mut tx, run)
         .await?
-        .is_none_or(|run| run.status.is_finished()))
+        .is_some_and(|run| run.status.is_finished()))
+}
+
+fn not_ambiguous(row: &EffectRow) -> ApiError {
+    ApiError::new(
+        Problem::EffectNotAmbiguous,
+        format!("the effect is {}", row.status.name()),
+    )
 }
 
 /// Settles an ambiguous effect and wakes the run that waits for it.
@@ -168,10 +177,7 @@ pub async fn reconcile(
     }
     let row = read(&api, &caller, &effect).await?;
     if row.status != EffectStatus::Ambiguous {
-        return Err(ApiError::new(
-            Problem::EffectNotAmbiguous,
-            format!("the effect is {}", row.status.name()),
-        ));
+        return Err(not_ambiguous(&row));
     }
     // What was known before stays beside what was found out.
     let mut note = match text::json(row.note.as_deref()) {
@@ -189,13 +195,25 @@ pub async fn reconcile(
         EffectStatus::Reconciled
     };
     let mut update = EffectUpdate::new(row.id, status);
+    // Of two people who say something at once, one is heard.
+    update.from = &[EffectStatus::Ambiguous];
+    update.at = Some(api.engine().now());
     update.settled = (!sent_anew).then(|| api.engine().now());
     update.response = body.response.map(|response| response.to_string());
-    update.note = Some(note.to_string());
+    let note = note.to_string();
+    update.note = Some(note.clone());
+    let receipt = update.receipt.clone();
     let mut append = Append::new(caller.org);
     append.effects.push(EffectChange::Update(Box::new(update)));
     api.bounded(api.core().journal.write(Some(row.run_id), append))
         .await??;
+    if receipt.read() == Hit::NoRow {
+        let now = read(&api, &caller, &effect).await?;
+        // Unless it is this very word that is there: a commit whose answer was lost is tried again.
+        if now.note != Some(note) {
+            return Err(not_ambiguous(&now));
+        }
+    }
     let id = row.id.to_string();
     api.bounded(api.engine().end_named_wait(caller.org, "effect", &id))
         .await??;

@@ -10,6 +10,7 @@ use super::{
     address::{AddressError, Addresses, literal},
     answer::{AnswerBody, CallOutcome, RateHints},
     catalog::{PlacedSecret, auth::Place},
+    fence::{Fenced, SendFence, Sent},
     json,
     passing::{Kept, given_on},
     rate::rate_hints,
@@ -25,7 +26,7 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// For the look at a name's addresses when an account is connected.
 const LOOK_UP_TIME: Duration = Duration::from_secs(5);
@@ -41,6 +42,8 @@ pub struct CallerConfig {
     /// What may be called beyond the public internet.
     pub addresses: Addresses,
     pub names: Names,
+    /// Nothing leaves when it says no.
+    pub fence: SendFence,
 }
 
 impl Default for CallerConfig {
@@ -51,6 +54,7 @@ impl Default for CallerConfig {
             answer_limit: 2 * 1024 * 1024,
             addresses: Addresses::default(),
             names: Names::default(),
+            fence: SendFence::default(),
         }
     }
 }
@@ -64,6 +68,7 @@ pub struct HttpCaller {
     plain: Client,
     addresses: Addresses,
     names: Names,
+    fence: SendFence,
     answer_limit: usize,
 }
 
@@ -102,6 +107,7 @@ impl HttpCaller {
                 }))
                 .retry(retry::never())
                 .connect_timeout(config.connect_timeout)
+                .connector_layer(config.fence.clone())
                 .pool_idle_timeout(config.idle_timeout)
                 .tcp_nodelay(true)
                 .build()
@@ -111,6 +117,7 @@ impl HttpCaller {
             plain: client(false)?,
             addresses: config.addresses.clone(),
             names: config.names.clone(),
+            fence: config.fence.clone(),
             answer_limit: config.answer_limit,
         })
     }
@@ -205,13 +212,31 @@ impl HttpCaller {
             Ok(builder) => builder,
             Err(reason) => return CallOutcome::Unsent { reason },
         };
+        let sending = match builder.build() {
+            Ok(sending) => sending,
+            Err(error) => return no_answer(error),
+        };
         let left = until.saturating_duration_since(Instant::now());
         let late = || unknown(format!("no answer within {} ms", left.as_millis()), None);
-        let head = tokio::time::timeout(left, builder.send()).await;
+        let head = tokio::select! {
+            // The clock first: who was frozen meanwhile does not go on where it stood.
+            biased;
+            () = sleep_until(until) => return late(),
+            head = self.fence.send(client, sending) => head,
+        };
         let response = match head {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return no_answer(error),
-            Err(_) => return late(),
+            Sent::Answered(Ok(response)) => response,
+            Sent::Answered(Err(error)) => return no_answer(error),
+            Sent::Fenced {
+                may_have_left: true,
+            } => return unknown(Fenced.to_string(), None),
+            Sent::Fenced {
+                may_have_left: false,
+            } => {
+                return CallOutcome::Unsent {
+                    reason: Fenced.to_string(),
+                };
+            }
         };
         let status = response.status().as_u16();
         let quota = request.answer.quota.as_deref();
@@ -250,11 +275,13 @@ impl HttpCaller {
     ) -> Result<(), String> {
         let url = answer_address(url, own).ok_or("the address is not one of slack's")?;
         let client = self.client(&url).map_err(|error| error.to_string())?;
-        let sending = client.post(url).json(body).timeout(deadline).send();
-        match sending.await {
-            Ok(response) if response.status().is_success() => Ok(()),
-            Ok(response) => Err(format!("status {}", response.status().as_u16())),
-            Err(error) => Err(error.without_url().to_string()),
+        let request = client.post(url).json(body).timeout(deadline).build();
+        let request = request.map_err(|error| error.without_url().to_string())?;
+        match self.fence.send(client, request).await {
+            Sent::Answered(Ok(response)) if response.status().is_success() => Ok(()),
+            Sent::Answered(Ok(response)) => Err(format!("status {}", response.status().as_u16())),
+            Sent::Answered(Err(error)) => Err(error.without_url().to_string()),
+            Sent::Fenced { .. } => Err(Fenced.to_string()),
         }
     }
 
@@ -416,7 +443,9 @@ pub(super) fn no_answer(error: reqwest::Error) -> CallOutcome {
             reason: format!("cannot connect: {reason}"),
         };
     }
-    if error.is_builder() || never_written(&error) {
+    // What is fenced was stopped before the first byte.
+    let is_fenced = sources(&error).any(|source| source.is::<Fenced>());
+    if error.is_builder() || is_fenced || never_written(&error) {
         return CallOutcome::Unsent { reason };
     }
     unknown(

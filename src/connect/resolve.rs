@@ -97,7 +97,17 @@ struct Question {
     since: Value,
 }
 
-/// How to resolve the write that was sent at `sent_at` with `effect_key` and never answered.
+/// A write of which nobody knows whether it happened.
+#[derive(Clone, Copy, Debug)]
+pub struct Doubt {
+    /// When the first sending left that may have happened.
+    pub sent: Timestamp,
+    pub now: Timestamp,
+}
+
+/// How to resolve the write that was sent with `effect_key` and never answered.
+///
+/// Where the provider knows the key it is sent again, as long as the provider remembers it; after that as if it did not know it.
 ///
 /// # Errors
 /// [`BadParams`] if the probe cannot be shaped from these arguments.
@@ -106,19 +116,29 @@ pub fn resolution(
     arguments: &Value,
     account: &Account,
     effect_key: &str,
-    sent_at: Timestamp,
+    doubt: Doubt,
 ) -> Result<Resolution, BadParams> {
-    if !capability.write || capability.idempotency.is_harmless_to_repeat() {
+    let Doubt { sent, now } = doubt;
+    let is_remembered = |valid_for| now < sent.after(valid_for);
+    let is_harmless = capability.idempotency.is_harmless_to_repeat();
+    if !capability.write || is_harmless && capability.key_valid_for.is_none_or(is_remembered) {
         return Ok(Resolution::Resend);
     }
     let Some(probe) = &capability.probe else {
+        if let Some(valid_for) = capability.key_valid_for.filter(|_| is_harmless) {
+            return Ok(Resolution::AskPerson(format!(
+                "{} is sure to know the key of a call for {} minutes only, and it was sent at {sent}",
+                capability.integration,
+                valid_for.as_secs() / 60
+            )));
+        }
         let reason = format!(
             "{} has no way to tell whether a call with this key happened",
             capability.id
         );
         return Ok(Resolution::AskPerson(reason));
     };
-    let since = sent_at.micros() - i64::try_from(probe.margin.as_micros()).unwrap_or(0);
+    let since = sent.micros() - i64::try_from(probe.margin.as_micros()).unwrap_or(0);
     let question = Question {
         capability: capability.clone(),
         probe: probe.clone(),
@@ -133,7 +153,7 @@ pub fn resolution(
         )
         .into(),
     };
-    let first = Arc::new(question).start(sent_at.after(probe.settle))?;
+    let first = Arc::new(question).start(sent.after(probe.settle))?;
     Ok(Resolution::Probe(Box::new(first)))
 }
 

@@ -1,32 +1,57 @@
-//! The ledger's rows of calls by proxy, which have no run around them. They are known by their step, which no run has.
+//! The ledger's rows that nobody takes up, and those of calls by proxy, which have no run around them. The latter are known by their step,
+//! which no run has.
 
 use super::{
     effects::{EffectRow, effect_columns},
     error::Result,
     tx::{SystemTx, on_tx},
 };
-use crate::domain::{OrgId, Timestamp};
+use crate::domain::{EffectId, OrgId, Timestamp};
+use uuid::Uuid;
 
-/// Writes by proxy of all orgs that are not settled and that nobody can be at: the life of the node that touched them last is over, or it
-/// is longer ago than any call takes (`before`).
-pub async fn effects_orphaned(
+/// Under which step a write by proxy stands.
+pub const PROXIED_STEP: &str = "0.0.0.0";
+
+/// When an effect counts as left alone.
+#[derive(Clone, Copy, Debug)]
+pub struct LeftAlone {
+    /// One whose run is over: touched last before this.
+    pub run_over: Timestamp,
+    /// One without a run: longer ago than any call takes. One by proxy also if the life of the node that touched it is over.
+    pub without_run: Timestamp,
+}
+
+/// Effects of all orgs that are between two states and that nobody will take up: their runs are over, or they have none. In the order of
+/// their ids, from behind `after`.
+pub async fn effects_left_alone(
     tx: &mut SystemTx,
-    before: Timestamp,
+    since: LeftAlone,
+    after: Option<(OrgId, EffectId)>,
     limit: u32,
 ) -> Result<Vec<EffectRow>> {
+    let (org, id) = match after {
+        Some((org, id)) => (org.uuid(), id.uuid()),
+        None => (Uuid::nil(), Uuid::nil()),
+    };
     Ok(on_tx!(tx, |conn| {
         sqlx::query_as(concat!(
-        "SELECT ",
-        effect_columns!(),
-        " FROM effect WHERE status IN ('intended', 'sent') AND step = '0.0.0.0'
-           AND (coalesce(sent_us, intended_us) < $1
-                OR NOT EXISTS (SELECT 1 FROM node n WHERE n.incarnation = effect.epoch AND n.state <> 'dead'))
-         ORDER BY org_id, id LIMIT $2"
-    ))
-    .bind(before)
-    .bind(i64::from(limit))
-    .fetch_all(conn)
-    .await
+            "SELECT ",
+            effect_columns!(),
+            " FROM effect WHERE status IN ('intended', 'sent') AND (org_id, id) > ($1, $2)
+               AND CASE (SELECT CASE WHEN r.status < 3 THEN 1 ELSE 2 END FROM run r WHERE r.org_id = effect.org_id AND r.id = effect.run_id)
+                 WHEN 1 THEN false
+                 WHEN 2 THEN coalesce(touched_us, sent_us, intended_us) < $3
+                 ELSE coalesce(touched_us, sent_us, intended_us) < $4
+                   OR step = '0.0.0.0' AND NOT EXISTS (SELECT 1 FROM node n WHERE n.incarnation = effect.epoch AND n.state <> 'dead') END
+             ORDER BY org_id, id LIMIT $5"
+        ))
+        .bind(org)
+        .bind(id)
+        .bind(since.run_over)
+        .bind(since.without_run)
+        .bind(i64::from(limit))
+        .fetch_all(conn)
+        .await
     })?)
 }
 

@@ -9,7 +9,7 @@ use super::{
     tx::{SystemTx, Tx, on_tx},
     writer::Append,
 };
-use crate::domain::{EmployeeId, MemoryLayer, OrgId, Timestamp};
+use crate::domain::{EmployeeId, MemoryLayer, OrgId};
 use std::collections::{HashMap, HashSet};
 
 macro_rules! memory_columns {
@@ -129,29 +129,4 @@ pub async fn already_written(db: &Db, append: &Append) -> Result<bool> {
             .iter()
             .zip(&run.facts)
             .all(|(stored, fact)| stored.json.as_bytes() == fact.as_ref()))
-}
-
-/// Writes that left for runs that are over and whose answer nobody waits for any more become ambiguous, ones that never left failed: no
-/// effect stays between two states for ever. `before`: only those that were touched last before this. Gives how many.
-pub async fn effects_abandoned(
-    tx: &mut SystemTx,
-    before: Timestamp,
-    now: Timestamp,
-) -> Result<u64> {
-    Ok(on_tx!(tx, |conn| {
-        sqlx::query(
-        r#"UPDATE effect SET
-             status = CASE WHEN status = 'sent' THEN 'ambiguous' ELSE 'failed' END,
-             settled_us = CASE WHEN status = 'sent' THEN settled_us ELSE $2 END,
-             note = CASE WHEN status = 'sent' THEN '{"why":"the run ended before the answer came","doubt":"nobody has asked the provider"}'
-                    ELSE '{"why":"the run ended before it was sent"}' END
-           WHERE status IN ('intended', 'sent') AND coalesce(sent_us, intended_us) < $1
-             AND EXISTS (SELECT 1 FROM run r WHERE r.org_id = effect.org_id AND r.id = effect.run_id AND r.status >= 3)"#
-    )
-    .bind(before)
-    .bind(now)
-    .execute(conn)
-    .await
-    .map(|done| done.rows_affected())
-    })?)
 }

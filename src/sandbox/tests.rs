@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     connect::{
-        CallOutcome, CallerConfig, Catalog, HttpCaller, ProbeReading, Resolution, ShapedProbe,
-        resolution, shape,
+        CallOutcome, CallerConfig, Catalog, Doubt, HttpCaller, ProbeReading, Resolution,
+        ShapedProbe, resolution, shape,
     },
     domain::Timestamp,
 };
@@ -104,7 +104,14 @@ impl Bench {
         let account = self.account(id);
         let sent = Timestamp::from_millis(chrono::Utc::now().timestamp_millis());
         let capability = self.catalog.capability(id).unwrap();
-        let found = resolution(capability, arguments, &account.account, key, sent).unwrap();
+        let found = resolution(
+            capability,
+            arguments,
+            &account.account,
+            key,
+            Doubt { sent, now: sent },
+        )
+        .unwrap();
         let Resolution::Probe(mut probe): Resolution = found else {
             panic!("no probe")
         };

@@ -48,9 +48,13 @@ pub struct Apps(DashMap<AppKey, Weak<App>>);
 struct App(Mutex<Shared>);
 
 struct Shared {
-    quota: AppQuota<ConnectionId>,
-    pokes: HashMap<ConnectionId, Poke>,
+    quota: AppQuota<SeatId>,
+    pokes: HashMap<SeatId, Poke>,
+    seats: u64,
 }
+
+/// One connector of a connection: the one that leaves and the one that comes after it are two.
+type SeatId = (ConnectionId, u64);
 
 impl App {
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -60,7 +64,7 @@ impl App {
 
 impl Shared {
     /// Those whose turn it is, besides `who`, which looks for itself.
-    fn others(&self, who: ConnectionId) -> Vec<Poke> {
+    fn others(&self, who: SeatId) -> Vec<Poke> {
         let mut fronts = self.quota.fronts();
         fronts.sort_unstable();
         fronts.dedup();
@@ -97,6 +101,7 @@ impl Apps {
                     let app = Arc::new(App(Mutex::new(Shared {
                         quota: AppQuota::new(joining.concurrency),
                         pokes: HashMap::new(),
+                        seats: 0,
                     })));
                     *entry = Arc::downgrade(&app);
                     app
@@ -108,13 +113,15 @@ impl Apps {
         for (name, quota) in joining.limits {
             shared.quota.add_lane(name, *quota, kept.remove(name));
         }
-        shared.pokes.insert(joining.who, joining.poke);
+        shared.seats += 1;
+        let who = (joining.who, shared.seats);
+        shared.pokes.insert(who, joining.poke);
         drop(shared);
         self.0
             .retain(|other, app| other == key || app.strong_count() > 0);
         Seat {
             app,
-            who: joining.who,
+            who,
             waits_for: BTreeSet::new(),
             open: Vec::new(),
         }
@@ -124,7 +131,7 @@ impl Apps {
 /// A connector's place at its app.
 pub struct Seat {
     app: Arc<App>,
-    who: ConnectionId,
+    who: SeatId,
     waits_for: BTreeSet<String>,
     /// The limit of each open call.
     open: Vec<String>,

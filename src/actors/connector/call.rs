@@ -1,21 +1,23 @@
-//! A call as it comes to a connector, and why one did not leave.
+//! A call as it comes to a connector, and who waits for it.
 
 use super::{
     Waiter,
     connections::Connection,
+    departure::{Answer, ConnectorError, Fate, Known},
     exchange::{Tokens, exchange},
     queue::Claim,
     token::Kept,
     turns::Guest,
 };
 use crate::{
-    actors::core::Core,
-    connect::{CallOutcome, HttpCaller, ShapedRequest},
-    domain::{EffectId, EmployeeId, ExecutionId, OrgId},
-    graph::Later,
+    actors::{
+        core::Core,
+        faults::{CallPoint, FaultPoint},
+    },
+    connect::{HttpCaller, ShapedRequest},
+    domain::{EffectId, EmployeeId, ExecutionId, OrgId, Timestamp},
 };
-use serde::{Deserialize, Serialize};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::{sync::oneshot, time::Instant};
 
 /// The ledger's row of a write, for the note that it leaves now.
@@ -25,6 +27,10 @@ pub struct EffectTicket {
     pub execution: ExecutionId,
     pub effect: EffectId,
     pub attempts: i32,
+    /// When the first sending left of which nobody knows what became of it.
+    pub in_doubt_since: Option<Timestamp>,
+    /// A person has settled it as not done when nobody wanted it; now somebody does.
+    pub is_reopened: bool,
 }
 
 /// One call.
@@ -39,72 +45,10 @@ pub struct CallRequest {
     pub effect: Option<EffectTicket>,
 }
 
-/// Why a call did not leave. It surely had no effect.
-#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
-pub enum ConnectorError {
-    #[error("too many calls wait for this connection")]
-    Overloaded,
-    /// The same, by a connector that knows when there may be room.
-    #[error("too many calls wait for this connection")]
-    Full(Later),
-    #[error("the call's turn did not come in time: it waited for {reason}")]
-    Late { reason: String, later: Later },
-    #[error("the provider has failed too often, calls are held back for {}s", .0.as_secs().max(1))]
-    BreakerOpen(Duration),
-    #[error("the connection's token cannot be used: {0}")]
-    Token(String),
-    /// A person has to connect the account again.
-    #[error("the account has to be connected again: {0}")]
-    NeedsConsent(String),
-    #[error("the connection's token cannot be had now: {reason}")]
-    TokenLater {
-        reason: String,
-        retry_after: Option<Duration>,
-    },
-    #[error("the write could not be made durable before it left")]
-    NotDurable,
-    #[error("the connector has stopped")]
-    Stopped,
-    /// Only among nodes: the caller looks for it where it is now.
-    #[error("the connector has moved to another node")]
-    Moved,
-    #[error("the connection's node cannot be reached at the moment")]
-    Unreachable,
-}
-
-impl ConnectorError {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Overloaded | Self::Full(_) => "overloaded",
-            Self::Late { .. } => "rate_limited",
-            Self::BreakerOpen(_) => "breaker_open",
-            Self::Token(_) | Self::NeedsConsent(_) => "auth_error",
-            Self::TokenLater { .. } => "token_unavailable",
-            Self::NotDurable => "not_durable",
-            Self::Stopped | Self::Moved | Self::Unreachable => "unavailable",
-        }
-    }
-
-    /// When it is worth another try, where that is known.
-    pub fn later(&self) -> Option<Later> {
-        let after = |wait: &Duration| Later {
-            estimate_ms: wait.as_millis() as u64,
-            place: None,
-        };
-        match self {
-            Self::Full(later) | Self::Late { later, .. } => Some(*later),
-            Self::BreakerOpen(wait) => Some(after(wait)),
-            Self::TokenLater { retry_after, .. } => retry_after.as_ref().map(after),
-            _ => None,
-        }
-    }
-}
-
-pub type Answer = Result<CallOutcome, ConnectorError>;
-
-/// A call in a connector's queue, and who waits for it.
+/// A call in a connector's queue or on its way, and who waits for it. However it is let go, its caller is told what is known of it.
 pub(super) struct Call {
     work: Work,
+    fate: Fate,
     pub attempts: u32,
     /// Which limit counts for it.
     pub lane: usize,
@@ -114,7 +58,8 @@ pub(super) struct Call {
 enum Work {
     Here {
         request: Arc<CallRequest>,
-        reply: oneshot::Sender<Answer>,
+        /// Taken when the caller is told.
+        reply: Option<oneshot::Sender<Answer>>,
     },
     /// The caller lives on another node, and makes the call there when it is its turn.
     Elsewhere(Box<Guest>),
@@ -126,7 +71,10 @@ impl Call {
         waiter: Option<Waiter>,
     ) -> (Box<Self>, oneshot::Receiver<Answer>) {
         let (reply, answer) = oneshot::channel();
-        let work = Work::Here { request, reply };
+        let work = Work::Here {
+            request,
+            reply: Some(reply),
+        };
         (Box::new(Self::of(work, waiter)), answer)
     }
 
@@ -134,9 +82,10 @@ impl Call {
         Box::new(Self::of(Work::Elsewhere(Box::new(guest)), waiter))
     }
 
-    const fn of(work: Work, waiter: Option<Waiter>) -> Self {
+    fn of(work: Work, waiter: Option<Waiter>) -> Self {
         Self {
             work,
+            fate: Fate::held(),
             attempts: 0,
             lane: 0,
             waiter,
@@ -194,31 +143,40 @@ impl Call {
     /// Whether nobody waits for it any more.
     pub fn is_given_up(&self) -> bool {
         match &self.work {
-            Work::Here { reply, .. } => reply.is_closed(),
+            Work::Here { reply, .. } => reply.as_ref().is_none_or(oneshot::Sender::is_closed),
             Work::Elsewhere(guest) => guest.is_gone(),
         }
     }
 
-    /// It is its turn.
+    /// It is its turn. What comes of it is then [`Call::known`].
     pub async fn go(
         &mut self,
         core: &Arc<Core>,
         http: &HttpCaller,
         kept: &Kept,
         connection: &Arc<Connection>,
-    ) -> Answer {
+    ) {
+        let fate = &mut self.fate;
         match &mut self.work {
             Work::Here { request, reply } => {
                 let tokens = Tokens::Own(kept);
+                let Some(reply) = reply else { return };
                 tokio::select! {
                     // First: of a step that was cancelled or given up nothing may leave any more.
                     biased;
-                    () = reply.closed() => Err(ConnectorError::Stopped),
-                    answer = exchange(core, http, &tokens, connection, request) => answer,
+                    () = reply.closed() => {}
+                    () = exchange(core, http, &tokens, connection, request, fate) => {}
                 }
             }
-            Work::Elsewhere(guest) => guest.have_turn(core, kept, connection).await,
+            Work::Elsewhere(guest) => fate.told(guest.have_turn(core, kept, connection).await),
         }
+        let (connection, at) = (connection.id, CallPoint::Returning);
+        core.faults.reach(FaultPoint::Call { connection, at });
+    }
+
+    /// What is known of it now.
+    pub fn known(&self) -> &Known {
+        self.fate.known()
     }
 
     /// It waits for another turn.
@@ -228,11 +186,27 @@ impl Call {
         }
     }
 
-    /// It is over.
-    pub fn end(self, answer: Answer) {
-        match self.work {
-            Work::Here { reply, .. } => drop(reply.send(answer)),
-            Work::Elsewhere(guest) => guest.end(answer),
+    /// It is over: its caller is told what came of it.
+    pub fn end(self) {
+        drop(self);
+    }
+
+    /// It does not leave, or not once more.
+    pub fn refuse(mut self, why: ConnectorError) {
+        self.fate.refuse(why);
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let fate = std::mem::replace(&mut self.fate, Fate::held());
+        match &mut self.work {
+            Work::Here { reply, .. } => {
+                if let Some(reply) = reply.take() {
+                    let _ = reply.send(fate.into_answer());
+                }
+            }
+            Work::Elsewhere(guest) => guest.end(fate.known()),
         }
     }
 }

@@ -101,6 +101,14 @@ impl Connections {
         Ok(choose(&all, user, wanted).cloned())
     }
 
+    /// To whom a connection belongs that is known here.
+    #[cfg(test)]
+    pub(super) fn whose(&self, id: ConnectionId) -> Option<(OrgId, String)> {
+        let its = |all: &[Arc<Connection>]| all.iter().any(|one| one.id == id);
+        let found = self.known.iter().find(|entry| its(&entry.value().1));
+        found.map(|entry| entry.key().clone())
+    }
+
     /// An active connection by its id, whoever owns it, as it is known here.
     ///
     /// # Errors

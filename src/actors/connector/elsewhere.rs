@@ -2,8 +2,8 @@
 
 use super::{
     CallRequest, ConnectorError, ConnectorPool, Waiter,
-    call::Answer,
     connections::Connection,
+    departure::{Answer, Fate, Known},
     exchange::{Tokens, exchange},
     token::{Kept, Lent},
     turns::{ASK_TIME, Asks, ToCaller, ToConnector, Verdict},
@@ -94,9 +94,10 @@ impl Drop for Ticket {
     }
 }
 
-/// How an asking ended without an end of the call.
+/// How an asking ended.
 enum Turned {
-    Answered(Answer),
+    /// With what is known of the call.
+    Answered(Fate),
     /// It is not there, or cannot be reached; nothing has left.
     Away,
 }
@@ -141,18 +142,20 @@ impl ConnectorPool {
                 .ask_for_turn(&core, &cluster, connection, request, waiter, node)
                 .await
             {
-                Turned::Answered(Err(ConnectorError::Moved | ConnectorError::Stopped))
-                | Turned::Away => {}
-                Turned::Answered(answer) => return Ok(answer),
+                Turned::Answered(fate) => match fate.known() {
+                    Err(ConnectorError::Moved | ConnectorError::Stopped) => {}
+                    _ => return Ok(fate.into_answer()),
+                },
+                Turned::Away => {}
             }
             if request.deadline <= Instant::now() {
-                return Ok(Err(ConnectorError::Unreachable));
+                return Ok(refused(ConnectorError::Unreachable));
             }
             // Who has waited in a queue has not looked for the node all that time.
             if asked.elapsed() > PATIENCE {
                 pause = PAUSE_FIRST;
             } else if began.elapsed() > PATIENCE && pause == PAUSE_LAST {
-                return Ok(Err(ConnectorError::Unreachable));
+                return Ok(refused(ConnectorError::Unreachable));
             }
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_LAST);
@@ -163,7 +166,7 @@ impl ConnectorPool {
                 }
                 Ok(Place::Node(owner)) => node = owner,
                 Err(ConnectorError::Unreachable) => {}
-                Err(error) => return Ok(Err(error)),
+                Err(error) => return Ok(refused(error)),
             }
         }
     }
@@ -206,7 +209,7 @@ impl ConnectorPool {
         match cluster.gateway().ask(node.node_id, envelope).await {
             Ok(_) => {}
             Err(DeliveryError::Overloaded(_)) => {
-                return Turned::Answered(Err(ConnectorError::Overloaded));
+                return Turned::Answered(held(ConnectorError::Overloaded));
             }
             Err(_) => return Turned::Away,
         }
@@ -220,7 +223,7 @@ impl ConnectorPool {
                 Some(ToCaller::Turn { version, .. }) => version,
                 Some(ToCaller::Denied { why, .. }) => {
                     ticket.is_over = true;
-                    return Turned::Answered(Err(why));
+                    return Turned::Answered(held(why));
                 }
                 None => return Turned::Away,
             };
@@ -230,10 +233,13 @@ impl ConnectorPool {
                 kept: self.borrowed.of(connection.id),
             };
             let tokens = Tokens::Lent(&lent);
-            let answer = exchange(core, &core.http, &tokens, connection, request).await;
-            if !self.tell_over(cluster, node, id, &answer).await {
+            let mut fate = Fate::held();
+            exchange(core, &core.http, &tokens, connection, request, &mut fate).await;
+            let again = self.tell_over(cluster, node, id, fate.known()).await;
+            // Whatever the other node says: what may have happened is not sent again without the ledger.
+            if !again || !fate.may_go_again() {
                 ticket.is_over = true;
-                return Turned::Answered(answer);
+                return Turned::Answered(fate);
             }
         }
     }
@@ -244,11 +250,11 @@ impl ConnectorPool {
         cluster: &Cluster,
         node: NodeIdentity,
         ticket: Uuid,
-        answer: &Answer,
+        known: &Known,
     ) -> bool {
         let words = ToConnector::Over {
             ticket,
-            answer: without_output(answer),
+            answer: without_output(known),
         };
         let envelope = Envelope::new(kinds::TURN, ASK_TIME, encode(&words));
         let verdict = cluster.gateway().ask(node.node_id, envelope).await.ok();
@@ -282,6 +288,17 @@ impl ConnectorPool {
 /// The connector's place is here by now.
 pub(super) struct CameHome;
 
+/// What is known of a call that did not leave.
+fn held(why: ConnectorError) -> Fate {
+    let mut fate = Fate::held();
+    fate.refuse(why);
+    fate
+}
+
+pub(super) fn refused(why: ConnectorError) -> Answer {
+    held(why).into_answer()
+}
+
 async fn claimed(core: &Core, connection: &Connection) -> Result<Place, ConnectorError> {
     match core.placement.claim(connection.entity()).await {
         Ok(_) => Ok(Place::Here),
@@ -307,8 +324,8 @@ async fn lost(cluster: &Cluster, node: NodeIdentity) {
     }
 }
 
-fn without_output(answer: &Answer) -> Answer {
-    match answer {
+fn without_output(known: &Known) -> Known {
+    match known {
         Ok(CallOutcome::Ok { status, rate, .. }) => Ok(CallOutcome::Ok {
             status: *status,
             output: serde_json::Value::Null,

@@ -1,14 +1,17 @@
 //! One try of a call.
 
 use super::{
-    call::{Answer, CallRequest, ConnectorError},
+    call::CallRequest,
     connections::Connection,
+    departure::{ConnectorError, Fate},
     token::{Kept, Lent, placed},
 };
 use crate::{
-    actors::{append::new_append, core::Core},
-    connect::{CallOutcome, HttpCaller, token::Live},
-    persistence::{EffectChange, EffectStatus, EffectUpdate},
+    actors::{
+        core::Core,
+        faults::{CallPoint, FaultPoint},
+    },
+    connect::{CallOutcome, HttpCaller, catalog::PlacedSecret, token::Live},
 };
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -46,50 +49,85 @@ impl Tokens<'_> {
     }
 }
 
-/// One try: token, the durable note that it leaves, the request.
-pub async fn exchange(
+/// One try: token, the durable note that it leaves, the request. What came of it is in `fate`, also when this is dropped or breaks down.
+pub(super) async fn exchange(
     core: &Core,
     http: &HttpCaller,
     tokens: &Tokens<'_>,
     connection: &Connection,
     call: &CallRequest,
-) -> Answer {
-    let live = tokens.live(core, connection).await?;
-    let secrets = placed(&live, core, connection).await?;
-    if let Some(ticket) = call.effect {
-        let mut update = EffectUpdate::new(ticket.effect, EffectStatus::Sent);
-        update.attempts = Some(ticket.attempts);
-        update.epoch = Some(core.epoch() as i64);
-        update.sent = Some(core.clock.now());
-        let mut append = new_append(ticket.org);
-        append.effects.push(EffectChange::Update(Box::new(update)));
-        core.journal
-            .write(Some(ticket.execution), append)
-            .await
-            .map_err(|_| ConnectorError::NotDurable)?;
-    }
-    // Looked at last: a node that lost its lease sends nothing more.
-    if !core.placement.may_act() {
-        return Err(ConnectorError::Stopped);
-    }
-    let left = call.deadline.saturating_duration_since(Instant::now());
-    let time = left.min(core.settings.request_timeout);
-    let outcome = http.call_with(&call.request, &secrets, time).await;
-    if !matches!(outcome, CallOutcome::Auth { .. }) {
-        return Ok(outcome);
-    }
-    // Refused without being carried out, so it may go once more: tokens are revoked before their time is over, too.
-    let Some(another) = tokens.instead_of(&live, core, connection).await? else {
-        return Ok(outcome);
+    fate: &mut Fate,
+) {
+    let exchange = Exchange {
+        core,
+        http,
+        tokens,
+        connection,
+        call,
     };
-    let left = call.deadline.saturating_duration_since(Instant::now());
-    if another.version == live.version || left.is_zero() {
-        return Ok(outcome);
+    if let Err(why) = exchange.run(fate).await {
+        fate.refuse(why);
     }
-    let secrets = placed(&another, core, connection).await?;
-    if !core.placement.may_act() {
-        return Ok(outcome);
+}
+
+struct Exchange<'a> {
+    core: &'a Core,
+    http: &'a HttpCaller,
+    tokens: &'a Tokens<'a>,
+    connection: &'a Connection,
+    call: &'a CallRequest,
+}
+
+impl Exchange<'_> {
+    /// # Errors
+    /// Why it does not leave, or does not leave once more.
+    async fn run(&self, fate: &mut Fate) -> Result<(), ConnectorError> {
+        let Self {
+            core,
+            tokens,
+            connection,
+            ..
+        } = *self;
+        self.reach(CallPoint::Begun);
+        let live = tokens.live(core, connection).await?;
+        let secrets = placed(&live, core, connection).await?;
+        self.send(&secrets, fate).await?;
+        if !matches!(fate.known(), Ok(CallOutcome::Auth { .. })) {
+            return Ok(());
+        }
+        // Refused without being carried out, so it may go once more: tokens are revoked before their time is over, too.
+        let Some(another) = tokens.instead_of(&live, core, connection).await? else {
+            return Ok(());
+        };
+        if another.version == live.version || self.call.deadline <= Instant::now() {
+            return Ok(());
+        }
+        let secrets = placed(&another, core, connection).await?;
+        // A node that may not act any more leaves it at the refusal.
+        if core.placement.may_act() {
+            self.send(&secrets, fate).await?;
+        }
+        Ok(())
     }
-    let time = left.min(core.settings.request_timeout);
-    Ok(http.call_with(&call.request, &secrets, time).await)
+
+    async fn send(&self, secrets: &[PlacedSecret], fate: &mut Fate) -> Result<(), ConnectorError> {
+        // A node that lost its lease sends nothing more. The client looks again when it is connected.
+        if !self.core.placement.may_act() {
+            return Err(ConnectorError::Stopped);
+        }
+        self.reach(CallPoint::Ready);
+        let permit = fate.leave(self.core, self.call).await?;
+        self.reach(CallPoint::Noted);
+        let left = self.call.deadline.saturating_duration_since(Instant::now());
+        let time = left.min(self.core.settings.request_timeout);
+        let outcome = self.http.call_with(&self.call.request, secrets, time).await;
+        self.reach(CallPoint::Answered);
+        permit.spend(outcome);
+        Ok(())
+    }
+
+    fn reach(&self, at: CallPoint) {
+        let connection = self.connection.id;
+        self.core.faults.reach(FaultPoint::Call { connection, at });
+    }
 }

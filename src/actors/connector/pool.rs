@@ -4,11 +4,12 @@
 //! while they send, and a connector takes itself out only with an empty mailbox. Persists nothing.
 
 use super::{
-    Answer, Args, Call, CallRequest, ConnectorError, ConnectorHandle, ConnectorLook, ConnectorView,
+    Args, Call, CallRequest, ConnectorError, ConnectorHandle, ConnectorLook, ConnectorView,
     NotTaken, Waiter, WaitingCall,
     app::Apps,
     connections::{Connection, Connections},
-    elsewhere::{Borrowed, Place, Tickets},
+    departure::{Answer, nobody_told},
+    elsewhere::{Borrowed, Place, Tickets, refused},
     path,
     state::restore,
     turns::Guests,
@@ -82,6 +83,7 @@ impl Drop for Noted {
 pub struct ConnectorPool {
     connections: Arc<Connections>,
     directory: Arc<Directory>,
+    leaving: Arc<Directory>,
     waiters: Arc<Waiters>,
     mailbox: Mailbox<Message>,
     vitals: VitalsRegistry,
@@ -107,19 +109,21 @@ impl ConnectorPool {
             core.catalogs.clone(),
             core.settings.oauth_apps.clone(),
         ));
-        let directory = Arc::new(Directory::new());
+        let (directory, leaving) = (Arc::new(Directory::new()), Arc::new(Directory::new()));
         let registry = core.vitals.clone();
         let weak = Arc::downgrade(&core);
         let pool = Pool {
             core,
             http,
             directory: directory.clone(),
+            leaving: leaving.clone(),
             apps: Arc::default(),
         };
         let (actor, _) = Actor::spawn_linked(None, pool, vitals.clone(), parent).await?;
         Ok(Self {
             connections,
             directory,
+            leaving,
             waiters: Arc::default(),
             mailbox: Mailbox::new(actor, vitals),
             vitals: registry,
@@ -173,11 +177,7 @@ impl ConnectorPool {
     ///
     /// # Errors
     /// If it surely did not leave.
-    pub async fn call(
-        &self,
-        connection: &Arc<Connection>,
-        request: CallRequest,
-    ) -> Result<crate::connect::CallOutcome, ConnectorError> {
+    pub async fn call(&self, connection: &Arc<Connection>, request: CallRequest) -> Answer {
         self.queue(connection, request, None).await
     }
 
@@ -187,49 +187,56 @@ impl ConnectorPool {
         request: CallRequest,
         waiter: Option<Waiter>,
     ) -> Answer {
-        let request = Arc::new(request);
+        let (request, mut connection) = (Arc::new(request), connection.clone());
         for _ in 0..MOVES {
-            let node = match self.place_of(connection).await? {
-                Place::Here => {
+            let node = match self.place_of(&connection).await {
+                Ok(Place::Here) => {
                     let (call, answer) = Call::new(request.clone(), waiter);
-                    if let Err((error, _)) = self.enqueue(connection, call).await {
-                        return Err(error);
+                    self.enqueue(&connection, call).await;
+                    // A call tells what is known of it however it is let go.
+                    let answer = answer.await.unwrap_or_else(|_| Ok(nobody_told()));
+                    // It is held: the next connector can have it.
+                    if !matches!(&answer, Err(held) if held.is_to_go_elsewhere()) {
+                        return answer;
                     }
-                    match answer.await.unwrap_or(Err(ConnectorError::Stopped)) {
-                        Err(ConnectorError::Moved) => continue,
-                        answer => return answer,
+                    match self.as_it_is_now(&connection).await {
+                        Some(now) => connection = now,
+                        None => return refused(ConnectorError::Stopped),
                     }
+                    continue;
                 }
-                Place::Node(node) => node,
+                Ok(Place::Node(node)) => node,
+                Err(why) => return refused(why),
             };
-            let called = self.call_elsewhere(connection, &request, waiter, node);
+            let called = self.call_elsewhere(&connection, &request, waiter, node);
             if let Ok(answer) = called.await {
                 return answer;
             }
         }
-        Err(ConnectorError::Unreachable)
+        refused(ConnectorError::Unreachable)
     }
 
-    /// Queues a call at its connector here, which is started if need be.
-    ///
-    /// # Errors
-    /// It was not queued, and is given back where it can be.
-    pub(super) async fn enqueue(
-        &self,
-        connection: &Arc<Connection>,
-        mut call: Box<Call>,
-    ) -> Result<(), (ConnectorError, Option<Box<Call>>)> {
+    /// The connection of a call that was given back, if the call still fits it: what was shaped for another account, or another address,
+    /// does not go with its new credential.
+    async fn as_it_is_now(&self, connection: &Connection) -> Option<Arc<Connection>> {
+        let (org, integration, id) = (connection.org, &connection.integration, connection.id);
+        let now = self.known(org, integration, id).await.ok()??;
+        (now.account == connection.account).then_some(now)
+    }
+
+    /// Queues a call at its connector here, which is started if need be. One that cannot be queued is refused.
+    pub(super) async fn enqueue(&self, connection: &Arc<Connection>, mut call: Box<Call>) {
         for _ in 0..STARTS {
             match self.give(connection.id, call) {
-                Ok(()) => return Ok(()),
-                Err(NotTaken::Overloaded) => return Err((ConnectorError::Overloaded, None)),
+                Ok(()) => return,
+                Err(NotTaken::Overloaded(call)) => return call.refuse(ConnectorError::Overloaded),
                 Err(NotTaken::Gone(back)) => call = back,
             }
-            if let Err(error) = self.start(connection).await {
-                return Err((error, Some(call)));
+            if let Err(why) = self.start(connection).await {
+                return call.refuse(why);
             }
         }
-        Err((ConnectorError::Stopped, Some(call)))
+        call.refuse(ConnectorError::Stopped);
     }
 
     fn give(&self, id: ConnectionId, call: Box<Call>) -> Result<(), NotTaken> {
@@ -266,7 +273,7 @@ impl ConnectorPool {
         waiter: Waiter,
         connection: &Arc<Connection>,
         request: CallRequest,
-    ) -> Result<crate::connect::CallOutcome, ConnectorError> {
+    ) -> Answer {
         let _noted = Noted::new(&self.waiters, waiter, connection.id);
         self.queue(connection, request, Some(waiter)).await
     }
@@ -426,15 +433,33 @@ impl ConnectorPool {
         }
     }
 
-    /// A connection was added, changed or removed: what is kept of it is wrong.
+    /// A connection was added, changed or removed: what is kept of it is wrong. Its connector takes nothing more; what waits there follows to
+    /// the next one, and what is under way ends there.
     pub fn changed(&self, org: OrgId, integration: &str, id: ConnectionId) {
         self.connections.forget(org, integration);
         self.borrowed.forget(id);
         if let Some((_, connector)) = self.directory.remove(&id) {
-            connector
-                .0
-                .cell()
-                .stop(Some("its connection has changed".into()));
+            self.leaving.insert(id, connector.clone());
+            connector.leave();
+        }
+    }
+
+    /// Ends a connector's life in this way.
+    #[cfg(test)]
+    pub fn break_connector(&self, id: ConnectionId, how: Breakage) {
+        let Some(connector) = self.directory.get(&id).map(|one| one.clone()) else {
+            return;
+        };
+        match how {
+            Breakage::Change => {
+                if let Some((org, integration)) = self.connections.whose(id) {
+                    self.changed(org, &integration, id);
+                }
+            }
+            Breakage::Stop => connector.0.cell().stop(None),
+            Breakage::Kill => connector.0.cell().kill(),
+            Breakage::Panic => drop(connector.0.tell(super::Message::Wake)),
+            Breakage::Task => {}
         }
     }
 
@@ -484,6 +509,20 @@ impl ConnectorPool {
     }
 }
 
+/// How a test ends a connector.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breakage {
+    /// Its connection changes.
+    Change,
+    Stop,
+    Kill,
+    /// It breaks down at its next message; where it does so is the fault's.
+    Panic,
+    /// Not the connector but the task of the call.
+    Task,
+}
+
 enum Message {
     Start {
         connection: Arc<Connection>,
@@ -500,6 +539,8 @@ struct Pool {
     core: Arc<Core>,
     http: HttpCaller,
     directory: Arc<Directory>,
+    /// Those whose connections have changed, until the next one is started or they have stopped.
+    leaving: Arc<Directory>,
     apps: Arc<Apps>,
 }
 
@@ -536,11 +577,16 @@ impl Actor for Pool {
         let is_there = known.is_some_and(|connector| connector.is_living());
         if !is_there {
             let id = connection.id;
+            let known = match self.leaving.remove(&id) {
+                Some((_, before)) => before.hand_over().await,
+                None => None,
+            };
             let args = Args {
                 core: self.core.clone(),
                 http: self.http.clone(),
                 apps: self.apps.clone(),
                 connection,
+                known,
             };
             let connector = ConnectorHandle::spawn(myself.get_cell(), args).await?;
             state.by_actor.insert(connector.0.cell().get_id(), id);
@@ -550,7 +596,8 @@ impl Actor for Pool {
         Ok(())
     }
 
-    /// A connector that broke down is started again by the next call; callers in its queue are told that it stopped.
+    /// A connector that broke down is started again by the next call; what waited there follows to it, and the calls that were under way end
+    /// by themselves.
     async fn handle_supervisor_evt(
         &self,
         _: ActorRef<Self::Msg>,
@@ -565,9 +612,11 @@ impl Actor for Pool {
         let Some(id) = state.by_actor.remove(&who.get_id()) else {
             return Ok(());
         };
-        if let Some((_, connector)) = self.directory.remove_if(&id, |_, connector| {
-            connector.0.cell().get_id() == who.get_id()
-        }) && let Some(why) = why
+        let is_its =
+            |_: &ConnectionId, one: &ConnectorHandle| one.0.cell().get_id() == who.get_id();
+        self.leaving.remove_if(&id, is_its);
+        if let Some((_, connector)) = self.directory.remove_if(&id, is_its)
+            && let Some(why) = why
         {
             tracing::error!(connection = %id, why, "connector broke down");
             connector

@@ -5,8 +5,9 @@
 //! employees take turns; lanes take turns for what they share.
 
 use super::{
-    Answer, ConnectorError,
-    app::Seat,
+    ConnectorError,
+    app::{Poke, Seat},
+    departure::Known,
     fair::FairQueue,
     rules::Rules,
     state::LimiterState,
@@ -20,7 +21,11 @@ use crate::{
     domain::{EmployeeId, Timestamp},
     graph::Later,
 };
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 /// Calls of one connection that may be open at once.
 const OPEN_MAX: usize = 32;
@@ -64,6 +69,53 @@ pub struct Came<'a> {
     pub seed: u64,
 }
 
+/// A call that is on its way and holds a place. If it is let go without coming back, because its task broke down, the place is given back
+/// all the same, and whoever waits for it is poked.
+pub struct Out {
+    claim: Claim,
+    lost: Arc<Lost>,
+    poke: Poke,
+    is_back: bool,
+}
+
+/// What calls held that were let go.
+#[derive(Default)]
+struct Lost(Mutex<Vec<Claim>>);
+
+impl Out {
+    /// It has come back, and is settled by [`Queue::settle`].
+    pub fn is_back(mut self) {
+        self.is_back = true;
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        if self.is_back {
+            return;
+        }
+        let lost = self.lost.0.lock();
+        lost.unwrap_or_else(PoisonError::into_inner)
+            .push(self.claim);
+        (self.poke)();
+    }
+}
+
+/// What an answer says of the limit that counted the call.
+enum Lesson<'a> {
+    LetThrough(&'a RateHints),
+    Refused { wait: Duration, rate: &'a RateHints },
+    Nothing,
+}
+
+/// What an answer says of the provider's health.
+enum Health {
+    Good,
+    Bad,
+    /// It did not leave: neither for nor against the provider.
+    Unknown,
+}
+
 /// Where a call stands: how many leave before it, and about how long that takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
@@ -91,6 +143,7 @@ pub struct Queue<T> {
     app: Option<Seat>,
     bound: usize,
     open: usize,
+    lost: Arc<Lost>,
     open_max: usize,
     breaker: Breaker,
 }
@@ -126,6 +179,7 @@ impl<T> Queue<T> {
             app,
             bound,
             open: 0,
+            lost: Arc::default(),
             open_max: rules
                 .concurrency
                 .map_or(OPEN_MAX, |wanted| (wanted as usize).clamp(1, OPEN_MAX)),
@@ -276,6 +330,26 @@ impl<T> Queue<T> {
         }
     }
 
+    /// What a call holds that leaves now. `poke` is called if it is let go without being settled.
+    pub fn out(&self, claim: Claim, poke: Poke) -> Out {
+        Out {
+            claim,
+            lost: self.lost.clone(),
+            poke,
+            is_back: false,
+        }
+    }
+
+    /// Takes back what calls held that were let go.
+    pub fn count_back_lost(&mut self, now: Timestamp) {
+        let lost = self.lost.0.lock();
+        let lost = std::mem::take(&mut *lost.unwrap_or_else(PoisonError::into_inner));
+        for claim in lost {
+            self.breaker.withdrawn(now);
+            self.back(claim.lane, Bucket::lost);
+        }
+    }
+
     /// Counts a call as back, and lets the limit that the provider speaks of learn from its answer: the one with the narrowest name.
     fn back(&mut self, place: usize, learn: impl FnOnce(&mut Bucket)) {
         self.open = self.open.saturating_sub(1);
@@ -303,65 +377,60 @@ impl<T> Queue<T> {
 
     /// Learns from an answer and says whether the call may go out again: a refusal for now always, a failure that surely had no effect
     /// and a read as often as the catalog says, a write whose answer was lost never (that is the ledger's question).
-    pub fn settle(&mut self, answer: &Answer, came: Came<'_>, now: Timestamp) -> Retry {
+    pub fn settle(&mut self, known: &Known, came: Came<'_>, now: Timestamp) -> Retry {
         let pause = came.retry.backoff().wait(came.tries, came.seed);
         let (lane, cost) = (came.claim.lane, came.claim.cost);
         let again = |wait| match came.tries < came.retry.max_attempts {
             true => Retry::At(wait),
             false => Retry::No,
         };
-        match answer {
+        let silent = RateHints::default();
+        let (health, lesson, retry) = match known {
             Ok(CallOutcome::RateLimited { retry_after, rate }) => {
                 let wait = retry_after.unwrap_or(pause);
-                self.breaker.succeeded();
-                self.back(lane, |bucket| bucket.refused(now, cost, wait, rate));
-                Retry::At(wait)
+                (
+                    Health::Good,
+                    Lesson::Refused { wait, rate },
+                    Retry::At(wait),
+                )
             }
-            Ok(CallOutcome::Busy { retry_after, .. }) => {
-                self.breaker.succeeded();
-                self.back(lane, |bucket| {
-                    bucket.let_through(now, cost, &RateHints::default());
-                });
-                again(retry_after.unwrap_or(pause))
-            }
+            Ok(CallOutcome::Busy { retry_after, .. }) => (
+                Health::Good,
+                Lesson::LetThrough(&silent),
+                again(retry_after.unwrap_or(pause)),
+            ),
             Ok(outcome) if outcome.is_provider_failure() => {
-                self.breaker.failed(now);
-                self.back(lane, Bucket::lost);
-                match !came.write || outcome.is_surely_not_applied() {
+                let retry = match !came.write || outcome.is_surely_not_applied() {
                     true => again(asked_to_wait(outcome).unwrap_or_default().max(pause)),
                     false => Retry::No,
-                }
-            }
-            // It did not leave: neither for nor against the provider.
-            Ok(CallOutcome::Blocked { .. }) => {
-                self.breaker.withdrawn(now);
-                Retry::No
-            }
-            Ok(outcome) => {
-                self.breaker.succeeded();
-                let told = match outcome {
-                    CallOutcome::Ok { rate, .. } => rate,
-                    _ => &RateHints::default(),
                 };
-                self.back(lane, |bucket| bucket.let_through(now, cost, told));
-                Retry::No
+                (Health::Bad, Lesson::Nothing, retry)
             }
+            Ok(CallOutcome::Blocked { .. }) => (Health::Unknown, Lesson::Nothing, Retry::No),
+            Ok(CallOutcome::Ok { rate, .. }) => (Health::Good, Lesson::LetThrough(rate), Retry::No),
+            Ok(_) => (Health::Good, Lesson::LetThrough(&silent), Retry::No),
             Err(ConnectorError::TokenLater { retry_after, .. }) => {
-                self.breaker.withdrawn(now);
-                self.back(lane, Bucket::lost);
                 let pause = Backoff::default().wait(came.tries, came.seed);
-                match came.tries < TOKEN_TRIES_MAX {
+                let retry = match came.tries < TOKEN_TRIES_MAX {
                     true => Retry::At(retry_after.unwrap_or(pause)),
                     false => Retry::No,
-                }
+                };
+                (Health::Unknown, Lesson::Nothing, retry)
             }
-            // It did not leave: neither for nor against the provider.
-            Err(_) => {
-                self.breaker.withdrawn(now);
-                self.back(lane, Bucket::lost);
-                Retry::No
-            }
+            Err(_) => (Health::Unknown, Lesson::Nothing, Retry::No),
+        };
+        match health {
+            Health::Good => self.breaker.succeeded(),
+            Health::Bad => self.breaker.failed(now),
+            Health::Unknown => self.breaker.withdrawn(now),
         }
+        // Whatever came of it, its place is free.
+        self.back(lane, |bucket| match lesson {
+            Lesson::LetThrough(hints) => bucket.let_through(now, cost, hints),
+            Lesson::Refused { wait, rate } => bucket.refused(now, cost, wait, rate),
+            Lesson::Nothing => bucket.lost(),
+        });
+        retry
     }
 
     /// How long a call of this lane waits behind `cost_before`, if nobody else comes.

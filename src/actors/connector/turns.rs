@@ -15,9 +15,7 @@
 //! What is lost on the way ends in a timeout here, which frees the place, and in a new asking there, which is harmless: nothing has left.
 
 use super::{
-    ConnectorError, ConnectorPool, Waiter,
-    call::{Answer, Call},
-    connections::Connection,
+    ConnectorError, ConnectorPool, Waiter, call::Call, connections::Connection, departure::Known,
     token::Kept,
 };
 use crate::{
@@ -63,7 +61,7 @@ pub(super) enum ToConnector {
     Ask(Box<Asks>),
     Over {
         ticket: Uuid,
-        answer: Answer,
+        answer: Known,
     },
     /// Nobody waits for it any more.
     Cancel {
@@ -118,7 +116,6 @@ pub struct Guest {
     gateway: Gateway,
     place: Arc<Place>,
     guests: Arc<Guests>,
-    has_ended: bool,
 }
 
 /// What the messages of a guest find.
@@ -126,7 +123,7 @@ pub struct Guest {
 struct Place {
     is_gone: AtomicBool,
     /// Takes how the turn went that it has now.
-    over: Mutex<Option<oneshot::Sender<Answer>>>,
+    over: Mutex<Option<oneshot::Sender<Known>>>,
     /// Takes what follows.
     verdict: Mutex<Option<oneshot::Sender<Verdict>>>,
 }
@@ -153,7 +150,7 @@ impl Guest {
         core: &Arc<Core>,
         kept: &Kept,
         connection: &Arc<Connection>,
-    ) -> Answer {
+    ) -> Known {
         let live = kept.live(core, connection).await?;
         let (over, ended) = oneshot::channel();
         put(&self.place.over, Some(over));
@@ -188,11 +185,10 @@ impl Guest {
         }
     }
 
-    pub(super) fn end(mut self, answer: Answer) {
-        self.has_ended = true;
-        match (put(&self.place.verdict, None), answer) {
+    pub(super) fn end(&mut self, known: &Known) {
+        match (put(&self.place.verdict, None), known) {
             (Some(verdict), _) => drop(verdict.send(Verdict { again: false })),
-            (None, Err(why)) => self.deny(why),
+            (None, Err(why)) => self.deny(why.clone()),
             (None, Ok(_)) => {}
         }
     }
@@ -214,15 +210,12 @@ impl Guest {
     }
 }
 
-/// However it ends: nothing of it is left, and nobody waits for nothing.
+/// However it ends: nothing of it is left.
 impl Drop for Guest {
     fn drop(&mut self) {
         self.guests.0.remove(&self.asks.ticket);
         put(&self.place.over, None);
         put(&self.place.verdict, None);
-        if !self.has_ended {
-            self.deny(ConnectorError::Stopped);
-        }
     }
 }
 
@@ -293,18 +286,10 @@ impl ConnectorPool {
             gateway: cluster.gateway().clone(),
             place,
             guests: self.guests.clone(),
-            has_ended: false,
             asks,
         };
         let call = Call::of_guest(guest, waiter);
-        match self.enqueue(&connection, call).await {
-            Ok(()) => Ok(Bytes::new()),
-            Err((error, call)) => {
-                if let Some(call) = call {
-                    call.end(Err(error));
-                }
-                Ok(Bytes::new())
-            }
-        }
+        self.enqueue(&connection, call).await;
+        Ok(Bytes::new())
     }
 }

@@ -12,11 +12,14 @@ use crate::{
         core::Core,
         employee::StepResult,
     },
-    connect::{CallOutcome, ProbeReading, Resolution, ShapedProbe, effect_key, resolution, shape},
+    connect::{
+        CallOutcome, Doubt, ProbeReading, Resolution, ShapedProbe, effect_key, resolution, shape,
+    },
     domain::{ContentHash, EffectId, Timestamp},
     graph::{NamedWait, StepError},
     persistence::{
-        DbError, EffectChange, EffectRow, EffectStatus, EffectUpdate, effect_find_by_key,
+        DbError, EffectChange, EffectRow, EffectStatus, EffectUpdate, Hit, Intention, Receipt,
+        effect_find_by_key,
     },
 };
 use serde_json::{Value, json};
@@ -25,7 +28,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Times that an unclear write is looked up or sent again before a person is asked.
-const RESOLVE_ATTEMPTS: u32 = 6;
+const RESOLVE_ATTEMPTS: i32 = 6;
 const RESOLVE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Why it is not known of a write that was under way.
@@ -41,8 +44,20 @@ pub(super) struct Ledger<'a> {
     pub(super) attempts: i32,
     /// When the first sending that may have happened left.
     pub(super) sent: Option<Timestamp>,
-    /// Nobody waits for the result any more: what did not happen is not done now.
-    pub(super) orphan: bool,
+    /// It was settled as not done when nobody wanted it.
+    pub(super) is_reopened: bool,
+    pub(super) wanted: StillWanted,
+}
+
+/// Whether somebody still waits for a write of which it is not known whether it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StillWanted {
+    /// If it did not happen, it is done now.
+    Yes,
+    /// Its client is gone, and may come again. It is sent again only where the provider knows the key: that is how it can be asked.
+    ByKeyAlone,
+    /// Its run is over: nothing is sent any more, whatever became of it.
+    No,
 }
 
 pub(super) async fn write(core: &Core, job: &Behalf, call: Prepared) -> Performed {
@@ -57,7 +72,8 @@ pub(super) async fn write(core: &Core, job: &Behalf, call: Prepared) -> Performe
         key,
         attempts: 0,
         sent: None,
-        orphan: false,
+        is_reopened: false,
+        wanted: StillWanted::Yes,
     };
     let known = if job.fresh {
         Ok(None)
@@ -74,10 +90,7 @@ pub(super) async fn write(core: &Core, job: &Behalf, call: Prepared) -> Performe
         return (result, Vec::new());
     }
     match known {
-        None => match ledger.intend(args_hash).await {
-            Ok(()) => ledger.send().await,
-            Err(result) => (result, Vec::new()),
-        },
+        None => ledger.begin(args_hash).await,
         Some(row) => ledger.take_up(row).await,
     }
 }
@@ -97,8 +110,25 @@ impl Ledger<'_> {
         effect_find_by_key(&mut tx, self.key.as_bytes()).await
     }
 
+    async fn begin(&mut self, args_hash: ContentHash) -> Performed {
+        match self.intend(args_hash).await {
+            Ok(Hit::Row) => return self.send().await,
+            Ok(Hit::NoRow) => {}
+            Err(result) => return (result, Vec::new()),
+        }
+        // An earlier life has begun it, or its run is not there: its trigger was taken before, and nobody waits.
+        match self.look_up().await {
+            Ok(Some(row)) => self.take_up(row).await,
+            Ok(None) => {
+                let error = StepError::new("not_accepted", "the run was not accepted");
+                (StepResult::Failed(error), Vec::new())
+            }
+            Err(error) => (unavailable(&error), Vec::new()),
+        }
+    }
+
     /// Makes the intention durable, with every fact that it follows from.
-    async fn intend(&self, args_hash: ContentHash) -> Result<(), StepResult> {
+    async fn intend(&self, args_hash: ContentHash) -> Result<Hit, StepResult> {
         let row = EffectRow {
             org_id: self.job.org,
             id: self.id,
@@ -123,14 +153,22 @@ impl Ledger<'_> {
             owner_user: self.call.connection.owner_user.clone(),
         };
         let mut append = new_append(self.job.org);
-        append.effects.push(EffectChange::Intend(Box::new(row)));
+        let receipt = Receipt::default();
+        let intention = Intention {
+            row,
+            of_run: self.job.of_run,
+            receipt: receipt.clone(),
+        };
+        append
+            .effects
+            .push(EffectChange::Begin(Box::new(intention)));
         match self
             .core
             .journal
             .write(Some(self.job.execution), append)
             .await
         {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(receipt.read()),
             Err(error) => Err(StepResult::Failed(StepError::retryable(
                 "not_durable",
                 error.to_string(),
@@ -141,7 +179,8 @@ impl Ledger<'_> {
     /// What an earlier life left behind.
     async fn take_up(&mut self, row: EffectRow) -> Performed {
         self.attempts = row.attempts;
-        self.sent = row.sent;
+        // Of what was settled as not done, no sending is in doubt.
+        self.sent = row.sent.filter(|_| row.status == EffectStatus::Sent);
         match row.status {
             EffectStatus::Intended | EffectStatus::Failed => self.send().await,
             EffectStatus::Sent => self.resolve(GONE).await,
@@ -150,10 +189,13 @@ impl Ledger<'_> {
                 self.parked("it is still not known whether this happened"),
                 Vec::new(),
             ),
-            EffectStatus::Reconciled => match reconciled_as_done(&row) {
-                true => (completed(stored_response(&row)), Vec::new()),
-                false => self.send().await,
-            },
+            EffectStatus::Reconciled if reconciled_as_done(&row) => {
+                (completed(stored_response(&row)), Vec::new())
+            }
+            EffectStatus::Reconciled => {
+                self.is_reopened = true;
+                self.send().await
+            }
         }
     }
 
@@ -173,11 +215,13 @@ impl Ledger<'_> {
             execution: self.job.execution,
             effect: self.id,
             attempts: self.attempts,
+            in_doubt_since: self.sent,
+            is_reopened: self.is_reopened,
         };
         let request = CallRequest {
             request,
             cost: self.call.capability.cost,
-            deadline: self.call.deadline,
+            deadline: self.deadline(),
             employee: self.job.employee,
             effect: Some(ticket),
         };
@@ -197,37 +241,60 @@ impl Ledger<'_> {
                 self.sent.get_or_insert(began);
                 Box::pin(self.resolve(&reason)).await
             }
-            Ok(outcome) => self.failed(failure(&outcome)),
+            Ok(outcome) => self.refused(failure(&outcome)).await,
             // The row stays as it is: it is sent when the account is connected again.
-            Err(error @ ConnectorError::NeedsConsent(_)) => {
-                (not_sent(&self.call.connection, &error), Vec::new())
+            Err(held) if matches!(*held, ConnectorError::NeedsConsent(_)) => {
+                (not_sent(&self.call.connection, &held), Vec::new())
             }
-            Err(error) => self.failed(connector_failure(&error)),
+            Err(held) => self.refused(connector_failure(&held)).await,
+        }
+    }
+
+    /// How long a sending may take. One that relies on the provider's knowing the key must arrive while it does.
+    fn deadline(&self) -> Instant {
+        let valid_for = self.call.capability.key_valid_for;
+        let Some((sent, valid_for)) = self.sent.zip(valid_for) else {
+            return self.call.deadline;
+        };
+        let left = sent.after(valid_for).since(self.core.clock.now());
+        self.call.deadline.min(Instant::now() + left)
+    }
+
+    /// This sending surely had no effect. Of an earlier one that is in doubt that says nothing.
+    async fn refused(&mut self, error: StepError) -> Performed {
+        match self.sent {
+            None => self.failed(error),
+            Some(_) if error.retryable => Box::pin(self.resolve(&error.message)).await,
+            Some(_) => {
+                let doubt = "an earlier sending may have happened before this one was refused";
+                self.ambiguous(&error.message, doubt)
+            }
         }
     }
 
     /// A sending whose answer nobody knows.
     pub(super) async fn resolve(&mut self, why: &str) -> Performed {
-        let sent = self.sent.unwrap_or_else(|| self.core.clock.now());
+        let now = self.core.clock.now();
+        let sent = self.sent.unwrap_or(now);
         let way = resolution(
             &self.call.capability,
             &self.call.arguments,
             &self.call.connection.account,
             &self.key,
-            sent,
+            Doubt { sent, now },
         );
         match way {
-            Ok(Resolution::Resend) if self.attempts < RESOLVE_ATTEMPTS as i32 => {
+            Ok(Resolution::Resend) if self.wanted == StillWanted::No => {
+                self.ambiguous(why, "it could only be sent again, and its run is over")
+            }
+            Ok(Resolution::Resend) if self.attempts < RESOLVE_ATTEMPTS => {
                 tokio::time::sleep(RESOLVE_PAUSE).await;
                 Box::pin(self.send()).await
             }
-            Ok(Resolution::Resend) => {
-                self.ambiguous(why, "sending it again gave no answer either")
-                    .await
-            }
+            Ok(Resolution::Resend) => self.ambiguous(why, "sending it again gave no answer either"),
             Ok(Resolution::Probe(probe)) => self.probe(*probe, why).await,
-            Ok(Resolution::AskPerson(reason)) => self.ambiguous(why, &reason).await,
-            Err(error) => self.ambiguous(why, &error.to_string()).await,
+            Ok(Resolution::AskPerson(reason)) => self.ambiguous(why, &reason),
+            Err(error) => self.ambiguous(why, &error.to_string()),
         }
     }
 
@@ -236,7 +303,8 @@ impl Ledger<'_> {
         let mut doubt = String::from("the provider could not be asked");
         for attempt in 0..RESOLVE_ATTEMPTS {
             tokio::time::sleep(
-                probe.not_before.since(self.core.clock.now()) + RESOLVE_PAUSE * attempt,
+                probe.not_before.since(self.core.clock.now())
+                    + RESOLVE_PAUSE * attempt.unsigned_abs(),
             )
             .await;
             match self.read_probe(probe.clone()).await {
@@ -247,17 +315,24 @@ impl Ledger<'_> {
                         Some(json!({"outcome": "done", "by": "probe", "why": why})),
                     );
                 }
-                Ok(ProbeReading::DidNotHappen) if self.orphan => {
+                Ok(ProbeReading::DidNotHappen) if self.wanted != StillWanted::Yes => {
                     let told = "the provider does not have it, and nobody waits for it any more";
                     return self.failed(StepError::retryable("not_done", told));
                 }
-                Ok(ProbeReading::DidNotHappen) => return Box::pin(self.send()).await,
+                Ok(ProbeReading::DidNotHappen) if self.attempts >= RESOLVE_ATTEMPTS => {
+                    let told = "the provider does not have it, however often it was sent";
+                    return self.failed(StepError::retryable("not_done", told));
+                }
+                Ok(ProbeReading::DidNotHappen) => {
+                    self.sent = None;
+                    return Box::pin(self.send()).await;
+                }
                 Ok(ProbeReading::Unclear(reason)) => doubt = reason,
                 Ok(ProbeReading::Next(_)) => doubt = "the answer has too many pages".into(),
                 Err(reason) => doubt = reason,
             }
         }
-        self.ambiguous(why, &doubt).await
+        self.ambiguous(why, &doubt)
     }
 
     /// One look, over all its pages.
@@ -281,7 +356,7 @@ impl Ledger<'_> {
                     reading => return Ok(reading),
                 },
                 Ok(outcome) => return Err(failure(&outcome).message),
-                Err(error) => return Err(error.to_string()),
+                Err(held) => return Err(held.to_string()),
             }
         }
     }
@@ -290,6 +365,7 @@ impl Ledger<'_> {
         let mut update = EffectUpdate::new(self.id, status);
         update.attempts = Some(self.attempts);
         update.epoch = Some(self.core.epoch() as i64);
+        update.at = Some(self.core.clock.now());
         update
     }
 
@@ -315,7 +391,7 @@ impl Ledger<'_> {
         )
     }
 
-    async fn ambiguous(&self, why: &str, doubt: &str) -> Performed {
+    fn ambiguous(&self, why: &str, doubt: &str) -> Performed {
         crate::telemetry::ambiguous();
         let mut update = self.update(EffectStatus::Ambiguous);
         update.note = Some(json!({"why": why, "doubt": doubt}).to_string());

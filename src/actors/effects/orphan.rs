@@ -2,7 +2,7 @@
 
 use super::{
     Behalf, Prepared,
-    ledger::{GONE, Ledger},
+    ledger::{GONE, Ledger, StillWanted},
 };
 use crate::{
     actors::{connector::connections::CONNECTION_ACTIVE, core::Core, gate::Authority},
@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 /// Finds out what became of a write that was sent and for which nobody waits any more: whoever asked for it was cut off with the process
-/// that sent it. Not for the effects of runs, which their employees take up.
-pub async fn settle_orphan(core: &Core, row: EffectRow) -> Vec<EffectChange> {
+/// that sent it (`by_client`), or its run is over. Not for the effects of runs that go on, which their employees take up.
+pub async fn settle_orphan(core: &Core, row: EffectRow, by_client: bool) -> Vec<EffectChange> {
     let job = Behalf {
         org: row.org_id,
         // It queues for the connection on its own.
@@ -23,6 +23,7 @@ pub async fn settle_orphan(core: &Core, row: EffectRow) -> Vec<EffectChange> {
         execution: row.run_id,
         step: row.step.parse().unwrap_or(StepId::ZERO),
         fresh: false,
+        of_run: false,
     };
     let call = match locate(core, &row).await {
         Ok(Some(call)) => call,
@@ -43,7 +44,11 @@ pub async fn settle_orphan(core: &Core, row: EffectRow) -> Vec<EffectChange> {
         key: row.idempotency_key,
         attempts: row.attempts,
         sent: row.sent,
-        orphan: true,
+        is_reopened: false,
+        wanted: match by_client {
+            true => StillWanted::ByKeyAlone,
+            false => StillWanted::No,
+        },
     };
     ledger.resolve(GONE).await.1
 }

@@ -231,7 +231,8 @@ async fn ask(core: &Core, row: &ConnectionRow) -> Result<Option<Learned>, HubErr
         employee: asker(org),
         effect: None,
     };
-    Ok(match core.connectors().call(&connection, call).await {
+    let called = core.connectors().call(&connection, call).await;
+    Ok(match called.map_err(|held| held.why()) {
         Ok(CallOutcome::RateLimited { .. }) => None,
         Ok(outcome) => match verify.judge(&outcome) {
             Verdict::Works(_) => Some(Learned {

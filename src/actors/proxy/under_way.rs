@@ -34,12 +34,14 @@ impl UnderWay {
     /// Waits until nobody else is at this execution.
     pub async fn enter(&self, execution: ExecutionId) -> Alone {
         let lock = self.0.entry(execution).or_default().clone();
-        let guard = Some(lock.lock_owned().await);
-        Alone {
+        // There before it waits: who gives up waiting leaves nothing behind either.
+        let mut alone = Alone {
             all: self.clone(),
             execution,
-            guard,
-        }
+            guard: None,
+        };
+        alone.guard = Some(lock.lock_owned().await);
+        alone
     }
 
     /// Whether somebody is at this execution or waits to be.
@@ -110,6 +112,29 @@ impl Drop for Placed {
 mod tests {
     use super::*;
     use uuid::Uuid;
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_leaves_nothing_behind() {
+        let (all, execution) = (
+            UnderWay::default(),
+            ExecutionId::from_uuid(Uuid::from_u128(1)),
+        );
+        let first = all.enter(execution).await;
+        let mut second = Box::pin(all.enter(execution));
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(first);
+        assert!(all.is_under_way(execution), "the second one waits");
+        drop(second);
+        assert!(!all.is_under_way(execution) && all.0.is_empty());
+        // Given up while the first is still at it: that one takes it out.
+        let first = all.enter(execution).await;
+        let mut second = Box::pin(all.enter(execution));
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(second);
+        assert!(all.is_under_way(execution));
+        drop(first);
+        assert!(all.0.is_empty());
+    }
 
     #[tokio::test]
     async fn one_at_a_time_and_nothing_is_left() {

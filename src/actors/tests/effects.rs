@@ -2,11 +2,16 @@
 
 use super::house::{House, employee};
 use crate::{
+    actors::{Faults, Settings},
+    domain::{ContentHash, EffectId, ExecutionId},
     graph::{Outcome, RunStatus},
-    persistence::{EffectFilter, EffectRow, EffectStatus, PageRequest, effect_list},
+    persistence::{
+        Append, EffectChange, EffectFilter, EffectRow, EffectStatus, PageRequest, effect_list,
+    },
 };
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 fn mails() -> Value {
     json!({
@@ -206,4 +211,129 @@ async fn a_missing_connection_parks_the_run_until_it_is_there() {
         .await;
     assert_eq!(run.machine.status(), RunStatus::Completed);
     assert_eq!(sent(&house).await.len(), 1);
+}
+
+/// Nobody waits for them any more: the provider is asked what it has, and nothing is sent for a run that is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_of_cancelled_runs_are_looked_up_and_never_sent_again() {
+    let settings = Settings {
+        request_timeout: Duration::from_secs(3),
+        sweep_every: Duration::from_millis(200),
+        ..Settings::default()
+    };
+    let mut house = House::with(settings, Faults::default()).await;
+    house.connect_sandbox().await;
+    for (capability, integration, arguments, wanted) in [
+        (
+            "gmail.send",
+            "gmail",
+            json!({"to": "'a@x.test'", "subject": "'hello'", "body": "'dear'"}),
+            EffectStatus::Reconciled,
+        ),
+        (
+            "stripe.customer.create",
+            "stripe",
+            json!({"email": "'a@x.test'"}),
+            EffectStatus::Ambiguous,
+        ),
+    ] {
+        house.allow(capability).await;
+        let skill = json!({
+            "graph_id": "once", "type": "skill", "edges": [],
+            "nodes": [{"id": "once", "type": "action", "capability": capability, "arguments": arguments}]
+        });
+        let mut spec = employee(&[skill], json!({}));
+        spec["graph"]["nodes"][0]["permissions"] = json!([format!("{integration}.*")]);
+        let id = house.hire(spec).await;
+        let hang = json!({"integration": integration, "kind": "hang", "count": 1});
+        sandbox(&house, "POST", "/faults", hang).await;
+        let execution = house.tell(id, json!({})).await;
+        let posts = async |house: &House| {
+            let path = format!("/record?integration={integration}");
+            let record = sandbox(house, "GET", &path, Value::Null).await;
+            let items = record["items"].as_array().cloned().unwrap_or_default();
+            items.iter().filter(|one| one["method"] == "POST").count()
+        };
+        house
+            .until("the write at the provider", async |house| {
+                (posts(house).await == 1).then_some(())
+            })
+            .await;
+        let (org, by) = (house.org, "anna".to_owned());
+        house
+            .engine
+            .cancel(org, id, execution, by, None)
+            .await
+            .expect("cancelled");
+        let settled = house.until("settled", async |house| {
+            let all = effects(house).await;
+            all.into_iter()
+                .find(|row| row.run_id == execution && row.status != EffectStatus::Sent)
+        });
+        let settled = settled.await;
+        assert_eq!(settled.status, wanted, "{settled:?}");
+        assert_eq!(posts(&house).await, 1, "{capability}");
+    }
+}
+
+/// Intentions of runs that are not there, as a trigger that was taken before can leave them, and of runs that are over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_effect_stays_between_two_states_after_a_sweep() {
+    let settings = Settings {
+        action_deadline: Duration::from_millis(100),
+        request_timeout: Duration::from_millis(100),
+        sweep_every: Duration::from_millis(100),
+        ..Settings::default()
+    };
+    let house = House::with(settings, Faults::default()).await;
+    let core = house.engine.core();
+    let mut rows = Vec::new();
+    for step in ["0.1.0.1", "0.0.0.0", "0.0.1.0", "3.2.0.7.1"] {
+        for status in [EffectStatus::Intended, EffectStatus::Sent] {
+            let id = EffectId::from_uuid(core.clock.uuid());
+            rows.push(EffectRow {
+                org_id: house.org,
+                id,
+                run_id: ExecutionId::from_uuid(core.clock.uuid()),
+                step: step.into(),
+                key: id.to_string().into_bytes(),
+                capability: "slack.raw".into(),
+                integration: "slack".into(),
+                connection_id: None,
+                args_hash: ContentHash::of_json(&json!({})),
+                args: "{}".into(),
+                idempotency_key: "k".into(),
+                status,
+                attempts: 1,
+                epoch: 1,
+                intended: core.clock.now(),
+                sent: None,
+                settled: None,
+                response: None,
+                error: None,
+                note: None,
+                owner_user: None,
+            });
+        }
+    }
+    let mut append = Append::new(house.org);
+    append.effects = rows
+        .into_iter()
+        .map(|row| EffectChange::Intend(Box::new(row)))
+        .collect();
+    core.journal.write(None, append).await.expect("durable");
+    let settled = house
+        .until("settled", async |house| {
+            let all = effects(house).await;
+            let is_open =
+                |row: &EffectRow| matches!(row.status, EffectStatus::Intended | EffectStatus::Sent);
+            (!all.iter().any(is_open)).then_some(all)
+        })
+        .await;
+    let count = |status| settled.iter().filter(|row| row.status == status).count();
+    assert_eq!(
+        (count(EffectStatus::Failed), count(EffectStatus::Ambiguous)),
+        (4, 4),
+        "{settled:?}"
+    );
 }

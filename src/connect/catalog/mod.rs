@@ -86,6 +86,8 @@ pub struct Capability {
     /// JSON Schema of the result.
     pub output: Value,
     pub idempotency: Idempotency,
+    /// How long after the first sending the provider surely knows the key again, where it knows keys at all.
+    pub key_valid_for: Option<Duration>,
     pub pagination: Option<Pagination>,
     /// How a call that surely had no effect is tried again.
     pub retry: RetryRule,

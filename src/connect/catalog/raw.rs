@@ -38,6 +38,7 @@ impl Integration {
             input: json!({"type": "object"}),
             output: Value::Bool(true),
             idempotency: Idempotency::None,
+            key_valid_for: None,
             pagination: None,
             retry: RetryRule::default(),
             quota: None,

@@ -17,7 +17,7 @@ fn probe(id: &str, arguments: Value) -> Box<ShapedProbe> {
         &arguments,
         &account(),
         "tnr_key",
-        sent,
+        Doubt { sent, now: sent },
     )
     .unwrap()
     {
@@ -46,7 +46,10 @@ fn reads_are_just_repeated() {
         &json!({"query": "x"}),
         &account(),
         "k",
-        Timestamp::default(),
+        Doubt {
+            sent: Timestamp::default(),
+            now: Timestamp::default(),
+        },
     )
     .unwrap();
     assert!(matches!(found, Resolution::Resend));
@@ -168,4 +171,86 @@ fn an_answer_in_a_thread_is_looked_for_in_the_thread() {
         second.read(&json!({"messages": [message("tnr_key")]})),
         ProbeReading::Happened(_)
     ));
+}
+
+fn way(capability: &Arc<Capability>, sent: Timestamp, now: Timestamp) -> Resolution {
+    let arguments = match &capability.input["examples"][0] {
+        Value::Null => json!({"project": "1", "title": "x"}),
+        example => example.clone(),
+    };
+    let account = Account {
+        data: json!({"realm_id": "1", "account_id": "1", "tenant_id": "1"})
+            .as_object()
+            .unwrap()
+            .clone(),
+        ..account()
+    };
+    resolution(
+        capability,
+        &arguments,
+        &account,
+        "tnr_key",
+        Doubt { sent, now },
+    )
+    .unwrap()
+}
+
+/// As long as the provider's documents say; where they do not say it, for as long as the shortest that are known.
+#[test]
+fn a_key_is_believed_as_long_as_its_provider_remembers_it() {
+    let catalog = Catalog::embedded().unwrap();
+    let sent = Timestamp::from_millis(1_000_000_000);
+    for (id, seconds) in [
+        ("stripe.refund.create", 86_400),
+        ("stripe.customer.create", 86_400),
+        ("zendesk.ticket.create", 7_200),
+        ("paypal.invoice.create", 21_600),
+        ("xero.invoice.create", 360),
+        ("docusign.envelope.send", 604_800),
+        ("square.customer.create", 300),
+        ("quickbooks.customer.create", 300),
+    ] {
+        let Some(capability) = catalog.capability(id) else {
+            panic!("{id} is not in the catalog");
+        };
+        for (after, is_known) in [
+            (0, true),
+            (seconds - 1, true),
+            (seconds, false),
+            (seconds * 30, false),
+        ] {
+            let way = way(capability, sent, sent.after(Duration::from_secs(after)));
+            match way {
+                Resolution::Resend => assert!(is_known, "{id} after {after} s"),
+                Resolution::AskPerson(why) => {
+                    assert!(
+                        !is_known && why.contains("know the key"),
+                        "{id} after {after} s: {why}"
+                    );
+                }
+                Resolution::Probe(_) => panic!("{id} has none"),
+            }
+        }
+    }
+    // What is the same however often it is done has no age.
+    let natural = catalog.capability("slack.reaction.add").unwrap();
+    let late = sent.after(Duration::from_secs(1_000_000));
+    assert!(matches!(way(natural, sent, late), Resolution::Resend));
+}
+
+#[test]
+fn a_key_that_is_forgotten_is_followed_by_the_probe_where_there_is_one() {
+    let text = include_str!("../../../catalog/integrations/gitlab.yaml");
+    let native = "idempotency: { native: Idempotency-Key, valid_for_seconds: 60 }";
+    let text = text.replace("idempotency: by_probe", native);
+    let integration = crate::connect::catalog::read_integration("gitlab.yaml", &text).unwrap();
+    let with_probe = integration
+        .capabilities
+        .iter()
+        .find(|one| one.probe.is_some());
+    let capability = with_probe.unwrap();
+    let sent = Timestamp::from_millis(1_000_000_000);
+    let after = |seconds| way(capability, sent, sent.after(Duration::from_secs(seconds)));
+    assert!(matches!(after(59), Resolution::Resend));
+    assert!(matches!(after(60), Resolution::Probe(_)));
 }

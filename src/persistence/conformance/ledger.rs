@@ -6,7 +6,11 @@ use crate::{
 
 on_both!(
     effects_go_their_way,
-    writes_by_proxy_are_looked_after_without_a_run,
+    effects_are_looked_after_when_nobody_takes_them_up,
+    a_change_says_whether_it_found_its_row,
+    two_changes_of_one_effect_are_held_against_each_other,
+    an_intention_of_a_run_is_not_written_without_it,
+    what_did_not_happen_after_all_is_as_if_it_had_never_left,
     a_settled_effect_stays,
     fires_are_accounted_for_once
 );
@@ -44,43 +48,85 @@ fn with(world: &World, changes: Vec<EffectChange>) -> Append {
     }
 }
 
-async fn writes_by_proxy_are_looked_after_without_a_run(world: World) {
-    let accept = world.accept(EmployeeId::from_uuid(id()));
-    let of_a_run = effect(&world, &accept, "of a run");
-    let proxied = |key: &str, epoch: i64, intended: i64| EffectRow {
-        step: "0.0.0.0".into(),
-        run_id: crate::domain::ExecutionId::from_uuid(id()),
+async fn effects_are_looked_after_when_nobody_takes_them_up(world: World) {
+    let going_on = world.accept(EmployeeId::from_uuid(id()));
+    let over = world.accept(EmployeeId::from_uuid(id()));
+    let life = world.fence.incarnation;
+    let row = |key: &str, step: &str, run, epoch, intended| EffectRow {
+        step: step.into(),
+        run_id: run,
         epoch,
         intended: at(intended),
-        ..effect(&world, &accept, key)
+        ..effect(&world, &going_on, key)
     };
-    let (old_life, stuck, busy) = (
+    let new_run = || crate::domain::ExecutionId::from_uuid(id());
+    let proxied = |key: &str, epoch, intended| row(key, "0.0.0.0", new_run(), epoch, intended);
+    let (going, ended) = (execution(&going_on), execution(&over));
+    let rows = [
+        row("goes on", "1.1.0.1", going, life, 2),
+        row("over", "1.1.0.1", ended, life, 2),
+        row("just over", "1.1.0.1", ended, life, 9),
+        // Its run was never accepted.
+        row("taken back", "1.1.0.1", new_run(), life, 2),
+        row("taken back just now", "1.1.0.1", new_run(), life, 20),
         // A life that is none of any node's.
         proxied("old life", i64::MAX, 20),
-        proxied("stuck", world.fence.incarnation, 2),
-        proxied("busy", world.fence.incarnation, 20),
-    );
-    let rows = [&of_a_run, &old_life, &stuck, &busy];
-    let intend = rows.map(|row| EffectChange::Intend(Box::new(row.clone())));
+        proxied("stuck", life, 2),
+        proxied("busy", life, 20),
+        // Told by somebody who sends again what was not sent, whichever life began it.
+        row("told", "0.0.2.0", new_run(), i64::MAX, 20),
+    ];
+    let intend = rows.clone().map(|row| EffectChange::Intend(Box::new(row)));
     world
-        .commit(&[accept.clone(), with(&world, intend.to_vec())])
+        .commit(&[
+            going_on.clone(),
+            over.clone(),
+            with(&world, intend.to_vec()),
+        ])
         .await;
-    let orphans = async || {
-        let mut tx = world.system().await;
-        let rows = effects_orphaned(&mut tx, at(10), 10).await.unwrap();
-        let mut keys: Vec<_> = rows.into_iter().map(|row| row.idempotency_key).collect();
+    let end = world.go_on(&over, 1, &["end"], Some(RunStatus::Cancelled));
+    world.commit(&[end]).await;
+    let left_alone = async |page: u32| {
+        let since = LeftAlone {
+            run_over: at(5),
+            without_run: at(10),
+        };
+        let (mut keys, mut after) = (Vec::new(), None);
+        loop {
+            let mut tx = world.system().await;
+            let rows = effects_left_alone(&mut tx, since, after, page)
+                .await
+                .unwrap();
+            let Some(last) = rows.last() else { break };
+            after = Some((last.org_id, last.id));
+            keys.extend(rows.into_iter().map(|row| row.idempotency_key));
+        }
         keys.sort();
         keys
     };
-    assert_eq!(orphans().await, ["idem-old life", "idem-stuck"]);
-
-    let mut done = EffectUpdate::new(stuck.id, EffectStatus::Done);
+    let wanted = [
+        "idem-old life",
+        "idem-over",
+        "idem-stuck",
+        "idem-taken back",
+    ];
+    for page in [1, 2, 3, 100] {
+        assert_eq!(left_alone(page).await, wanted, "{page} a page");
+    }
+    // One that was touched since is left to whoever touched it.
+    let mut touched = EffectUpdate::new(rows[6].id, EffectStatus::Sent);
+    (touched.attempts, touched.at) = (Some(1), Some(at(15)));
+    let mut done = EffectUpdate::new(rows[1].id, EffectStatus::Done);
     done.settled = Some(at(30));
-    let mut left = EffectUpdate::new(old_life.id, EffectStatus::Ambiguous);
-    left.settled = None;
-    let changes = [done, left].map(|update| EffectChange::Update(Box::new(update)));
+    let unknown = EffectUpdate::new(rows[5].id, EffectStatus::Ambiguous);
+    let changes = [touched, done, unknown].map(|update| EffectChange::Update(Box::new(update)));
     world.commit(&[with(&world, changes.to_vec())]).await;
-    assert!(orphans().await.is_empty());
+    assert_eq!(left_alone(10).await, ["idem-taken back"]);
+
+    let mut done = EffectUpdate::new(rows[6].id, EffectStatus::Done);
+    done.settled = Some(at(30));
+    let done = EffectChange::Update(Box::new(done));
+    world.commit(&[with(&world, vec![done])]).await;
     let delete = async |before, org| {
         let mut tx = world.system().await;
         let gone = effects_proxied_delete(&mut tx, org, before, 10)
@@ -96,7 +142,191 @@ async fn writes_by_proxy_are_looked_after_without_a_run(world: World) {
     let kept = effect_list(&mut tx, &EffectFilter::default(), &page(10))
         .await
         .unwrap();
-    assert_eq!(kept.items.len(), 3, "ambiguous ones and those of runs stay");
+    assert_eq!(kept.items.len(), 8, "ambiguous ones and those of runs stay");
+}
+
+/// From each state to each: the writer does what it says, and says what it did.
+async fn a_change_says_whether_it_found_its_row(world: World) {
+    use EffectStatus::{Ambiguous, Done, Failed, Intended, Reconciled, Sent};
+    let accept = world.accept(EmployeeId::from_uuid(id()));
+    world.commit(std::slice::from_ref(&accept)).await;
+    let leads_on = [
+        (Intended, Sent),
+        (Intended, Done),
+        (Intended, Failed),
+        (Intended, Ambiguous),
+        (Intended, Reconciled),
+        (Sent, Intended),
+        (Sent, Done),
+        (Sent, Failed),
+        (Sent, Ambiguous),
+        (Sent, Reconciled),
+        (Failed, Sent),
+        (Failed, Done),
+        (Failed, Failed),
+        (Failed, Reconciled),
+        (Ambiguous, Done),
+        (Ambiguous, Ambiguous),
+        (Ambiguous, Reconciled),
+    ];
+    for from in EffectStatus::ALL {
+        for to in EffectStatus::ALL {
+            let row = EffectRow {
+                status: *from,
+                attempts: 1,
+                ..effect(&world, &accept, &format!("{from:?} {to:?}"))
+            };
+            let change = |epoch, attempts| {
+                let mut update = EffectUpdate::new(row.id, *to);
+                (update.epoch, update.attempts) = (Some(epoch), Some(attempts));
+                (
+                    update.receipt.clone(),
+                    EffectChange::Update(Box::new(update)),
+                )
+            };
+            let intend = EffectChange::Intend(Box::new(row.clone()));
+            let (receipt, update) = change(2, 1);
+            assert_eq!(receipt.read(), Hit::NoRow, "nothing is durable");
+            world.commit(&[with(&world, vec![intend])]).await;
+            world.commit(&[with(&world, vec![update])]).await;
+            let wanted = match leads_on.contains(&(*from, *to)) {
+                true => Hit::Row,
+                false => Hit::NoRow,
+            };
+            assert_eq!(receipt.read(), wanted, "{from:?} to {to:?}");
+            let stands = effect_get(&mut world.read().await, row.id).await.unwrap();
+            let stands = stands.unwrap().status;
+            let expected = if wanted == Hit::Row { *to } else { *from };
+            assert_eq!(stands, expected, "{from:?} to {to:?}");
+            if wanted == Hit::Row {
+                // Its commit was made and its answer lost: the same again finds it.
+                let (receipt, update) = change(2, 1);
+                world.commit(&[with(&world, vec![update])]).await;
+                assert_eq!(receipt.read(), Hit::Row, "{from:?} to {to:?} again");
+            }
+        }
+    }
+    // Two nodes that both believe that the first sending is theirs: one of them sends.
+    let row = effect(&world, &accept, "two lives");
+    let intend = EffectChange::Intend(Box::new(row.clone()));
+    world.commit(&[with(&world, vec![intend])]).await;
+    let mut hits = Vec::new();
+    for (epoch, attempts) in [(1, 1), (2, 1), (1, 1), (2, 2), (1, 2)] {
+        let mut sent = EffectUpdate::new(row.id, EffectStatus::Sent);
+        (sent.epoch, sent.attempts) = (Some(epoch), Some(attempts));
+        let receipt = sent.receipt.clone();
+        let sent = EffectChange::Update(Box::new(sent));
+        world.commit(&[with(&world, vec![sent])]).await;
+        hits.push(receipt.read() == Hit::Row);
+    }
+    assert_eq!(hits, [true, false, true, true, false]);
+}
+
+/// Within one batch as over several.
+async fn two_changes_of_one_effect_are_held_against_each_other(world: World) {
+    let accept = world.accept(EmployeeId::from_uuid(id()));
+    let row = EffectRow {
+        status: EffectStatus::Sent,
+        attempts: 1,
+        ..effect(&world, &accept, "one")
+    };
+    let intend = EffectChange::Intend(Box::new(row.clone()));
+    let mut receipts = Vec::new();
+    let mut changes = vec![intend];
+    for status in [
+        EffectStatus::Intended,
+        EffectStatus::Sent,
+        EffectStatus::Done,
+        EffectStatus::Ambiguous,
+        EffectStatus::Sent,
+    ] {
+        let mut update = EffectUpdate::new(row.id, status);
+        (update.epoch, update.attempts) = (Some(1), Some(1));
+        receipts.push(update.receipt.clone());
+        changes.push(EffectChange::Update(Box::new(update)));
+    }
+    world.commit(&[accept, with(&world, changes)]).await;
+    let hits: Vec<bool> = receipts
+        .iter()
+        .map(|receipt| receipt.read() == Hit::Row)
+        .collect();
+    assert_eq!(hits, [true, true, true, false, false]);
+    let stands = effect_get(&mut world.read().await, row.id).await.unwrap();
+    assert_eq!(stands.unwrap().status, EffectStatus::Done);
+}
+
+async fn an_intention_of_a_run_is_not_written_without_it(world: World) {
+    let (accept, never) = (
+        world.accept(EmployeeId::from_uuid(id())),
+        world.accept(EmployeeId::from_uuid(id())),
+    );
+    let begin = |row: EffectRow, of_run| {
+        let receipt = Receipt::default();
+        let intention = Intention {
+            row,
+            of_run,
+            receipt: receipt.clone(),
+        };
+        (receipt, EffectChange::Begin(Box::new(intention)))
+    };
+    let rows = [
+        // Its run is accepted in the same transaction.
+        begin(effect(&world, &accept, "accepted"), true),
+        begin(effect(&world, &never, "taken back"), true),
+        begin(effect(&world, &never, "by proxy"), false),
+        begin(effect(&world, &accept, "accepted"), true),
+    ];
+    let (receipts, changes): (Vec<Receipt>, Vec<EffectChange>) = rows.into_iter().unzip();
+    world.commit(&[accept, with(&world, changes)]).await;
+    let hits: Vec<bool> = receipts
+        .iter()
+        .map(|receipt| receipt.read() == Hit::Row)
+        .collect();
+    assert_eq!(hits[1..3], [false, true]);
+    assert_ne!(hits[0], hits[3], "one of two with the same key");
+    let kept = effect_list(&mut world.read().await, &EffectFilter::default(), &page(10))
+        .await
+        .unwrap();
+    let mut keys: Vec<_> = kept
+        .items
+        .iter()
+        .map(|row| &row.idempotency_key[..])
+        .collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["idem-accepted", "idem-by proxy"]);
+}
+
+/// When it left counts for what may have happened: for how long the provider knows its key, and for how long nobody has settled it.
+async fn what_did_not_happen_after_all_is_as_if_it_had_never_left(world: World) {
+    let accept = world.accept(EmployeeId::from_uuid(id()));
+    let row = effect(&world, &accept, "one");
+    let intend = EffectChange::Intend(Box::new(row.clone()));
+    world.commit(&[accept, with(&world, vec![intend])]).await;
+    let to = async |status, edit: fn(&mut EffectUpdate)| {
+        let mut update = EffectUpdate::new(row.id, status);
+        edit(&mut update);
+        let update = EffectChange::Update(Box::new(update));
+        world.commit(&[with(&world, vec![update])]).await;
+        let row = effect_get(&mut world.read().await, row.id).await.unwrap();
+        let row = row.unwrap();
+        (row.sent, row.settled, row.error)
+    };
+    let sent = to(EffectStatus::Sent, |one| one.sent = Some(at(3))).await;
+    assert_eq!(sent, (Some(at(3)), None, None));
+    let again = to(EffectStatus::Intended, |_| {}).await;
+    assert_eq!(again, (None, None, None));
+    let failed = to(EffectStatus::Failed, |one| {
+        one.settled = Some(at(4));
+        one.error = Some("{}".into());
+    })
+    .await;
+    assert_eq!(failed, (None, Some(at(4)), Some("{}".into())));
+    let sent = to(EffectStatus::Sent, |one| one.sent = Some(at(5))).await;
+    assert_eq!(
+        sent,
+        (Some(at(5)), None, None),
+        "it is not settled any more"
+    );
 }
 
 async fn effects_go_their_way(world: World) {

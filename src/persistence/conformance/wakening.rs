@@ -2,7 +2,7 @@
 
 use super::{on_both, world::*};
 use crate::{
-    domain::{ConnectionId, ContentHash, EffectId, EmployeeId, EventFilter, SubscriptionSpec},
+    domain::{ConnectionId, EmployeeId, EventFilter, SubscriptionSpec},
     persistence::*,
 };
 
@@ -11,7 +11,6 @@ on_both!(
     who_listens_to_results_is_known,
     connections_of_an_integration_come_oldest_first,
     what_was_written_is_recognised,
-    effects_of_runs_that_are_over_are_settled,
     an_undo_rides_with_its_commit,
 );
 
@@ -130,77 +129,6 @@ async fn what_was_written_is_recognised(world: World) {
     assert!(already_written(&world.db, &accept).await.unwrap());
     let other = world.go_on(&accept, 1, &["other"], None);
     assert!(!already_written(&world.db, &other).await.unwrap());
-}
-
-async fn effects_of_runs_that_are_over_are_settled(world: World) {
-    let accept = world.accept(EmployeeId::from_uuid(id()));
-    let run = execution(&accept);
-    let effect = |key: &str, status: EffectStatus| EffectRow {
-        org_id: world.org,
-        id: EffectId::from_uuid(id()),
-        run_id: run,
-        step: "0.1.0.1".into(),
-        key: key.as_bytes().to_vec(),
-        capability: "gmail.send".into(),
-        integration: "gmail".into(),
-        connection_id: None,
-        args_hash: ContentHash::of(b"{}"),
-        args: "{}".into(),
-        idempotency_key: key.into(),
-        status,
-        attempts: 0,
-        epoch: 1,
-        intended: at(1),
-        sent: None,
-        settled: None,
-        response: None,
-        error: None,
-        note: None,
-        owner_user: None,
-    };
-    let (left, stayed) = (
-        effect("left", EffectStatus::Intended),
-        effect("stayed", EffectStatus::Intended),
-    );
-    let mut sent = EffectUpdate::new(left.id, EffectStatus::Sent);
-    sent.sent = Some(at(2));
-    let change = |changes| Append {
-        effects: changes,
-        ..Append::new(world.org)
-    };
-    world
-        .commit(&[
-            accept.clone(),
-            change(vec![
-                EffectChange::Intend(Box::new(left.clone())),
-                EffectChange::Intend(Box::new(stayed.clone())),
-            ]),
-        ])
-        .await;
-    world
-        .commit(&[change(vec![EffectChange::Update(Box::new(sent))])])
-        .await;
-
-    let settle = async |before| {
-        let mut tx = world.system().await;
-        let settled = effects_abandoned(&mut tx, before, at(100)).await.unwrap();
-        tx.commit().await.unwrap();
-        settled
-    };
-    assert_eq!(settle(at(50)).await, 0, "the run goes on");
-    let end = world.go_on(&accept, 1, &["end"], Some(RunStatus::Cancelled));
-    world.commit(&[end]).await;
-    assert_eq!(settle(at(1)).await, 0, "too fresh");
-    assert_eq!(settle(at(50)).await, 2);
-    let status = async |id| {
-        effect_get(&mut world.read().await, id)
-            .await
-            .unwrap()
-            .unwrap()
-            .status
-    };
-    assert_eq!(status(left.id).await, EffectStatus::Ambiguous);
-    assert_eq!(status(stayed.id).await, EffectStatus::Failed);
 }
 
 async fn an_undo_rides_with_its_commit(world: World) {

@@ -11,7 +11,10 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 use uuid::Uuid;
 
 /// Durable as a whole or not at all, together with the other appends of its batch.
@@ -158,12 +161,49 @@ pub enum WaitChange {
     },
 }
 
+/// What a conditional change of the ledger found.
+#[must_use = "a change that found no row did nothing"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hit {
+    Row,
+    /// There is none, or it is in a state from which this change does not go on. Nothing was written.
+    NoRow,
+}
+
+/// Where the writer says what a conditional change found. To be read when the append is durable; until then it says [`Hit::NoRow`].
+#[derive(Clone, Debug, Default)]
+pub struct Receipt(Arc<AtomicBool>);
+
+impl Receipt {
+    pub fn read(&self) -> Hit {
+        match self.0.load(Ordering::Acquire) {
+            true => Hit::Row,
+            false => Hit::NoRow,
+        }
+    }
+
+    pub(super) fn note(&self, hit: Hit) {
+        self.0.store(hit == Hit::Row, Ordering::Release);
+    }
+}
+
 #[derive(Clone, Debug)]
 pub enum EffectChange {
     /// Nothing happens if the org has one with this key.
     Intend(Box<EffectRow>),
-    /// Of one that is neither done nor reconciled.
+    /// The same, for somebody who acts on it.
+    Begin(Box<Intention>),
+    /// Of one that is in a state from which this one leads on; see [`EffectUpdate::from`].
     Update(Box<EffectUpdate>),
+}
+
+/// A row for a write that is about to be made.
+#[derive(Clone, Debug)]
+pub struct Intention {
+    pub row: EffectRow,
+    /// It is a step of a run: if the run is not there, because its trigger turned out to be a duplicate, nothing is written.
+    pub of_run: bool,
+    pub receipt: Receipt,
 }
 
 /// What is `None` stays as it is.
@@ -171,28 +211,47 @@ pub enum EffectChange {
 pub struct EffectUpdate {
     pub id: EffectId,
     pub status: EffectStatus,
+    /// The states from which it goes on. In any other one the row stays as it is, unless this very change (by epoch and attempts) has been
+    /// written already.
+    pub from: &'static [EffectStatus],
     pub attempts: Option<i32>,
     pub epoch: Option<i64>,
+    /// When the first sending left that may have happened.
     pub sent: Option<Timestamp>,
     pub settled: Option<Timestamp>,
+    /// When it is made: what nobody has touched for long is looked after.
+    pub at: Option<Timestamp>,
     /// JSON, as the next two.
     pub response: Option<String>,
     pub error: Option<String>,
     pub note: Option<String>,
+    pub receipt: Receipt,
 }
 
 impl EffectUpdate {
+    /// From every state that usually leads to this one.
     pub fn new(id: EffectId, status: EffectStatus) -> Self {
+        use EffectStatus::{Ambiguous, Done, Failed, Intended, Reconciled, Sent};
         Self {
             id,
             status,
+            from: match status {
+                Intended => &[Sent],
+                Sent => &[Intended, Failed, Sent],
+                Failed => &[Intended, Sent, Failed],
+                Ambiguous => &[Intended, Sent, Ambiguous],
+                // Who knows that it happened knows more than anybody who doubts it.
+                Done | Reconciled => &[Intended, Sent, Failed, Ambiguous],
+            },
             attempts: None,
             epoch: None,
             sent: None,
             settled: None,
+            at: None,
             response: None,
             error: None,
             note: None,
+            receipt: Receipt::default(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Effects, and the account of schedules.
 
-use super::{Append, EffectChange, EffectUpdate};
+use super::{Append, EffectChange, EffectUpdate, Hit, Receipt};
 use crate::{
     domain::{ConnectionId, EffectId, ExecutionId, OrgId, Timestamp},
     persistence::{
@@ -10,7 +10,8 @@ use crate::{
         tx::Inner,
     },
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use uuid::Uuid;
 
 pub(super) async fn write(inner: &mut Inner, live: &[&Append]) -> Result<()> {
     effects_intend(inner, live).await?;
@@ -19,198 +20,221 @@ pub(super) async fn write(inner: &mut Inner, live: &[&Append]) -> Result<()> {
     schedules_advance(inner, live).await
 }
 
+/// A row to be written, and for whom it is looked whether it was.
+struct Intended<'a> {
+    org: OrgId,
+    row: &'a EffectRow,
+    of_run: bool,
+    receipt: Option<&'a Receipt>,
+}
+
 async fn effects_intend(inner: &mut Inner, live: &[&Append]) -> Result<()> {
-    let mut rows: Vec<(OrgId, &EffectRow)> = Vec::new();
+    let mut rows: Vec<Intended> = Vec::new();
     for append in live {
-        rows.extend(append.effects.iter().filter_map(|change| match change {
-            EffectChange::Intend(row) => Some((append.org, &**row)),
-            EffectChange::Update(_) => None,
+        rows.extend(append.effects.iter().filter_map(|change| {
+            let (row, of_run, receipt) = match change {
+                EffectChange::Intend(row) => (&**row, false, None),
+                EffectChange::Begin(begun) => (&begun.row, begun.of_run, Some(&begun.receipt)),
+                EffectChange::Update(_) => return None,
+            };
+            Some(Intended {
+                org: append.org,
+                row,
+                of_run,
+                receipt,
+            })
         }));
     }
-    rows.sort_unstable_by(|(org_a, a), (org_b, b)| (org_a, &a.key).cmp(&(org_b, &b.key)));
+    rows.sort_unstable_by(|a, b| (a.org, &a.row.key).cmp(&(b.org, &b.row.key)));
+    let written = effects_insert(inner, &rows).await?;
+    for Intended {
+        org, row, receipt, ..
+    } in rows
+    {
+        if let Some(receipt) = receipt {
+            receipt.note(hit(written.contains(&(org, row.id))));
+        }
+    }
+    Ok(())
+}
+
+fn hit(found: bool) -> Hit {
+    if found { Hit::Row } else { Hit::NoRow }
+}
+
+/// Those that were written.
+async fn effects_insert(
+    inner: &mut Inner,
+    rows: &[Intended<'_>],
+) -> Result<HashSet<(OrgId, EffectId)>> {
+    let uuids = |of: fn(&Intended) -> Uuid| Column::Uuid(rows.iter().map(of).collect());
+    let longs =
+        |of: fn(&EffectRow) -> i64| Column::Long(rows.iter().map(|one| of(one.row)).collect());
+    let ints =
+        |of: fn(&EffectRow) -> i32| Column::Int(rows.iter().map(|one| of(one.row)).collect());
     let columns = vec![
-        (
-            "org_id",
-            Column::Uuid(rows.iter().map(|(org, _)| org.uuid()).collect()),
-        ),
-        (
-            "id",
-            Column::Uuid(rows.iter().map(|(_, row)| row.id.uuid()).collect()),
-        ),
-        (
-            "run_id",
-            Column::Uuid(rows.iter().map(|(_, row)| row.run_id.uuid()).collect()),
-        ),
-        (
-            "step",
-            Column::Text(rows.iter().map(|(_, row)| row.step.as_str()).collect()),
-        ),
-        (
-            "key",
-            Column::Bytes(rows.iter().map(|(_, row)| row.key.as_slice()).collect()),
-        ),
-        (
-            "capability",
-            Column::Text(
-                rows.iter()
-                    .map(|(_, row)| row.capability.as_str())
-                    .collect(),
-            ),
-        ),
-        (
-            "integration",
-            Column::Text(
-                rows.iter()
-                    .map(|(_, row)| row.integration.as_str())
-                    .collect(),
-            ),
-        ),
+        ("org_id", uuids(|one| one.org.uuid())),
+        ("id", uuids(|one| one.row.id.uuid())),
+        ("run_id", uuids(|one| one.row.run_id.uuid())),
+        ("step", texts(rows, |row| &row.step)),
+        ("key", bytes(rows, |row| &row.key)),
+        ("capability", texts(rows, |row| &row.capability)),
+        ("integration", texts(rows, |row| &row.integration)),
         (
             "connection_id",
             Column::MaybeUuid(
                 rows.iter()
-                    .map(|(_, row)| row.connection_id.map(ConnectionId::uuid))
+                    .map(|one| one.row.connection_id.map(ConnectionId::uuid))
                     .collect(),
             ),
         ),
-        (
-            "args_hash",
-            Column::Bytes(
-                rows.iter()
-                    .map(|(_, row)| row.args_hash.bytes().as_slice())
-                    .collect(),
-            ),
-        ),
-        (
-            "args",
-            Column::Text(rows.iter().map(|(_, row)| row.args.as_str()).collect()),
-        ),
-        (
-            "idempotency_key",
-            Column::Text(
-                rows.iter()
-                    .map(|(_, row)| row.idempotency_key.as_str())
-                    .collect(),
-            ),
-        ),
-        (
-            "status",
-            Column::Text(rows.iter().map(|(_, row)| row.status.name()).collect()),
-        ),
-        (
-            "attempts",
-            Column::Int(rows.iter().map(|(_, row)| row.attempts).collect()),
-        ),
-        (
-            "epoch",
-            Column::Long(rows.iter().map(|(_, row)| row.epoch).collect()),
-        ),
-        (
-            "intended_us",
-            Column::Long(rows.iter().map(|(_, row)| row.intended.micros()).collect()),
-        ),
-        (
-            "note",
-            Column::MaybeText(rows.iter().map(|(_, row)| row.note.as_deref()).collect()),
-        ),
+        ("args_hash", bytes(rows, |row| row.args_hash.bytes())),
+        ("args", texts(rows, |row| &row.args)),
+        ("idempotency_key", texts(rows, |row| &row.idempotency_key)),
+        ("status", texts(rows, |row| row.status.name())),
+        ("attempts", ints(|row| row.attempts)),
+        ("epoch", longs(|row| row.epoch)),
+        ("intended_us", longs(|row| row.intended.micros())),
+        ("note", maybe_texts(rows, |row| row.note.as_deref())),
         (
             "owner_user",
-            Column::MaybeText(
-                rows.iter()
-                    .map(|(_, row)| row.owner_user.as_deref())
-                    .collect(),
-            ),
+            maybe_texts(rows, |row| row.owner_user.as_deref()),
+        ),
+        (
+            "of_run",
+            Column::Short(rows.iter().map(|one| i16::from(one.of_run)).collect()),
         ),
     ];
     const NAMES: &str = "org_id, id, run_id, step, key, capability, integration, connection_id, args_hash, args, idempotency_key, status, \
                          attempts, epoch, intended_us, note, owner_user";
     let statement = format!(
-        "INSERT INTO effect ({NAMES}) SELECT {NAMES} FROM t WHERE true ON CONFLICT DO NOTHING"
+        "INSERT INTO effect ({NAMES}) SELECT {NAMES} FROM t
+         WHERE t.of_run = 0 OR EXISTS (SELECT 1 FROM run r WHERE r.org_id = t.org_id AND r.id = t.run_id)
+         ON CONFLICT DO NOTHING RETURNING org_id, id"
     );
-    Rows::new(columns)
-        .execute(inner, &statement)
-        .await
-        .map(drop)
+    let written: Vec<(OrgId, EffectId)> = Rows::new(columns).fetch(inner, &statement).await?;
+    Ok(written.into_iter().collect())
 }
 
-/// Several changes of one effect come to one, for a statement may touch a row only once.
+fn texts<'a>(rows: &[Intended<'a>], of: impl Fn(&'a EffectRow) -> &'a str) -> Column<'a> {
+    Column::Text(rows.iter().map(|one| of(one.row)).collect())
+}
+fn maybe_texts<'a>(
+    rows: &[Intended<'a>],
+    of: impl Fn(&'a EffectRow) -> Option<&'a str>,
+) -> Column<'a> {
+    Column::MaybeText(rows.iter().map(|one| of(one.row)).collect())
+}
+fn bytes<'a>(rows: &[Intended<'a>], of: impl Fn(&'a EffectRow) -> &'a [u8]) -> Column<'a> {
+    Column::Bytes(rows.iter().map(|one| of(one.row)).collect())
+}
+
+/// Changes of one effect one after the other: each is held against what the one before has left. A statement may touch a row only once, so
+/// the second change of an effect waits for the second statement.
 async fn effects_update(inner: &mut Inner, live: &[&Append]) -> Result<()> {
-    let mut merged: BTreeMap<(OrgId, EffectId), EffectUpdate> = BTreeMap::new();
+    let mut rounds: Vec<BTreeMap<(OrgId, EffectId), &EffectUpdate>> = Vec::new();
+    let mut seen: HashMap<(OrgId, EffectId), usize> = HashMap::new();
     for append in live {
         for change in &append.effects {
-            if let EffectChange::Update(update) = change {
-                let so_far = merged
-                    .entry((append.org, update.id))
-                    .or_insert_with(|| EffectUpdate::new(update.id, update.status));
-                lay_over(so_far, update);
+            let EffectChange::Update(update) = change else {
+                continue;
+            };
+            let round = seen.entry((append.org, update.id)).or_default();
+            if rounds.len() == *round {
+                rounds.push(BTreeMap::new());
             }
+            rounds[*round].insert((append.org, update.id), update);
+            *round += 1;
         }
     }
-    let updates = || merged.values();
-    let micros = |time: Option<Timestamp>| time.map(Timestamp::micros);
+    for round in rounds {
+        update_each(inner, &round).await?;
+    }
+    Ok(())
+}
+
+async fn update_each(
+    inner: &mut Inner,
+    changes: &BTreeMap<(OrgId, EffectId), &EffectUpdate>,
+) -> Result<()> {
+    let updates = || changes.values().copied();
+    let micros = |of: fn(&EffectUpdate) -> Option<Timestamp>| {
+        Column::MaybeLong(
+            updates()
+                .map(|one| of(one).map(Timestamp::micros))
+                .collect(),
+        )
+    };
+    fn text<'a>(
+        changes: &BTreeMap<(OrgId, EffectId), &'a EffectUpdate>,
+        of: fn(&EffectUpdate) -> &Option<String>,
+    ) -> Column<'a> {
+        Column::MaybeText(changes.values().map(|one| of(one).as_deref()).collect())
+    }
+    let origins: Vec<String> = updates()
+        .map(|one| {
+            one.from
+                .iter()
+                .map(|from| format!(" {} ", from.name()))
+                .collect()
+        })
+        .collect();
     let columns = vec![
         (
             "org_id",
-            Column::Uuid(merged.keys().map(|(org, _)| org.uuid()).collect()),
+            Column::Uuid(changes.keys().map(|(org, _)| org.uuid()).collect()),
         ),
         (
             "id",
-            Column::Uuid(merged.keys().map(|(_, id)| id.uuid()).collect()),
+            Column::Uuid(changes.keys().map(|(_, id)| id.uuid()).collect()),
         ),
         (
             "status",
-            Column::Text(updates().map(|update| update.status.name()).collect()),
+            Column::Text(updates().map(|one| one.status.name()).collect()),
+        ),
+        (
+            "origins",
+            Column::Text(origins.iter().map(String::as_str).collect()),
         ),
         (
             "attempts",
-            Column::MaybeLong(
-                updates()
-                    .map(|update| update.attempts.map(i64::from))
-                    .collect(),
-            ),
+            Column::MaybeLong(updates().map(|one| one.attempts.map(i64::from)).collect()),
         ),
         (
             "epoch",
-            Column::MaybeLong(updates().map(|update| update.epoch).collect()),
+            Column::MaybeLong(updates().map(|one| one.epoch).collect()),
         ),
-        (
-            "sent_us",
-            Column::MaybeLong(updates().map(|update| micros(update.sent)).collect()),
-        ),
-        (
-            "settled_us",
-            Column::MaybeLong(updates().map(|update| micros(update.settled)).collect()),
-        ),
-        (
-            "response",
-            Column::MaybeText(updates().map(|update| update.response.as_deref()).collect()),
-        ),
-        (
-            "error",
-            Column::MaybeText(updates().map(|update| update.error.as_deref()).collect()),
-        ),
-        (
-            "note",
-            Column::MaybeText(updates().map(|update| update.note.as_deref()).collect()),
-        ),
+        ("sent_us", micros(|one| one.sent)),
+        ("settled_us", micros(|one| one.settled)),
+        ("touched_us", micros(|one| one.at)),
+        ("response", text(changes, |one| &one.response)),
+        ("error", text(changes, |one| &one.error)),
+        ("note", text(changes, |one| &one.note)),
     ];
+    // What goes back to an intention was not sent; what leaves is neither settled nor wrong any more. Two sendings are told apart by their
+    // number, and a change that was committed before its answer was lost by its epoch besides.
     let statement = "UPDATE effect SET status = t.status, attempts = coalesce(CAST(t.attempts AS int), effect.attempts),
-             epoch = coalesce(t.epoch, effect.epoch), sent_us = coalesce(t.sent_us, effect.sent_us),
-             settled_us = coalesce(t.settled_us, effect.settled_us), response = coalesce(t.response, effect.response),
-             error = coalesce(t.error, effect.error), note = coalesce(t.note, effect.note)
-         FROM t WHERE effect.org_id = t.org_id AND effect.id = t.id AND effect.status NOT IN ('done', 'reconciled')";
-    Rows::new(columns).execute(inner, statement).await.map(drop)
-}
-
-fn lay_over(so_far: &mut EffectUpdate, update: &EffectUpdate) {
-    so_far.status = update.status;
-    so_far.attempts = update.attempts.or(so_far.attempts);
-    so_far.epoch = update.epoch.or(so_far.epoch);
-    so_far.sent = update.sent.or(so_far.sent);
-    so_far.settled = update.settled.or(so_far.settled);
-    so_far.response = update.response.clone().or(so_far.response.take());
-    so_far.error = update.error.clone().or(so_far.error.take());
-    so_far.note = update.note.clone().or(so_far.note.take());
+             epoch = coalesce(t.epoch, effect.epoch),
+             sent_us = CASE WHEN t.status = 'intended' THEN NULL ELSE coalesce(t.sent_us, effect.sent_us) END,
+             settled_us = CASE WHEN t.status IN ('intended', 'sent', 'ambiguous') THEN NULL ELSE coalesce(t.settled_us, effect.settled_us) END,
+             touched_us = coalesce(t.touched_us, effect.touched_us), response = coalesce(t.response, effect.response),
+             error = CASE WHEN t.status IN ('sent', 'done') THEN NULL ELSE coalesce(t.error, effect.error) END,
+             note = coalesce(t.note, effect.note)
+         FROM t WHERE effect.org_id = t.org_id AND effect.id = t.id
+             AND ((effect.status = t.status AND effect.epoch = t.epoch AND effect.attempts = t.attempts)
+               OR (t.origins LIKE '% ' || effect.status || ' %'
+                 AND (t.status <> 'sent' OR effect.status <> 'sent' OR effect.attempts < t.attempts)))
+         RETURNING effect.org_id, effect.id";
+    let found: Vec<(OrgId, EffectId)> = Rows::new(columns).fetch(inner, statement).await?;
+    let found: HashSet<(OrgId, EffectId)> = found.into_iter().collect();
+    for (key, update) in changes {
+        let hit = hit(found.contains(key));
+        update.receipt.note(hit);
+        if hit == Hit::NoRow {
+            tracing::warn!(effect = %update.id, to = update.status.name(), "the ledger's row is in no state from which this leads on");
+        }
+    }
+    Ok(())
 }
 
 /// A time that was accounted for stays as it is: two nodes that look at the same schedule agree on the first.

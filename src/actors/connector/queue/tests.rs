@@ -52,20 +52,20 @@ fn came(claim: Claim, tries: u32, retry: &RetryRule) -> Came<'_> {
         seed: 7,
     }
 }
-fn ok() -> Answer {
+fn ok() -> Known {
     Ok(CallOutcome::Ok {
         status: 200,
         output: serde_json::Value::Null,
         rate: RateHints::default(),
     })
 }
-fn limited(seconds: u64) -> Answer {
+fn limited(seconds: u64) -> Known {
     Ok(CallOutcome::RateLimited {
         retry_after: Some(Duration::from_secs(seconds)),
         rate: RateHints::default(),
     })
 }
-fn unsent() -> Answer {
+fn unsent() -> Known {
     let reason = "cannot connect".into();
     Ok(CallOutcome::Unsent { reason })
 }
@@ -145,7 +145,7 @@ fn a_failure_without_effect_is_tried_as_often_as_the_catalog_says() {
         max_ms: 5_000,
         ..RetryRule::default()
     };
-    let mut settle = |answer: &Answer, tries| {
+    let mut settle = |answer: &Known, tries| {
         queue.push(claim(0), "post").unwrap();
         sent(&mut queue, later(60_000 * u64::from(tries)));
         queue.settle(answer, came(claim(0), tries, &retry), NOW)
@@ -306,4 +306,120 @@ fn an_apps_state_outlives_its_connectors() {
     assert_eq!(sent(&mut queue, NOW).1, Some(Duration::from_secs(1)));
     let view = serde_json::to_value(queue.view(NOW)).unwrap();
     assert_eq!(view["quotas"][0]["of"], "app");
+}
+
+/// Everything that can come of a call, from its limits' point of view.
+fn ends() -> Vec<Known> {
+    let text = String::new;
+    let outcome = |outcome| Ok::<_, ConnectorError>(outcome);
+    vec![
+        ok(),
+        limited(1),
+        unsent(),
+        outcome(CallOutcome::Busy {
+            code: "locked".into(),
+            message: text(),
+            retry_after: None,
+        }),
+        outcome(CallOutcome::Rejected {
+            status: 400,
+            code: "x".into(),
+            message: text(),
+        }),
+        outcome(CallOutcome::Auth {
+            status: 401,
+            code: "x".into(),
+            message: text(),
+        }),
+        outcome(CallOutcome::Blocked { reason: text() }),
+        outcome(CallOutcome::TooLong { limit: 1 }),
+        outcome(CallOutcome::Unknown {
+            reason: text(),
+            status: None,
+            retry_after: None,
+        }),
+        Err(ConnectorError::Stopped),
+        Err(ConnectorError::NotDurable),
+        Err(ConnectorError::Token("x".into())),
+        Err(ConnectorError::NeedsConsent("x".into())),
+        Err(ConnectorError::TokenLater {
+            reason: text(),
+            retry_after: None,
+        }),
+    ]
+}
+
+/// A connection of an app with a limit of its own, whose open calls are counted by account and app.
+fn counted_twice() -> Queue<usize> {
+    let app = AppRule {
+        key: AppKey {
+            integration: "slack".into(),
+            org: None,
+            client_id: "c".into(),
+        },
+        concurrency: Some(2),
+        quota: quota(100),
+    };
+    let rules = Rules {
+        account: of_account(quota(1_000)),
+        concurrency: Some(2),
+        ..Rules::default()
+    };
+    let seat = Apps::default().join(
+        &app.key,
+        Joining {
+            who: connection(0),
+            limits: &[(String::new(), quota(1_000))],
+            concurrency: app.concurrency,
+            kept: Vec::new(),
+            poke: Arc::new(|| {}),
+        },
+    );
+    Queue::new(&rules, Some(seat), 10, None)
+}
+
+#[test]
+fn a_call_gives_its_place_back_whatever_comes_of_it() {
+    for end in ends() {
+        let mut queue = counted_twice();
+        for round in 0..5 {
+            queue.push(claim(0), round).unwrap();
+            let at = later(round as u64 * 3_600_000);
+            assert_eq!(sent(&mut queue, at).0, [round], "{end:?}");
+            queue.settle(&end, came(claim(0), 1, &RetryRule::default()), at);
+            let view = queue.view(at);
+            assert_eq!((queue.open(), view.app.unwrap().open), (0, 0), "{end:?}");
+        }
+    }
+}
+
+#[test]
+fn a_call_that_is_let_go_gives_its_place_back_and_pokes() {
+    let mut queue = counted_twice();
+    let pokes = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let poke: Poke = {
+        let pokes = pokes.clone();
+        Arc::new(move || {
+            pokes.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        })
+    };
+    for call in 0..4 {
+        queue.push(claim(0), call).unwrap();
+    }
+    assert_eq!(sent(&mut queue, NOW).0, [0, 1]);
+    let (lost, back) = (
+        queue.out(claim(0), poke.clone()),
+        queue.out(claim(0), poke.clone()),
+    );
+    // Its task broke down.
+    drop(lost);
+    assert_eq!(pokes.load(std::sync::atomic::Ordering::SeqCst), 1);
+    queue.count_back_lost(NOW);
+    assert_eq!((queue.open(), sent(&mut queue, NOW).0), (1, vec![2]));
+    // One that comes back is not counted twice.
+    back.is_back();
+    queue.settle(&ok(), came(claim(0), 1, &RetryRule::default()), NOW);
+    queue.count_back_lost(NOW);
+    assert_eq!(pokes.load(std::sync::atomic::Ordering::SeqCst), 1);
+    assert_eq!(queue.open(), 1);
 }

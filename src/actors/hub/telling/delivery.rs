@@ -221,6 +221,7 @@ pub async fn send(
         execution,
         step: STEP,
         fresh: false,
+        of_run: false,
     };
     let call = Call {
         capability: target.capability.into(),

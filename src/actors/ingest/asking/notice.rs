@@ -189,6 +189,7 @@ async fn call(
         execution: approval.run_id,
         step,
         fresh: false,
+        of_run: false,
     };
     let call = Call {
         capability: capability.into(),

@@ -55,7 +55,7 @@ pub(super) fn build(common: &Common, file: CapabilityFile) -> Result<Capability,
         base_url: &owner.base_url,
     };
     let request = paths.request(&file.request)?;
-    if let Idempotency::NativeField(name) = &file.idempotency
+    if let Idempotency::NativeField(name) = &file.idempotency.kind
         && !names_key(&request)
     {
         return Err(format!(
@@ -95,7 +95,8 @@ pub(super) fn build(common: &Common, file: CapabilityFile) -> Result<Capability,
         write: file.write,
         cost: file.cost,
         output: file.output,
-        idempotency: file.idempotency,
+        idempotency: file.idempotency.kind,
+        key_valid_for: file.idempotency.key_valid_for,
         pagination: file.pagination,
         retry,
         quota: file.quota,
@@ -112,10 +113,13 @@ fn check_frame(owner: &Integration, file: &CapabilityFile) -> Result<(), String>
     {
         return Err(format!("the id does not start with `{}.`", owner.id));
     }
-    if (file.idempotency == Idempotency::ByProbe) != file.probe.is_some() {
+    // Besides, a probe is for keys that the provider has forgotten.
+    let kind = &file.idempotency.kind;
+    let may_probe = matches!(kind, Idempotency::Native(_) | Idempotency::NativeField(_));
+    if (*kind == Idempotency::ByProbe) != file.probe.is_some() && !may_probe {
         return Err("`idempotency: by_probe` and `probe` go together".into());
     }
-    if !file.write && file.idempotency != Idempotency::None {
+    if !file.write && *kind != Idempotency::None {
         return Err("a read needs no `idempotency`".into());
     }
     if file.write && file.request.method == "GET" {

@@ -4,7 +4,7 @@ use super::{ErrorAt, Quota, RequestFile};
 use crate::connect::Backoff;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -15,7 +15,7 @@ pub enum Risk {
 }
 
 /// What makes a second sending of the same write harmless.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Idempotency {
     /// Nothing: a person has to look.
@@ -35,6 +35,78 @@ impl Idempotency {
     /// Whether the same write may be sent again without a look.
     pub fn is_harmless_to_repeat(&self) -> bool {
         matches!(self, Self::Natural | Self::Native(_) | Self::NativeField(_))
+    }
+}
+
+/// How long a provider is believed to know a key if its file does not say: some forget within minutes.
+const KEY_VALID_FOR: Duration = Duration::from_secs(300);
+
+/// [`Idempotency`] as it is written, with how long the provider remembers a key.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(try_from = "IdempotencyText")]
+pub(in crate::connect::catalog) struct DeclaredIdempotency {
+    pub kind: Idempotency,
+    /// Of a key that the provider knows.
+    pub key_valid_for: Option<Duration>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum IdempotencyText {
+    Word(String),
+    Key(KeyText),
+}
+
+#[derive(Deserialize)]
+struct KeyText {
+    native: Option<String>,
+    native_field: Option<String>,
+    valid_for_seconds: Option<u64>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
+}
+
+impl TryFrom<IdempotencyText> for DeclaredIdempotency {
+    type Error = String;
+
+    fn try_from(text: IdempotencyText) -> Result<Self, String> {
+        let key = match text {
+            IdempotencyText::Word(word) => {
+                let kind = match word.as_str() {
+                    "none" => Idempotency::None,
+                    "natural" => Idempotency::Natural,
+                    "by_probe" => Idempotency::ByProbe,
+                    _ => {
+                        return Err(format!(
+                            "unknown `idempotency` `{word}`, expected none, natural, by_probe, native or native_field"
+                        ));
+                    }
+                };
+                return Ok(Self {
+                    kind,
+                    key_valid_for: None,
+                });
+            }
+            IdempotencyText::Key(key) => key,
+        };
+        if let Some(name) = key.others.keys().next() {
+            return Err(format!(
+                "`idempotency` has no field `{name}`, only native, native_field and valid_for_seconds"
+            ));
+        }
+        let kind = match (key.native, key.native_field) {
+            (Some(name), None) => Idempotency::Native(name),
+            (None, Some(name)) => Idempotency::NativeField(name),
+            _ => return Err("`idempotency` needs one of native and native_field".into()),
+        };
+        if key.valid_for_seconds == Some(0) {
+            return Err("`valid_for_seconds` must be at least 1".into());
+        }
+        let valid_for = key.valid_for_seconds.map(Duration::from_secs);
+        Ok(Self {
+            kind,
+            key_valid_for: Some(valid_for.unwrap_or(KEY_VALID_FOR)),
+        })
     }
 }
 
@@ -162,7 +234,7 @@ pub(in crate::connect::catalog) struct CapabilityFile {
     /// Places that every answer of success has.
     pub requires: Option<Vec<String>>,
     #[serde(default)]
-    pub idempotency: Idempotency,
+    pub idempotency: DeclaredIdempotency,
     pub probe: Option<ProbeFile>,
     pub pagination: Option<Pagination>,
     pub retry: Option<RetryRule>,

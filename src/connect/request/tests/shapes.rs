@@ -1,7 +1,7 @@
 //! What the catalog's further keys make of a request.
 
 use super::*;
-use crate::connect::{Resolution, catalog::Verdict, next_page, resolution};
+use crate::connect::{Doubt, Resolution, catalog::Verdict, next_page, resolution};
 use crate::{connect::CallOutcome, domain::Timestamp};
 use std::collections::BTreeMap;
 
@@ -272,7 +272,10 @@ fn what_may_be_repeated_is_and_what_is_so_already_is_a_success() {
             &arguments,
             &account,
             "tnr_key",
-            Timestamp::from_millis(0),
+            Doubt {
+                sent: Timestamp::from_millis(0),
+                now: Timestamp::from_millis(0),
+            },
         )
         .unwrap()
     };

@@ -43,7 +43,7 @@ struct World {
 
 impl World {
     /// A request that arrives at `at`.
-    fn answer(&mut self, who: usize, at: Timestamp) -> Answer {
+    fn answer(&mut self, who: usize, at: Timestamp) -> Known {
         let fixed = self.provider == Provider::FixedWithHeaders;
         match fixed {
             true if at >= self.window.after(MINUTE) => {
@@ -94,7 +94,7 @@ struct Ask {
 
 enum Event {
     Wake,
-    Back(Ask, Box<Answer>),
+    Back(Ask, Box<Known>),
 }
 
 /// Runs the queues against one provider; `runs[who]` is how many calls employee `who` always has waiting, `at[who]` at which queue.
@@ -201,7 +201,7 @@ impl Simulation {
         self.events.push(Some((queue, event)));
     }
 
-    fn back(&mut self, ask: Ask, answer: &Answer, now: Timestamp) {
+    fn back(&mut self, ask: Ask, answer: &Known, now: Timestamp) {
         let claim = Self::claim(ask);
         let retry = RetryRule::default();
         let came = Came {
