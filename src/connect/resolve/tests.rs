@@ -256,6 +256,7 @@ fn a_key_that_is_forgotten_is_followed_by_the_probe_where_there_is_one() {
     let after = |seconds| way(capability, sent, sent.after(Duration::from_secs(seconds)));
     assert!(matches!(after(59), Resolution::Resend));
     assert!(matches!(after(60), Resolution::Probe(_)));
+}
 
 /// Nothing found in it would say that the write did not happen, and it would be sent again.
 #[test]
