@@ -4,7 +4,7 @@
 use super::{
     Delivery, Verified, Verifier, WebhookError, header,
     mac::same,
-    scheme::{any_text, check_text},
+    scheme::{Naming, any_text, check_text},
     told,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -12,9 +12,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 const HEADER: &str = "authorization";
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Basic {
-    pub id_header: Option<String>,
+    pub naming: Naming,
     pub kind_header: Option<String>,
 }
 
@@ -36,10 +36,10 @@ impl Verifier for Basic {
         if !fits {
             return Err(WebhookError::BadSignature);
         }
-        let told = |name: &Option<String>| told(delivery.headers, name.as_deref()?);
+        let kind = self.kind_header.as_deref();
         Ok(Verified {
-            id: told(&self.id_header),
-            kind: told(&self.kind_header),
+            id: self.naming.name(delivery),
+            kind: kind.and_then(|name| told(delivery.headers, name)),
             at: None,
         })
     }

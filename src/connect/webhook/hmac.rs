@@ -1,10 +1,11 @@
-//! A plain keyed hash over the raw body in a header of the sender's choice. There is no time in it, so an old request stays good: the
-//! inbox knows it by its id.
+//! A plain keyed hash over the raw body in a header of the sender's choice. Neither a time nor a header is in it, so an old request stays
+//! good, and a header with an id could be changed: the inbox knows the event by its body, unless the endpoint is told that the same body
+//! may be a new event.
 
 use super::{
     Delivery, Verified, Verifier, WebhookError, header,
-    mac::{Algorithm, Encoding, tag},
-    scheme::{any_text, check_text},
+    mac::{Algorithm, Encoding, hashes, tag},
+    scheme::{Naming, any_text, check_text},
     told,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -17,7 +18,7 @@ pub struct PlainHmac {
     pub encoding: Encoding,
     /// What stands before the hash, for example `sha256=`.
     pub prefix: String,
-    pub id_header: Option<String>,
+    pub naming: Naming,
     pub kind_header: Option<String>,
 }
 
@@ -28,22 +29,16 @@ impl Verifier for PlainHmac {
         secrets: &[SecretString],
     ) -> Result<Verified, WebhookError> {
         let signature = header(delivery.headers, &self.header)?;
-        let given = signature
-            .strip_prefix(&self.prefix)
-            .and_then(|text| self.encoding.decode(text))
-            .ok_or(WebhookError::BadSignature)?;
+        let given = hashes(signature, &self.prefix, self.encoding);
         let fits = secrets.iter().any(|secret| {
             let key = secret.expose_secret().as_bytes();
-            tag(self.algorithm, key, &[delivery.body]).fits(&given)
+            tag(self.algorithm, key, &[delivery.body]).fits_any(&given)
         });
         if !fits {
             return Err(WebhookError::BadSignature);
         }
         Ok(Verified {
-            id: self
-                .id_header
-                .as_deref()
-                .and_then(|name| told(delivery.headers, name)),
+            id: self.naming.name(delivery),
             kind: self
                 .kind_header
                 .as_deref()

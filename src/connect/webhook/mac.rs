@@ -1,5 +1,6 @@
 //! Keyed hashes, their spellings, and comparison that takes the same time wherever two texts differ.
 
+use super::SIGNATURES_MAX;
 use ::hmac::{Hmac, KeyInit, Mac as _};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,11 @@ impl Tag {
         }
     }
 
+    /// Whether one of several is it; each is compared in constant time.
+    pub fn fits_any(&self, given: &[Vec<u8>]) -> bool {
+        given.iter().any(|bytes| self.fits(bytes))
+    }
+
     pub fn bytes(self) -> Vec<u8> {
         match self {
             Tag::Sha1(mac) => mac.finalize().into_bytes().to_vec(),
@@ -89,20 +95,41 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Lower-case digits only, which is what all senders write: each hash has one spelling.
+/// Digits of either case: senders write both, and a hash is compared as bytes.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
         _ => None,
     };
-    let pairs = text.as_bytes().chunks(2);
-    pairs
+    text.as_bytes()
+        .chunks(2)
         .map(|pair| match pair {
             [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
             _ => None,
         })
         .collect()
+}
+
+/// The hashes in the value of a header, decoded: one, or several with commas or blanks between them, as senders write while they change
+/// their secret. What has another prefix or is no hash is passed over; upper and lower case of the prefix are the same.
+pub fn hashes(value: &str, prefix: &str, encoding: Encoding) -> Vec<Vec<u8>> {
+    // The whole first: a prefix may have blanks in it.
+    [value]
+        .into_iter()
+        .chain(value.split(','))
+        .chain(value.split([',', ' ']))
+        .filter_map(|entry| after_prefix(entry.trim_matches(' '), prefix))
+        .filter_map(|text| encoding.decode(text.trim_matches(' ')))
+        .filter(|hash| !hash.is_empty())
+        .take(SIGNATURES_MAX)
+        .collect()
+}
+
+fn after_prefix<'t>(entry: &'t str, prefix: &str) -> Option<&'t str> {
+    let (start, rest) = entry.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 /// Whether two secrets are the same. Their hashes are compared, so that not even their lengths show in the time.
@@ -140,11 +167,57 @@ mod tests {
     }
 
     #[test]
-    fn hex_has_one_spelling() {
-        assert_eq!(unhex("00ff"), Some(vec![0, 255]));
-        for wrong in ["0", "0FF0", "zz", "0 "] {
-            assert_eq!(unhex(wrong), None, "{wrong}");
+    fn hex_is_read_in_either_case() {
+        for (text, expected) in [
+            ("00ff", Some(vec![0, 255])),
+            ("00FF", Some(vec![0, 255])),
+            ("aBcDeF", Some(vec![0xab, 0xcd, 0xef])),
+            ("0", None),
+            ("zz", None),
+            ("0 ", None),
+            ("0x00", None),
+        ] {
+            assert_eq!(unhex(text), expected, "{text}");
         }
         assert!(same(b"a", b"a") && !same(b"a", b"b") && !same(b"a", b"aa"));
+    }
+
+    #[test]
+    fn several_hashes_of_a_header_are_read() {
+        let (hex, base64) = (Encoding::Hex, Encoding::Base64);
+        let (ab, cd) = (vec![0xab], vec![0xcd]);
+        for (value, prefix, encoding, expected) in [
+            ("ab", "", hex, vec![ab.clone()]),
+            ("AB", "", hex, vec![ab.clone()]),
+            (" sha256=AB ", "sha256=", hex, vec![ab.clone()]),
+            ("SHA256=ab", "sha256=", hex, vec![ab.clone()]),
+            ("sha256= ab", "sha256=", hex, vec![ab.clone()]),
+            (
+                "sha256=ab,sha256=CD",
+                "sha256=",
+                hex,
+                vec![ab.clone(), cd.clone()],
+            ),
+            ("v0=ab v0=cd", "v0=", hex, vec![ab.clone(), cd.clone()]),
+            ("v1=ab, v0=cd", "v0=", hex, vec![cd.clone()]),
+            (
+                "HMAC ab, HMAC cd",
+                "HMAC ",
+                hex,
+                vec![ab.clone(), cd.clone()],
+            ),
+            ("qw==, zQ==", "", base64, vec![ab.clone(), cd.clone()]),
+            ("sha1=ab", "sha256=", hex, vec![]),
+            ("", "", hex, vec![]),
+            (",, ,", "", hex, vec![]),
+        ] {
+            let mut found = hashes(value, prefix, encoding);
+            found.dedup();
+            let distinct: std::collections::BTreeSet<_> = found.into_iter().collect();
+            let distinct: Vec<_> = distinct.into_iter().collect();
+            assert_eq!(distinct, expected, "{value:?} after {prefix:?}");
+        }
+        let many = "ab,".repeat(1_000);
+        assert_eq!(hashes(&many, "", hex).len(), SIGNATURES_MAX);
     }
 }

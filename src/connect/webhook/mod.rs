@@ -2,7 +2,9 @@
 //! good at the moment go in; what the sender calls the event comes out. Pure.
 //!
 //! Invariants: the proof is over the bytes as they came; secrets and signatures are compared in constant time; a header that is there
-//! twice proves nothing, since whoever stands between may read the other one; what a request can make us compute has a bound.
+//! twice proves nothing, since whoever stands between may read the other one; what a request can make us compute has a bound. What names
+//! an event is signed, or is the body itself: a header that no signature covers names nothing, or one request that somebody has got hold of
+//! could be sent again under other names.
 
 mod basic;
 mod github;
@@ -15,12 +17,12 @@ mod stripe;
 mod token;
 
 pub use github::sign as sign_github;
-pub use scheme::{Options, Scheme, SchemeError};
+pub use scheme::{Options, SameBody, Scheme, SchemeError};
 pub use slack::sign as sign_slack;
 pub use standard::sign;
 pub use stripe::sign as sign_stripe;
 
-use crate::domain::Timestamp;
+use crate::domain::{ContentHash, Timestamp};
 pub use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 use std::{fmt, time::Duration};
@@ -122,6 +124,11 @@ fn told(headers: &HeaderMap, name: &str) -> Option<String> {
 
 fn is_word(text: &str) -> bool {
     (1..=WORD_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// What names an event whose signature covers no name: the same body is the same event.
+fn name_of_body(body: &[u8]) -> String {
+    ContentHash::of(body).to_string()
 }
 
 /// Whole seconds in digits alone (no sign, no fraction, so that each moment has one spelling but for leading zeros), near `now`.

@@ -1,15 +1,17 @@
 //! The schemes by name, and what can be chosen of each: what an endpoint is registered with.
 
 use super::{
-    Verifier, WebhookError,
+    Delivery, Verifier, WebhookError,
     basic::Basic,
     github::GitHub,
     hmac::PlainHmac,
     mac::{Algorithm, Encoding},
+    name_of_body,
     slack::Slack,
     standard::StandardWebhooks,
     stripe::Stripe,
     token::{Place, Token},
+    told,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use schemars::JsonSchema;
@@ -79,25 +81,69 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub algorithm: Option<Algorithm>,
-    /// `hmac`: `hex` (default, lower case) or `base64`.
+    /// `hmac`: `hex` (default) or `base64`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub encoding: Option<Encoding>,
     /// `hmac`, `token`: what stands before the hash or the token in the header, for example `sha256=` or `Bearer `.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// `hmac`, `basic`, `token`: the header with the event's id.
+    /// `hmac`, `basic`, `token`: the header with the event's id. No signature covers it, so it is kept beside the event and does not make two
+    /// events of one body; see `same_body` and `id_at`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id_header: Option<String>,
     /// `hmac`, `basic`, `token`: the header that says what happened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind_header: Option<String>,
+    /// `hmac`, `basic`, `token`: what a second delivery of a body is that has no id of its own at `id_at`: `one_event`, the one that came before,
+    /// or `new_event`, unless the header `id_header` says that it is the same. With `new_event` whoever has got hold of one request can have
+    /// its event taken again under other ids. Default: `one_event` for `hmac`, and wherever there is an `id_header`; else `new_event`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub same_body: Option<SameBody>,
     /// Where in the body the event's id stands, as a JSON pointer; goes before what the headers say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id_at: Option<String>,
-    /// `slack`: ids of bots whose messages are events like those of people, for example `B0123456789`. Never this app's own.
+    /// `slack`: ids of bots or of their apps whose messages are events like those of people, for example `B0123456789`; `*`: all. Never this
+    /// app's own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bots: Vec<String>,
+}
+
+/// What a second delivery of one body is, where nothing that is signed names the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SameBody {
+    OneEvent,
+    NewEvent,
+}
+
+/// What events are called whose sender signs no name.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Naming {
+    /// By their body.
+    Body,
+    /// By this header (lower case); without one each delivery is an event.
+    Header(Option<String>),
+}
+
+impl Naming {
+    fn of(scheme: Scheme, options: &Options) -> Self {
+        let header = options.id_header.as_deref().map(str::to_ascii_lowercase);
+        match options.same_body {
+            Some(SameBody::OneEvent) => Naming::Body,
+            Some(SameBody::NewEvent) => Naming::Header(header),
+            None if scheme == Scheme::Hmac || header.is_some() => Naming::Body,
+            None => Naming::Header(None),
+        }
+    }
+
+    pub fn name(&self, delivery: &Delivery<'_>) -> Option<String> {
+        match self {
+            Naming::Body => Some(name_of_body(delivery.body)),
+            Naming::Header(header) => told(delivery.headers, header.as_deref()?),
+        }
+    }
 }
 
 /// An option that is wrong or that the scheme does not take.
@@ -115,28 +161,28 @@ impl Scheme {
     /// The first option that is wrong.
     pub fn verifier(self, options: &Options) -> Result<Arc<dyn Verifier>, SchemeError> {
         self.check(options)?;
-        let told = |name: &Option<String>| name.as_deref().map(str::to_ascii_lowercase);
-        let (id_header, kind_header) = (told(&options.id_header), told(&options.kind_header));
+        let lower = |name: &Option<String>| name.as_deref().map(str::to_ascii_lowercase);
+        let (naming, kind_header) = (Naming::of(self, options), lower(&options.kind_header));
         Ok(match self {
             Scheme::StandardWebhooks => Arc::new(StandardWebhooks),
             Scheme::Slack => Arc::new(Slack),
             Scheme::Github => Arc::new(GitHub),
             Scheme::Stripe => Arc::new(Stripe),
             Scheme::Hmac => Arc::new(PlainHmac {
-                header: told(&options.header).unwrap_or_else(|| "x-signature".into()),
+                header: lower(&options.header).unwrap_or_else(|| "x-signature".into()),
                 algorithm: options.algorithm.unwrap_or_default(),
                 encoding: options.encoding.unwrap_or_default(),
                 prefix: options.prefix.clone().unwrap_or_default(),
-                id_header,
+                naming,
                 kind_header,
             }),
             Scheme::Basic => Arc::new(Basic {
-                id_header,
+                naming,
                 kind_header,
             }),
             Scheme::Token => Arc::new(Token {
                 place: place(options)?,
-                id_header,
+                naming,
                 kind_header,
             }),
         })
@@ -144,7 +190,7 @@ impl Scheme {
 
     fn check(self, options: &Options) -> Result<(), SchemeError> {
         use Scheme::{Basic, Hmac, Slack, Token};
-        let given: [(&'static str, bool, &[Scheme]); 8] = [
+        let given: [(&'static str, bool, &[Scheme]); 9] = [
             ("header", options.header.is_some(), &[Hmac, Token]),
             ("query", options.query.is_some(), &[Token]),
             ("algorithm", options.algorithm.is_some(), &[Hmac]),
@@ -158,6 +204,11 @@ impl Scheme {
             (
                 "kind_header",
                 options.kind_header.is_some(),
+                &[Hmac, Basic, Token],
+            ),
+            (
+                "same_body",
+                options.same_body.is_some(),
                 &[Hmac, Basic, Token],
             ),
             ("bots", !options.bots.is_empty(), &[Slack]),

@@ -42,7 +42,7 @@ impl Verifier for StandardWebhooks {
             .filter_map(|secret| secret_bytes(secret).ok())
             .any(|key| {
                 let tag = signed(&key, id, stamp, delivery.body);
-                given.iter().any(|bytes| tag.fits(bytes))
+                tag.fits_any(&given)
             });
         if !fits {
             return Err(WebhookError::BadSignature);

@@ -4,7 +4,7 @@
 use super::{
     Delivery, SIGNATURES_MAX, Verified, Verifier, WebhookError, header, is_word,
     mac::{Algorithm, Tag, hex, tag, unhex},
-    near,
+    name_of_body, near,
     scheme::check_text,
     seconds,
 };
@@ -32,7 +32,10 @@ impl Verifier for Stripe {
         secrets: &[SecretString],
     ) -> Result<Verified, WebhookError> {
         let list = header(delivery.headers, SIGNATURE)?;
-        let items = || list.split(',').filter_map(|item| item.split_once('='));
+        let items = || {
+            list.split(',')
+                .filter_map(|item| item.trim_matches(' ').split_once('='))
+        };
         let mut stamps = items().filter(|(name, _)| *name == "t");
         let stamp = match (stamps.next(), stamps.next()) {
             (Some((_, stamp)), None) => stamp,
@@ -46,14 +49,19 @@ impl Verifier for Stripe {
             .collect();
         let fits = secrets.iter().any(|secret| {
             let tag = signed(secret.expose_secret().as_bytes(), stamp, delivery.body);
-            given.iter().any(|bytes| tag.fits(bytes))
+            tag.fits_any(&given)
         });
         if !fits {
             return Err(WebhookError::BadSignature);
         }
         let envelope: Envelope = serde_json::from_slice(delivery.body).unwrap_or_default();
         Ok(Verified {
-            id: envelope.id.filter(|text| is_word(text)),
+            id: Some(
+                envelope
+                    .id
+                    .filter(|text| is_word(text))
+                    .unwrap_or_else(|| name_of_body(delivery.body)),
+            ),
             kind: envelope.r#type.filter(|text| is_word(text)),
             at: Some(at),
         })

@@ -108,10 +108,7 @@ fn the_vector_of_github() {
     ]);
     assert_eq!(sign_github(&key, b"Hello, World!"), signature);
     let found = verify(Scheme::Github, b"Hello, World!", &given, 0, &[key]).expect("fits");
-    assert_eq!(
-        found.id.as_deref(),
-        Some("72d3162e-cc78-11e3-81ab-4c9367dc0958")
-    );
+    assert_eq!(found.id, Some(name_of_body(b"Hello, World!")));
     assert_eq!(found.kind.as_deref(), Some("issues"));
 }
 
@@ -222,6 +219,117 @@ fn every_scheme_refuses_the_same_things() {
                 );
             }
         }
+    }
+}
+
+/// Everything that a request tells beside its proof, changed: it is the event that it was.
+#[test]
+fn an_event_is_named_by_what_is_signed_and_by_no_header() {
+    let named = r#"{"id_header": "X-Id", "kind_header": "X-Kind"}"#;
+    let plain = |scheme: Scheme, options: &str| {
+        let mut sample = samples().into_iter().find(|one| one.scheme == scheme);
+        if let Some(sample) = &mut sample {
+            let more: Options = serde_json::from_str(options).expect("options");
+            sample.options.id_header = more.id_header;
+            sample.options.kind_header = more.kind_header;
+            sample.options.same_body = more.same_body;
+        }
+        sample.expect("a sample")
+    };
+    let id_of = |sample: &Sample, body: &[u8], told: &str| {
+        let mut request = sample.request(0, body, 1_000);
+        for name in ["x-id", "x-github-delivery", "x-request-id", "webhook-ID"] {
+            request.headers.push((name, told.as_bytes().to_vec()));
+        }
+        let found = sample.check(&request, 1_000, &sample.secrets);
+        found
+            .unwrap_or_else(|error| panic!("{}: {error}", sample.name))
+            .id
+    };
+    let new = r#"{"id_header": "X-Id", "same_body": "new_event"}"#;
+    for (scheme, options, one_event) in [
+        (Scheme::Github, "{}", true),
+        (Scheme::Slack, "{}", true),
+        (Scheme::Stripe, "{}", true),
+        (Scheme::Hmac, "{}", true),
+        (Scheme::Hmac, named, true),
+        (Scheme::Basic, named, true),
+        (Scheme::Token, named, true),
+        (Scheme::Basic, r#"{"same_body": "one_event"}"#, true),
+        (Scheme::Token, r#"{"same_body": "one_event"}"#, true),
+        // Where the endpoint was told so.
+        (Scheme::Hmac, new, false),
+        (Scheme::Token, new, false),
+    ] {
+        let sample = plain(scheme, options);
+        let ids = ["1", "2"].map(|told| id_of(&sample, b"{\"n\":1}", told));
+        assert!(ids[0].is_some(), "{scheme} {options}");
+        assert_eq!(ids[0] == ids[1], one_event, "{scheme} {options}: {ids:?}");
+        if one_event {
+            let other = id_of(&sample, b"{\"n\":2}", "1");
+            assert_ne!(ids[0], other, "{scheme} {options}: another body");
+        }
+    }
+    // Nothing is signed and nothing is named: each delivery is an event.
+    for scheme in [Scheme::Basic, Scheme::Token] {
+        assert_eq!(id_of(&plain(scheme, "{}"), b"{}", "1"), None);
+    }
+}
+
+/// Hex in either case, several signatures, and blanks: one good one is enough, in every scheme that writes hex.
+#[test]
+fn signatures_are_read_as_senders_write_them() {
+    for sample in samples() {
+        let header = match sample.scheme {
+            Scheme::Github => "x-hub-signature-256",
+            Scheme::Slack => "x-slack-signature",
+            Scheme::Hmac if sample.name.ends_with("hex") => "x-signature",
+            _ => continue,
+        };
+        let good = sample.request(0, b"{}", 1_000);
+        let value = good.one(header).expect("a signature").to_owned();
+        let (prefix, hash) = value.split_once('=').expect("a prefix");
+        let other = "0".repeat(hash.len());
+        for written in [
+            format!("{prefix}={}", hash.to_uppercase()),
+            value.to_uppercase(),
+            format!(" {value} "),
+            format!("{prefix}= {hash}"),
+            format!("{prefix}={other},{value}"),
+            format!("{value}, {prefix}={other}"),
+            format!("{prefix}={other} {value}"),
+            format!("v9=abc, {value}"),
+        ] {
+            let found = sample.check(&good.with(header, &written), 1_000, &sample.secrets);
+            assert!(found.is_ok(), "{}: {written}: {found:?}", sample.name);
+        }
+        for written in [
+            hash.to_owned(),
+            format!("{prefix}={other}"),
+            format!("{prefix}={}", &hash[2..]),
+            format!("{prefix}={hash}00"),
+            format!(
+                "{prefix}={}{value}",
+                format!("{other},{prefix}=").repeat(40)
+            ),
+        ] {
+            let found = sample.check(&good.with(header, &written), 1_000, &sample.secrets);
+            assert!(found.is_err(), "{}: {written}", sample.name);
+        }
+    }
+    let key = secret("whsec_test_secret_of_some_length");
+    let good = sign_stripe(&key, at(1_000), b"{}");
+    let (stamp, hash) = good.split_once(",v1=").expect("two parts");
+    for written in [
+        format!("{stamp},v1={}", hash.to_uppercase()),
+        format!("{stamp}, v1={hash}"),
+        format!("v1={hash} , {stamp}"),
+        format!("{stamp},v1=zz,v1=,v1={hash}"),
+        format!("v0=1, v1={hash}, {stamp}, x"),
+    ] {
+        let given = headers(&[("stripe-signature", &written)]);
+        let found = verify(Scheme::Stripe, b"{}", &given, 1_000, slice::from_ref(&key));
+        assert!(found.is_ok(), "{written}: {found:?}");
     }
 }
 

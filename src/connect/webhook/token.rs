@@ -4,7 +4,7 @@
 use super::{
     Delivery, Verified, Verifier, WebhookError, header,
     mac::same,
-    scheme::{any_text, check_text},
+    scheme::{Naming, any_text, check_text},
     told,
 };
 use crate::connect::form;
@@ -22,7 +22,7 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
     pub place: Place,
-    pub id_header: Option<String>,
+    pub naming: Naming,
     pub kind_header: Option<String>,
 }
 
@@ -45,10 +45,10 @@ impl Verifier for Token {
         if !fits {
             return Err(WebhookError::BadSignature);
         }
-        let told = |name: &Option<String>| told(delivery.headers, name.as_deref()?);
+        let kind = self.kind_header.as_deref();
         Ok(Verified {
-            id: told(&self.id_header),
-            kind: told(&self.kind_header),
+            id: self.naming.name(delivery),
+            kind: kind.and_then(|name| told(delivery.headers, name)),
             at: None,
         })
     }

@@ -285,7 +285,10 @@ impl Sample {
         };
         let stamp = match self.name {
             "stripe" => {
-                let items: Vec<_> = values[0].split(',').collect();
+                let items: Vec<_> = values[0]
+                    .split(',')
+                    .map(|item| item.trim_matches(' '))
+                    .collect();
                 let stamps: Vec<_> = items
                     .iter()
                     .filter_map(|item| item.strip_prefix("t="))
@@ -317,7 +320,11 @@ impl Sample {
             "stripe" => {
                 let expected = expected(secret);
                 let (_, hash) = expected.split_once(",").expect("two parts");
-                given.split(',').any(|entry| entry == hash)
+                given.split(',').any(|entry| {
+                    let entry = entry.trim_matches(' ');
+                    // The name of the entry is in one case alone.
+                    entry.starts_with("v1=") && entry.eq_ignore_ascii_case(hash)
+                })
             }
             "basic" => {
                 let expected = expected(secret);
@@ -325,7 +332,20 @@ impl Sample {
                     && given[..6].eq_ignore_ascii_case("basic ")
                     && given[6..] == expected[6..]
             }
-            _ => given == expected(secret),
+            "token header" => given == expected(secret),
+            // One of several, in hex of either case.
+            "hmac sha512 base64" => given
+                .split([',', ' '])
+                .any(|entry| entry == expected(secret)),
+            _ => {
+                // Blanks may stand between the prefix and the hash.
+                let mut given = given.to_owned();
+                while given.contains("= ") {
+                    given = given.replace("= ", "=");
+                }
+                let mut entries = given.split([',', ' ']);
+                entries.any(|entry| entry.eq_ignore_ascii_case(&expected(secret)))
+            }
         })
     }
 }
