@@ -71,6 +71,8 @@ pub struct Question {
     /// The whole call and why it is asked about. A decision is about exactly this.
     pub arguments: Value,
     pub expires: Timestamp,
+    /// Whose own account the call would go through; `None`: the org's.
+    pub owner_user: Option<String>,
 }
 
 /// Whether the skill of a step was given the capability.
@@ -246,6 +248,7 @@ fn question(now: Timestamp, wanted: &Wanted<'_>, verdict: &Verdict) -> Question 
             "because": because,
         }),
         expires,
+        owner_user: wanted.connection.owner_user.clone(),
     }
 }
 

@@ -207,6 +207,7 @@ async fn ask(
         decided_by: None,
         comment: None,
         asked_by: Some(by),
+        owner_user: question.owner_user,
     };
     let mut append = new_append(behalf.org);
     append

@@ -1,9 +1,13 @@
 //! `/v1/approvals`: questions to people. A decision names the hash of the arguments that its maker saw, and is about nothing else.
+//!
+//! A question about a call through a user's own connection is shown to, and answered by, who may see that connection and what goes through it:
+//! the user, and admins whose key is bound to nobody. To everybody else it is as unknown as another org's.
 
 use super::{
     ApiState,
     auth::Caller,
     body::Json as JsonBody,
+    effects::owners,
     error::{ApiError, ApiResult, Problem},
     query::{NoQuery, Query, id as id_filter, page, word},
     runs::empty,
@@ -93,6 +97,7 @@ pub async fn list(
         run,
         employee,
         status,
+        owners: owners(&caller),
     };
     let found = approval_list(&mut tx, &filter, &request).await?;
     Ok(Json(found.map(ApprovalView::from)))
@@ -112,6 +117,7 @@ async fn read(api: &ApiState, caller: &Caller, text: &str) -> ApiResult<Approval
     let mut tx = api.db().begin_read(caller.org).await?;
     approval_get(&mut tx, id)
         .await?
+        .filter(|row| owners(caller).include(row.owner_user.as_deref()))
         .ok_or_else(|| ApiError::not_found("approval", text))
 }
 

@@ -110,8 +110,8 @@ pub async fn show(
     Ok(Json(read(&api, &caller, &effect).await?.into()))
 }
 
-/// What went through another user's account is as unknown as what is another org's.
-fn owners(caller: &Caller) -> EffectOwners {
+/// What went through another user's account is as unknown as what is another org's; so is the question about it.
+pub fn owners(caller: &Caller) -> EffectOwners {
     match owner::owners(caller) {
         Owners::All => EffectOwners::All,
         Owners::OrgOnly => EffectOwners::OrgOnly,

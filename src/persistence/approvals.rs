@@ -1,6 +1,7 @@
 //! Questions to people.
 
 use super::{
+    effects::{EffectOwners, push_owners},
     error::Result,
     page::{Page, PageRequest, uuid_key},
     tx::{SystemTx, Tx, on_tx},
@@ -44,6 +45,8 @@ pub struct ApprovalRow {
     pub comment: Option<String>,
     /// The client whose call it is about; `None`: a step of a run asks.
     pub asked_by: Option<String>,
+    /// The user through whose own account the call would go; `None`: through the org's. Nobody else sees it.
+    pub owner_user: Option<String>,
 }
 
 macro_rules! approval_columns {
@@ -81,7 +84,9 @@ macro_rules! approval_columns {
             $of,
             "comment, ",
             $of,
-            "asked_by"
+            "asked_by, ",
+            $of,
+            "owner_user"
         )
     };
 }
@@ -105,6 +110,7 @@ pub struct ApprovalFilter {
     pub run: Option<ExecutionId>,
     pub employee: Option<EmployeeId>,
     pub status: Option<ApprovalStatus>,
+    pub owners: EffectOwners,
 }
 
 /// In the order of their ids.
@@ -137,6 +143,7 @@ pub async fn approval_list(
             }
             None => {}
         }
+        push_owners!(query, filter.owners);
         if let Some(after) = after {
             query.push(" AND id > ").push_bind(after);
         }

@@ -61,7 +61,7 @@ pub struct EffectRow {
     pub owner_user: Option<String>,
 }
 
-/// Whose writes are meant.
+/// Whose writes, or questions about them, are meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum EffectOwners {
     #[default]
@@ -71,6 +71,25 @@ pub enum EffectOwners {
     /// These and those through this user's.
     User(String),
 }
+
+/// The condition on `owner_user`, one for writes and for the questions about them.
+macro_rules! push_owners {
+    ($query:expr, $owners:expr) => {
+        match &$owners {
+            $crate::persistence::EffectOwners::All => {}
+            $crate::persistence::EffectOwners::OrgOnly => {
+                $query.push(" AND owner_user IS NULL");
+            }
+            $crate::persistence::EffectOwners::User(user) => {
+                $query
+                    .push(" AND (owner_user IS NULL OR owner_user = ")
+                    .push_bind(user)
+                    .push(")");
+            }
+        }
+    };
+}
+pub(super) use push_owners;
 
 impl EffectOwners {
     /// Whether a write through an account of `owner` is meant.
@@ -160,18 +179,7 @@ pub async fn effect_list(
         if let Some(integration) = &filter.integration {
             query.push(" AND integration = ").push_bind(integration);
         }
-        match &filter.owners {
-            EffectOwners::All => {}
-            EffectOwners::OrgOnly => {
-                query.push(" AND owner_user IS NULL");
-            }
-            EffectOwners::User(user) => {
-                query
-                    .push(" AND (owner_user IS NULL OR owner_user = ")
-                    .push_bind(user)
-                    .push(")");
-            }
-        }
+        push_owners!(query, filter.owners);
         if let Some(after) = after {
             query.push(" AND id > ").push_bind(after);
         }

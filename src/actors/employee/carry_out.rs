@@ -231,6 +231,7 @@ impl State {
                     decided_by: None,
                     comment: None,
                     asked_by: None,
+                    owner_user: None,
                 })));
         });
     }

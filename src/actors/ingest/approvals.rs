@@ -112,7 +112,12 @@ async fn try_decide(desk: &Desk, org: OrgId, click: &Click) -> Result<String, Fa
     let Some(person) = person.filter(|person| person.role >= NEEDED) else {
         return refuse("You may not decide this. An admin can let you: PUT /v1/org/people.".into());
     };
-    let Some(approval) = approval else {
+    // Whoever is asked in Slack is one person: of what is another's own they know nothing.
+    let is_own = |approval: &ApprovalRow| {
+        let owner = approval.owner_user.as_deref();
+        owner.is_none_or(|owner| owner == person.user_name)
+    };
+    let Some(approval) = approval.filter(is_own) else {
         return refuse("This approval does not exist any more.".into());
     };
     let by = by(&person, click);

@@ -270,6 +270,7 @@ async fn the_audit_finds_runs_that_nothing_would_wake(world: World) {
         decided_by: None,
         comment: None,
         asked_by: None,
+        owner_user: None,
     };
     waiting[1].approvals = vec![ApprovalChange::Ask(Box::new(approval.clone()))];
     let wait = WaitRow {

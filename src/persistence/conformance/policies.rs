@@ -80,6 +80,7 @@ async fn questions_of_clients_are_closed_when_they_expire(world: World) {
         decided_by: None,
         comment: None,
         asked_by: asked_by.map(str::to_owned),
+        owner_user: None,
     };
     let (due, later) = (question(50, Some("api:x")), question(500, Some("api:x")));
     let of_a_run = question(50, None);

@@ -31,6 +31,7 @@ fn approval(world: &World, append: &Append) -> ApprovalRow {
         decided_by: None,
         comment: None,
         asked_by: None,
+        owner_user: None,
     }
 }
 

@@ -106,8 +106,17 @@ async fn approvals_ask(inner: &mut Inner, live: &[&Append]) -> Result<()> {
                     .collect(),
             ),
         ),
+        (
+            "owner_user",
+            Column::MaybeText(
+                asked
+                    .iter()
+                    .map(|(_, row)| row.owner_user.as_deref())
+                    .collect(),
+            ),
+        ),
     ];
-    const NAMES: &str = "org_id, id, run_id, employee_id, step, title, arguments, arguments_hash, status, asked_us, expires_us, asked_by";
+    const NAMES: &str = "org_id, id, run_id, employee_id, step, title, arguments, arguments_hash, status, asked_us, expires_us, asked_by, owner_user";
     // The same question can be asked again after a crash: it stands as it was.
     let statement = format!(
         "INSERT INTO approval ({NAMES}) SELECT {NAMES} FROM t WHERE true ON CONFLICT (org_id, id) DO NOTHING"

@@ -5,6 +5,7 @@ use super::{
     world::{Client, World, employee_of, world},
 };
 use serde_json::{Value, json};
+use tenure::domain::Role;
 
 const POST: &str = "/proxy/slack.chat.post";
 
@@ -387,4 +388,62 @@ async fn a_persons_own_account_is_used_for_them_and_for_nobody_else() {
             assert_eq!(refused, Err("AUTH_ERROR".into()), "{name}");
         }
     }
+}
+
+/// A call through a user's own connection is theirs in the ledger; the question about it is no more public.
+#[tokio::test]
+async fn a_question_about_a_users_own_connection_is_theirs() {
+    let world = world().await;
+    let slack = super::fake_slack::FakeSlack::start().await;
+    rule(&world, asked_for("ask")).await;
+    let (ann, bob) = (
+        world.user("ann", Role::Manager).await,
+        world.user("bob", Role::Admin).await,
+    );
+    let body = json!({"integration": "slack", "name": "private", "token": "xoxp-ann", "base_url": slack.url});
+    let made = ann.post("/v1/connections", body).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let mut call = with_key("confidential: my salary", "k");
+    call["connection"] = json!("private");
+    let asked = ann.post(POST, call).await;
+    assert_eq!(asked.text("code"), "APPROVAL_REQUIRED", "{asked:?}");
+    let path = format!("/v1/approvals/{}", asked.text("approval_id"));
+    let hash = ann.get(&path).await.text("arguments_hash");
+    let decision = json!({"decision": "approve", "arguments_hash": hash});
+    for other in [
+        &bob,
+        &world.viewer,
+        &world.operator,
+        &world.manager,
+        &world.other_org,
+    ] {
+        other.get(&path).await.problem(404, "not_found");
+        assert_eq!(other.get("/v1/approvals").await.body["items"], json!([]));
+        let pending = other.get("/v1/approvals?status=pending").await.body;
+        assert_eq!(pending["items"], json!([]));
+    }
+    for other in [&bob, &world.manager] {
+        let answer = other
+            .post(&format!("{path}/decision"), decision.clone())
+            .await;
+        answer.problem(404, "not_found");
+    }
+    for who in [&ann, &world.admin] {
+        assert_eq!(
+            who.get("/v1/approvals").await.body["items"]
+                .as_array()
+                .map(Vec::len),
+            Some(1)
+        );
+    }
+    let decided = ann.post(&format!("{path}/decision"), decision).await;
+    assert_eq!(decided.status, 200, "{decided:?}");
+    // One through the org's is everybody's.
+    let body =
+        json!({"integration": "slack", "name": "ours", "token": "xoxb-1", "base_url": slack.url});
+    assert_eq!(world.admin.post("/v1/connections", body).await.status, 201);
+    let asked = world.operator.post(POST, with_key("hello", "k2")).await;
+    assert_eq!(asked.text("code"), "APPROVAL_REQUIRED", "{asked:?}");
+    let shown = world.viewer.get("/v1/approvals").await.body;
+    assert_eq!(shown["items"].as_array().map(Vec::len), Some(1));
 }
