@@ -11,7 +11,6 @@ mod channels;
 mod dispatch;
 pub mod doors;
 mod giving;
-mod lanes;
 mod polling;
 mod verdict;
 
@@ -24,11 +23,12 @@ use super::{
     cluster::{duty, words::News},
     core::Core,
     journal::JournalError,
+    router::Routed,
 };
 use crate::{
     connect::{HttpCaller, ingest::Incoming, webhook::HeaderMap, webhook::WebhookError},
     domain::{ContentHash, InboxId, OrgId},
-    persistence::{AppendOutcome, InboxChange, InboxRow, InboxVerdict},
+    persistence::{AppendOutcome, InboxChange, InboxRow, InboxVerdict, inbox_place},
     telemetry,
 };
 use dispatch::Dispatcher;
@@ -133,10 +133,11 @@ impl IngestHandle {
         if core.journal.overloaded() {
             return Err(IngestError::Overloaded);
         }
-        let payload = Arc::new(incoming.payload.clone());
-        let row = Arc::new(self.row(org, source, scheme, headers, incoming));
+        let row = self.row(org, source, scheme, headers, incoming);
+        let (entry, verdict) = (row.id, row.verdict);
+        let (detail, conversation) = (row.detail.clone(), row.conversation_key.clone());
         let mut append = new_append(org);
-        append.inbox.push(InboxChange::Receive(row.clone()));
+        append.inbox.push(InboxChange::Receive(Arc::new(row)));
         match core.journal.write(None, append).await? {
             AppendOutcome::Known { entry } => {
                 telemetry::event_received(scheme, "duplicate");
@@ -147,9 +148,11 @@ impl IngestHandle {
                 })
             }
             _ => {
-                telemetry::event_received(scheme, row.verdict.name());
-                let entry = row.id;
-                let settled = self.offer(row, payload).await;
+                telemetry::event_received(scheme, verdict.name());
+                let settled = match verdict {
+                    InboxVerdict::Pending => self.offer(org, entry, conversation).await,
+                    verdict => settled(verdict, detail),
+                };
                 Ok(Receipt {
                     entry,
                     duplicate: false,
@@ -160,19 +163,23 @@ impl IngestHandle {
     }
 
     /// Gives an event of the inbox once more; it has been put back to pending.
-    pub async fn give_again(&self, row: InboxRow) -> oneshot::Receiver<Settled> {
-        let payload = serde_json::from_str(&row.payload).unwrap_or_default();
-        self.offer(Arc::new(row), Arc::new(payload)).await
+    pub async fn give_again(&self, row: &InboxRow) -> oneshot::Receiver<Settled> {
+        let conversation = row.conversation_key.clone();
+        self.offer(row.org_id, row.id, conversation).await
     }
 
-    /// Hands a durable event to the dispatcher. One node gives the events of all, or those of one conversation could pass each other; if it is
-    /// another one it is told, and what becomes of the event is only known later.
-    async fn offer(&self, row: Arc<InboxRow>, payload: Arc<Value>) -> oneshot::Receiver<Settled> {
+    /// Tells the dispatcher of a durable event. One node gives the events of all; if it is another one it is told, and what becomes of the event is
+    /// only known later. This is a hint: it may be late or lost, and which event is given next is read from the database.
+    async fn offer(
+        &self,
+        org: OrgId,
+        id: InboxId,
+        conversation: Option<String>,
+    ) -> oneshot::Receiver<Settled> {
         let core = &self.0.core;
-        if row.verdict != InboxVerdict::Pending || core.has_duty(duty::INBOX).await {
-            return self.0.dispatcher.offer(row, payload);
+        if core.has_duty(duty::INBOX).await {
+            return self.0.dispatcher.offer(org, id, conversation);
         }
-        let (org, id) = (row.org_id, row.id);
         if let Some(cluster) = &core.cluster {
             cluster.tell_who_has(duty::INBOX, News::Inbox { org, id });
         }
@@ -185,10 +192,18 @@ impl IngestHandle {
     }
 
     /// An event that another node has taken.
-    pub async fn give_of_another(&self, row: InboxRow) {
-        if self.0.core.has_duty(duty::INBOX).await {
-            let payload = serde_json::from_str(&row.payload).unwrap_or_default();
-            drop(self.0.dispatcher.offer(Arc::new(row), Arc::new(payload)));
+    pub async fn give_of_another(&self, org: OrgId, id: InboxId) {
+        let core = &self.0.core;
+        if !core.has_duty(duty::INBOX).await {
+            return;
+        }
+        let read = async {
+            let mut tx = core.db.begin_read(org).await?;
+            inbox_place(&mut tx, id).await
+        };
+        // If it cannot be read now, it is found with the next look.
+        if let Ok(Some(conversation)) = read.await {
+            drop(self.0.dispatcher.offer(org, id, conversation));
         }
     }
 
@@ -279,6 +294,18 @@ impl IngestHandle {
         refusals.written = Instant::now();
         Some(std::mem::take(&mut refusals.count))
     }
+}
+
+/// What is known of an event that is given to nobody.
+fn settled(verdict: InboxVerdict, detail: Option<String>) -> oneshot::Receiver<Settled> {
+    let (tell, told) = oneshot::channel();
+    let _ = tell.send(Settled {
+        verdict,
+        detail,
+        triggered: Vec::new(),
+        routed: Routed::default(),
+    });
+    told
 }
 
 /// A provider's name for an event as it is stored.

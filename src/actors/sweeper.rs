@@ -12,8 +12,9 @@ use crate::{
     domain::{EmployeeId, Timestamp},
     persistence::{
         self, DbError, Fence, PageRequest, approvals_of_calls_delete, approvals_of_calls_expire,
-        effects_proxied_delete, inbox_delete_batch, nodes_forget, org_list, recovery_list,
-        recovery_list_besides, retention_delete_batch, unfinished_audit, unfinished_count,
+        dedupe_delete_batch, effects_proxied_delete, inbox_delete_batch, nodes_forget, org_list,
+        recovery_list, recovery_list_besides, retention_delete_batch, unfinished_audit,
+        unfinished_count,
     },
     telemetry,
 };
@@ -204,6 +205,14 @@ async fn delete_of_org(
         let batch = retention_delete_batch(&mut tx, org.id, before, now, RETENTION_BATCH).await?;
         tx.commit().await?;
         if batch.runs < RETENTION_BATCH as usize {
+            break;
+        }
+    }
+    loop {
+        let mut tx = core.db.begin_system("retention of triggers' keys").await?;
+        let gone = dedupe_delete_batch(&mut tx, org.id, before, RETENTION_BATCH).await?;
+        tx.commit().await?;
+        if gone < u64::from(RETENTION_BATCH) {
             break;
         }
     }

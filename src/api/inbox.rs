@@ -197,7 +197,7 @@ pub async fn replay(
         return Err(not_now(&row));
     };
     let mut shown = row.clone();
-    let settled = api.core().ingest().give_again(row).await;
+    let settled = api.core().ingest().give_again(&row).await;
     if let Ok(Ok(settled)) = tokio::time::timeout(SETTLE_TIME, settled).await {
         // It is being written; what was decided is known already.
         shown.triggered = serde_json::to_string(&settled.triggered).map_err(ApiError::internal)?;

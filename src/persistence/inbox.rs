@@ -4,6 +4,7 @@
 use super::{
     error::Result,
     page::{Page, PageRequest, uuid_key},
+    rows::{Column, Rows},
     tx::{Dialect, SystemTx, Tx, on_tx},
     words::words,
 };
@@ -26,6 +27,8 @@ words! {
         NoSubscription = "no_subscription",
         /// Everybody whom it concerns refused it, for a reason that will not pass.
         Refused = "refused",
+        /// It was proved who sent it, and what it says could not be read: another encoding, broken JSON. It is kept as it came.
+        Unreadable = "unreadable",
         /// It was not proved who sent it. What it said is not kept; one row stands for all of a minute.
         BadSignature = "bad_signature",
     }
@@ -192,36 +195,183 @@ pub async fn inbox_get(tx: &mut Tx, entry: InboxId) -> Result<Option<InboxRow>> 
 /// it is still pending, or if there is nothing to give.
 pub async fn inbox_reopen(tx: &mut Tx, entry: InboxId) -> Result<Option<InboxRow>> {
     let org = tx.org();
-    Ok(on_tx!(tx, |conn| sqlx::query_as(concat!(
+    Ok(on_tx!(tx, |conn| {
+        sqlx::query_as(concat!(
         "UPDATE inbox SET verdict = 'pending', detail = NULL, replays = replays + 1
-         WHERE org_id = $1 AND id = $2 AND verdict NOT IN ('pending', 'bad_signature') RETURNING ",
+         WHERE org_id = $1 AND id = $2 AND verdict NOT IN ('pending', 'bad_signature', 'unreadable') RETURNING ",
         inbox_columns!()
     ))
+    .bind(org)
+    .bind(entry)
+    .fetch_optional(conn)
+    .await
+    })?)
+}
+
+/// How an event stands that could not be read and was read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboxReading {
+    /// `Unreadable` still, or what follows now.
+    pub verdict: InboxVerdict,
+    pub detail: Option<String>,
+    pub kind: Option<String>,
+    pub conversation_key: Option<String>,
+    /// `None`: as it was.
+    pub payload: Option<String>,
+}
+
+/// Puts what was read in the place of what could not be; gives the event as it is now. `None` if there is no such event, or it was read.
+pub async fn inbox_reread(
+    tx: &mut Tx,
+    entry: InboxId,
+    reading: &InboxReading,
+) -> Result<Option<InboxRow>> {
+    let org = tx.org();
+    Ok(on_tx!(tx, |conn| {
+        sqlx::query_as(concat!(
+        "UPDATE inbox SET verdict = $3, detail = $4, kind = coalesce($5, kind), conversation_key = coalesce($6, conversation_key),
+                payload = coalesce($7, payload), replays = replays + 1
+         WHERE org_id = $1 AND id = $2 AND verdict = 'unreadable' RETURNING ",
+        inbox_columns!()
+    ))
+    .bind(org)
+    .bind(entry)
+    .bind(reading.verdict)
+    .bind(&reading.detail)
+    .bind(&reading.kind)
+    .bind(&reading.conversation_key)
+    .bind(&reading.payload)
+    .fetch_optional(conn)
+    .await
+    })?)
+}
+
+/// What has to be known of a pending event to give it in its turn.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct PendingEvent {
+    pub id: InboxId,
+    pub conversation_key: Option<String>,
+    /// With the id the order in which events became durable.
+    pub arrival: i64,
+}
+
+/// Orgs with events that nothing has become of yet, up to `limit` after `after`, in the order of their ids.
+pub async fn inbox_orgs_pending(
+    tx: &mut SystemTx,
+    after: Option<OrgId>,
+    limit: u32,
+) -> Result<Vec<OrgId>> {
+    let after = after.map_or(Uuid::nil(), OrgId::uuid);
+    // From one org to the next in the index: what it costs is the orgs, not their events.
+    Ok(on_tx!(tx, |conn| {
+        sqlx::query_scalar(
+        "WITH RECURSIVE orgs (org_id) AS (
+             SELECT (SELECT i.org_id FROM inbox i WHERE i.verdict = 'pending' AND i.org_id > $1 ORDER BY i.org_id LIMIT 1)
+             UNION ALL
+             SELECT (SELECT i.org_id FROM inbox i WHERE i.verdict = 'pending' AND i.org_id > orgs.org_id ORDER BY i.org_id LIMIT 1)
+             FROM orgs WHERE orgs.org_id IS NOT NULL
+         )
+         SELECT org_id FROM orgs WHERE org_id IS NOT NULL LIMIT $2"
+    )
+    .bind(after)
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await
+    })?)
+}
+
+/// Events of an org that nothing has become of yet, up to `limit` after a place, in the order of arrival.
+pub async fn inbox_pending(
+    tx: &mut SystemTx,
+    org: OrgId,
+    after: Option<(i64, InboxId)>,
+    limit: u32,
+) -> Result<Vec<PendingEvent>> {
+    let (arrival, id) = after.map_or((-1, Uuid::nil()), |(arrival, id)| (arrival, id.uuid()));
+    Ok(on_tx!(tx, |conn| {
+        sqlx::query_as(
+        "SELECT id, conversation_key, arrival FROM inbox
+         WHERE org_id = $1 AND verdict = 'pending' AND (arrival, id) > ($2, $3) ORDER BY arrival, id LIMIT $4"
+    )
+    .bind(org)
+    .bind(arrival)
+    .bind(id)
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await
+    })?)
+}
+
+#[derive(FromRow)]
+struct First {
+    id: Option<InboxId>,
+}
+
+/// Of each of these conversations the event that arrived first of those that are pending.
+pub async fn inbox_firsts(
+    tx: &mut SystemTx,
+    org: OrgId,
+    conversations: &[&str],
+) -> Result<Vec<InboxId>> {
+    let columns = vec![
+        (
+            "org_id",
+            Column::Uuid(vec![org.uuid(); conversations.len()]),
+        ),
+        ("key", Column::Text(conversations.to_vec())),
+    ];
+    let statement = "SELECT (SELECT p.id FROM inbox p WHERE p.org_id = t.org_id AND p.conversation_key = t.key AND p.verdict = 'pending'
+                             ORDER BY p.arrival, p.id LIMIT 1) AS id FROM t";
+    let rows: Vec<First> = Rows::new(columns).fetch(&mut tx.inner, statement).await?;
+    Ok(rows.into_iter().filter_map(|row| row.id).collect())
+}
+
+/// An event with its payload, if that is not too large to be read along with others.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct InboxBrief {
+    /// `payload` is empty if it has more than the bytes that were asked for.
+    #[sqlx(flatten)]
+    pub row: InboxRow,
+    /// Bytes of the payload.
+    pub size: i64,
+}
+
+/// These events, in no order, with their payloads up to `payload_max` bytes.
+pub async fn inbox_briefs(
+    tx: &mut SystemTx,
+    org: OrgId,
+    entries: &[InboxId],
+    payload_max: i64,
+) -> Result<Vec<InboxBrief>> {
+    let columns = vec![
+        ("org_id", Column::Uuid(vec![org.uuid(); entries.len()])),
+        (
+            "id",
+            Column::Uuid(entries.iter().map(|entry| entry.uuid()).collect()),
+        ),
+        ("most", Column::Long(vec![payload_max; entries.len()])),
+    ];
+    let statement = "SELECT i.org_id, i.id, i.source, i.scheme, i.external_id, i.kind, i.conversation_key, i.received_us, i.headers,
+                CASE WHEN octet_length(i.payload) <= t.most THEN i.payload ELSE '' END AS payload,
+                i.verdict, i.detail, i.triggered, i.deliveries, i.last_us, i.replays, CAST(octet_length(i.payload) AS BIGINT) AS size
+         FROM t JOIN inbox i ON i.org_id = t.org_id AND i.id = t.id";
+    Rows::new(columns).fetch(&mut tx.inner, statement).await
+}
+
+/// The conversation of an event, or none if there is no such event.
+pub async fn inbox_place(tx: &mut Tx, entry: InboxId) -> Result<Option<Option<String>>> {
+    let org = tx.org();
+    Ok(on_tx!(tx, |conn| sqlx::query_scalar(
+        "SELECT conversation_key FROM inbox WHERE org_id = $1 AND id = $2"
+    )
     .bind(org)
     .bind(entry)
     .fetch_optional(conn)
     .await)?)
 }
 
-/// Events of all orgs that nothing has become of yet, in the order of arrival.
-pub async fn inbox_pending(
-    tx: &mut SystemTx,
-    after: Option<InboxId>,
-    limit: u32,
-) -> Result<Vec<InboxRow>> {
-    let after = after.map_or(Uuid::nil(), InboxId::uuid);
-    Ok(on_tx!(tx, |conn| sqlx::query_as(concat!(
-        "SELECT ",
-        inbox_columns!(),
-        " FROM inbox WHERE verdict = 'pending' AND id > $1 ORDER BY id LIMIT $2"
-    ))
-    .bind(after)
-    .bind(i64::from(limit))
-    .fetch_all(conn)
-    .await)?)
-}
-
-/// Deletes up to `limit` events of the org that arrived before `before`, the oldest first; gives their number. What is pending stays.
+/// Deletes up to `limit` events of the org that came for the last time before `before`, those that came longest ago first; gives their number. One
+/// that is still seen stays, however long ago it came first: it is what tells that it is known. What is pending stays.
 pub async fn inbox_delete_batch(
     tx: &mut SystemTx,
     org: OrgId,
@@ -230,15 +380,15 @@ pub async fn inbox_delete_batch(
 ) -> Result<u64> {
     Ok(on_tx!(tx, |conn| {
         sqlx::query(
-        "DELETE FROM inbox WHERE org_id = $1 AND id IN (
-             SELECT id FROM inbox WHERE org_id = $1 AND id < $2 AND verdict <> 'pending' ORDER BY id LIMIT $3)"
-    )
-    .bind(org)
-    .bind(first_id_of(before))
-    .bind(i64::from(limit))
-    .execute(conn)
-    .await
-    .map(|done| done.rows_affected())
+            "DELETE FROM inbox WHERE org_id = $1 AND id IN (
+                 SELECT id FROM inbox WHERE org_id = $1 AND last_us < $2 AND verdict <> 'pending' ORDER BY last_us LIMIT $3)",
+        )
+        .bind(org)
+        .bind(before)
+        .bind(i64::from(limit))
+        .execute(conn)
+        .await
+        .map(|done| done.rows_affected())
     })?)
 }
 

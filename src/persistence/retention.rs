@@ -23,7 +23,7 @@ struct Due {
 }
 
 /// Tables that hold rows of a run, and the column that names it. What the run itself is comes last.
-const OF_A_RUN: [&str; 10] = [
+const OF_A_RUN: [&str; 9] = [
     "DELETE FROM journal WHERE org_id = $1 AND run_id = ANY($2)",
     "DELETE FROM effect WHERE org_id = $1 AND run_id = ANY($2)",
     "DELETE FROM approval_notice WHERE org_id = $1 AND approval_id IN (SELECT id FROM approval WHERE org_id = $1 AND run_id = ANY($2))",
@@ -31,9 +31,14 @@ const OF_A_RUN: [&str; 10] = [
     "DELETE FROM timer WHERE org_id = $1 AND owner = ANY($2)",
     "DELETE FROM event_wait WHERE org_id = $1 AND run_id = ANY($2)",
     "DELETE FROM snapshot WHERE org_id = $1 AND entity = ANY($2)",
-    "DELETE FROM dedupe WHERE org_id = $1 AND run_id = ANY($2)",
     "DELETE FROM memory_history WHERE org_id = $1 AND replaced_by = ANY($2)",
     "DELETE FROM run WHERE org_id = $1 AND id = ANY($2)",
+];
+
+/// The keys by which repetitions of a run's trigger are known: they go with it, unless one has come since.
+const KEYS_OF_A_RUN: [&str; 2] = [
+    "DELETE FROM dedupe WHERE org_id = $1 AND run_id = ANY($2) AND last_us < $3",
+    "UPDATE dedupe SET outlived = 1 WHERE org_id = $1 AND run_id = ANY($2) AND last_us >= $3",
 ];
 
 /// Deletes up to `limit` runs of the org that were finished before `before` and have no effect that is still uncertain, the oldest first,
@@ -79,6 +84,15 @@ pub async fn retention_delete_batch(
             .await
             .map(drop))?;
     }
+    for statement in KEYS_OF_A_RUN {
+        on_tx!(tx, |conn| sqlx::query(DB::adapt(statement))
+            .bind(org)
+            .bind(DB::uuid_list(&runs))
+            .bind(before)
+            .execute(conn)
+            .await
+            .map(drop))?;
+    }
     let hashes: Vec<ContentHash> = std::collections::BTreeSet::from_iter(hashes)
         .into_iter()
         .collect();
@@ -87,6 +101,27 @@ pub async fn retention_delete_batch(
         runs: runs.len(),
         blobs,
     })
+}
+
+/// Deletes up to `limit` keys of deleted runs that came for the last time before `before`; gives their number.
+pub async fn dedupe_delete_batch(
+    tx: &mut SystemTx,
+    org: OrgId,
+    before: Timestamp,
+    limit: u32,
+) -> Result<u64> {
+    Ok(on_tx!(tx, |conn| {
+        sqlx::query(
+        "DELETE FROM dedupe WHERE org_id = $1 AND (source, key) IN (
+             SELECT source, key FROM dedupe WHERE org_id = $1 AND outlived = 1 AND last_us < $2 ORDER BY last_us LIMIT $3)"
+    )
+    .bind(org)
+    .bind(before)
+    .bind(i64::from(limit))
+    .execute(conn)
+    .await
+    .map(|done| done.rows_affected())
+    })?)
 }
 
 /// The smallest UUID v7 of a moment.

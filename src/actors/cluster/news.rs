@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     actors::{core::Core, employee::Message, versions::LoadedVersion},
-    persistence::{employee_version_get, inbox_get},
+    persistence::employee_version_get,
 };
 use std::{sync::Arc, time::Duration};
 use tenure_cluster::{NodeIdentity, Route, protocol::Envelope};
@@ -137,7 +137,7 @@ pub(super) async fn hear(core: &Arc<Core>, news: News) {
         } => core.connectors().renewed_elsewhere(org, &integration, id),
         News::Door { source, endpoint } => core.ingest().door_changed(&source, &endpoint),
         News::Interest { org, pattern } => core.interest.add(org, &pattern),
-        News::Inbox { org, id } => hear_inbox(core, org, id).await,
+        News::Inbox { org, id } => core.ingest().give_of_another(org, id).await,
         News::Look => {
             if let Some(cluster) = &core.cluster {
                 cluster.look();
@@ -175,16 +175,5 @@ async fn hear_version(
         }
         // It is read anew with everything, which costs more and is never wrong.
         Ok(None) | Err(_) => core.host().reread_here(org, employee),
-    }
-}
-
-async fn hear_inbox(core: &Arc<Core>, org: crate::domain::OrgId, id: crate::domain::InboxId) {
-    let read = async {
-        let mut tx = core.db.begin_read(org).await?;
-        inbox_get(&mut tx, id).await
-    };
-    // If it cannot be read now, it is found with the next look.
-    if let Ok(Some(row)) = read.await {
-        core.ingest().give_of_another(row).await;
     }
 }

@@ -1,12 +1,11 @@
 //! The dispatcher: gives durable events to whom they concern and writes down what became of them.
 //!
-//! Invariants: events of one conversation are given in the order of their arrival; each event that is pending in the database is given, over
-//! restarts, until somebody has decided about it; an event that is given twice starts nothing twice. Persists verdicts, through the journal.
-//! At a restart it reads what is pending. When more comes than it can hold it lets go, and reads from the database in order again.
+//! Invariants: events of one conversation are given in the order in which they became durable, over restarts and hand-overs; each event that is
+//! pending in the database is given, over restarts, until somebody has decided about it; an event that is given twice starts nothing twice. Persists
+//! verdicts, through the journal. At a restart it reads what is pending. It holds names of events, never what they say.
 
 use super::{
     super::{
-        append::new_append,
         cluster::duty,
         core::Core,
         mailbox::{Envelope, Mailbox, Named},
@@ -14,32 +13,32 @@ use super::{
         vitals::Vitals,
     },
     approvals::Desk,
-    backlog::{Backlog, Entry, QUEUE_MAX, ReadFrom},
+    backlog::{Backlog, Lane, PAGE, Place, Turn},
     channels::Channels,
-    giving::Giving,
-    lanes::Lane,
-    verdict::{self, Outcome, Triggered},
+    giving::{Giving, Report, Room},
+    verdict::Triggered,
 };
 use crate::{
     connect::HttpCaller,
-    domain::InboxId,
-    persistence::{DbError, InboxChange, InboxRow, InboxSettle, InboxVerdict, inbox_pending},
+    domain::{InboxId, OrgId},
+    persistence::{DbError, InboxVerdict, PendingEvent, inbox_orgs_pending, inbox_pending},
     telemetry,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
-use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::oneshot;
 
-/// Events that are being given at once, and of one org in one go: who listens is read once for all of a go.
-const AT_WORK_MAX: usize = 512;
+/// Events that were offered and not looked at yet; each is a name.
+const QUEUE_MAX: usize = 20_000;
+/// Lanes of one org in one go: who listens is read once for all of a go.
 const BATCH_MAX: usize = 64;
-const PAGE: u32 = 2_000;
+const ORGS_PAGE: u32 = 1_000;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Looks after which the database is asked for events that were forgotten.
 const AUDIT_EVERY: u32 = 30;
-const AGAIN_FIRST: Duration = Duration::from_millis(500);
-const AGAIN_LAST: Duration = Duration::from_secs(60);
 
 /// What became of an event.
 #[derive(Debug)]
@@ -72,56 +71,52 @@ impl Dispatcher {
         Ok(Self(Mailbox::new(actor, vitals)))
     }
 
-    /// Hands over an event that is durable. If there is no room it is read from the database later, and the channel closes.
-    pub fn offer(&self, row: Arc<InboxRow>, payload: Arc<Value>) -> oneshot::Receiver<Settled> {
+    /// Tells of an event that is durable and pending. If there is no room it is read from the database later, and the channel closes.
+    pub fn offer(
+        &self,
+        org: OrgId,
+        id: InboxId,
+        conversation: Option<String>,
+    ) -> oneshot::Receiver<Settled> {
         let (watcher, settled) = oneshot::channel();
-        if row.verdict != InboxVerdict::Pending {
-            let _ = watcher.send(Settled {
-                verdict: row.verdict,
-                detail: row.detail.clone(),
-                triggered: Vec::new(),
-                routed: Routed::default(),
-            });
-            return settled;
-        }
-        let entry = Box::new(Entry {
-            row,
-            payload,
-            watcher: Some(watcher),
-            attempts: 0,
-        });
-        if self.0.offer(Message::Offer(entry)).is_err() {
-            // The next look finds it.
-            let _ = self.0.tell(Message::Missed);
+        let lane = Lane::new(id, conversation);
+        let offer = Offer {
+            org,
+            id,
+            lane,
+            watcher,
+        };
+        if self.0.offer(Message::Offer(Box::new(offer))).is_err() {
+            let _ = self.0.tell(Message::Missed(org));
         }
         settled
     }
-}
 
-impl Dispatcher {
     /// There may be pending events in the database that nobody here knows of.
     pub fn look_again(&self) {
-        let _ = self.0.tell(Message::Missed);
+        let _ = self.0.tell(Message::Audit);
     }
 }
 
+struct Offer {
+    org: OrgId,
+    id: InboxId,
+    lane: Lane,
+    watcher: oneshot::Sender<Settled>,
+}
+
 enum Message {
-    Offer(Box<Entry>),
-    /// An event could not be offered.
-    Missed,
-    Given {
-        lane: Lane,
-        entry: Box<Entry>,
-        outcome: Outcome,
-        routed: Routed,
-    },
-    Again {
-        lane: Lane,
-        entry: Box<Entry>,
-    },
-    /// A verdict is durable, or the database did not take it.
-    Written(InboxId),
-    Read(Result<Vec<InboxRow>, String>),
+    Offer(Box<Offer>),
+    /// An event of the org could not be offered.
+    Missed(OrgId),
+    /// Which orgs have pending events is to be asked.
+    Audit,
+    /// What became of an event; it is being written.
+    Given(OrgId, InboxId, Box<Settled>),
+    Ended(OrgId, Lane, Turn),
+    Wake(OrgId, Lane),
+    Orgs(Result<Vec<OrgId>, String>),
+    Read(OrgId, Result<Vec<PendingEvent>, String>),
     Look,
 }
 
@@ -129,11 +124,13 @@ impl Named for Message {
     fn name(&self) -> &'static str {
         match self {
             Message::Offer(_) => "offer",
-            Message::Missed => "missed",
-            Message::Given { .. } => "given",
-            Message::Again { .. } => "again",
-            Message::Written(_) => "written",
-            Message::Read(_) => "read",
+            Message::Missed(_) => "missed",
+            Message::Audit => "audit",
+            Message::Given(..) => "given",
+            Message::Ended(..) => "ended",
+            Message::Wake(..) => "wake",
+            Message::Orgs(_) => "orgs",
+            Message::Read(..) => "read",
             Message::Look => "look",
         }
     }
@@ -148,8 +145,11 @@ struct DispatcherActor {
 struct State {
     vitals: Arc<Vitals>,
     backlog: Backlog,
-    at_work: usize,
+    room: Room,
     looks: u32,
+    /// Which orgs have pending events is being asked; and it has to be asked again.
+    auditing: bool,
+    audit_wanted: bool,
     /// Whether this node gives the events. What it has in memory when it does so no more is given by another.
     on_duty: bool,
 }
@@ -168,8 +168,10 @@ impl Actor for DispatcherActor {
         Ok(State {
             vitals,
             backlog: Backlog::default(),
-            at_work: 0,
+            room: Room::default(),
             looks: 0,
+            auditing: false,
+            audit_wanted: false,
             on_duty: false,
         })
     }
@@ -183,50 +185,20 @@ impl Actor for DispatcherActor {
         let (message, _handling) = message.open(&state.vitals);
         let own = Mailbox::new(myself, state.vitals.clone());
         match message {
-            Message::Offer(entry) => state.backlog.offer(entry),
-            Message::Missed => state.backlog.fall_behind(),
-            Message::Given {
-                lane,
-                entry,
-                outcome,
-                routed,
-            } => {
-                state.at_work -= 1;
-                self.given(lane, *entry, outcome, routed, state, &own);
-            }
-            Message::Again { lane, entry } => state.backlog.lanes.put_back(lane, entry),
-            Message::Written(id) => state.backlog.forget(id),
-            Message::Read(Ok(rows)) => {
-                let is_last = rows.len() < PAGE as usize;
-                state.backlog.read(rows, is_last, self.core.clock.now());
-            }
-            Message::Read(Err(error)) => {
-                tracing::warn!(error, "pending events could not be read");
-                state.backlog.not_read();
-                state.vitals.record_error(error, self.core.clock.now());
-            }
-            Message::Look => {
-                let was =
-                    std::mem::replace(&mut state.on_duty, self.core.has_duty(duty::INBOX).await);
-                if state.on_duty && !was {
-                    state.backlog.fall_behind();
-                }
-                state.looks = state.looks.wrapping_add(1);
-                if state.looks.is_multiple_of(AUDIT_EVERY) {
-                    state.backlog.audit();
-                }
-                later(&own, LOOK_EVERY, Message::Look);
-            }
+            Message::Look => self.look(state, &own).await,
+            Message::Audit => state.audit_wanted = true,
+            message => self.take(message, state, &own),
         }
         if state.on_duty {
-            if let Some(from) = state.backlog.next_read() {
-                self.read(from, &own);
+            if state.audit_wanted && !state.auditing {
+                (state.audit_wanted, state.auditing) = (false, true);
+                self.audit(&own);
+            }
+            for (org, place) in state.backlog.pages(Instant::now()) {
+                self.read(org, place, &own);
             }
             self.give(state, &own);
         }
-        let waiting = state.backlog.lanes.len();
-        state.vitals.set_load(state.at_work, 0, waiting);
-        telemetry::inbox_waiting(waiting + state.at_work, state.backlog.is_behind());
         Ok(())
     }
 }
@@ -240,125 +212,137 @@ fn later(own: &Mailbox<Message>, wait: Duration, message: Message) {
 }
 
 impl DispatcherActor {
-    fn read(&self, from: ReadFrom, own: &Mailbox<Message>) {
+    fn take(&self, message: Message, state: &mut State, own: &Mailbox<Message>) {
+        let State { backlog, .. } = state;
+        match message {
+            Message::Look | Message::Audit => {}
+            Message::Offer(offer) => {
+                let Offer {
+                    org,
+                    id,
+                    lane,
+                    watcher,
+                } = *offer;
+                backlog.offer(org, id, lane, Some(watcher));
+            }
+            Message::Missed(org) => backlog.missed(org),
+            Message::Given(org, id, settled) => {
+                if let Some(watcher) = backlog.watcher(org, id) {
+                    let _ = watcher.send(*settled);
+                }
+            }
+            Message::Ended(org, lane, turn) => {
+                let wake = backlog.ended(org, lane.clone(), turn, Instant::now());
+                if let Some(wait) = wake {
+                    later(own, wait, Message::Wake(org, lane));
+                }
+            }
+            Message::Wake(org, lane) => backlog.wake(org, lane),
+            Message::Orgs(orgs) => {
+                state.auditing = false;
+                match orgs {
+                    Ok(orgs) => orgs.into_iter().for_each(|org| backlog.audit(org)),
+                    Err(error) => {
+                        state.audit_wanted = true;
+                        self.not_read(error, &state.vitals);
+                    }
+                }
+            }
+            Message::Read(org, page) => {
+                let page = page.map_err(|error| self.not_read(error, &state.vitals));
+                backlog.read(org, page.ok(), Instant::now());
+            }
+        }
+    }
+
+    fn not_read(&self, error: String, vitals: &Vitals) {
+        tracing::warn!(error, "pending events could not be read");
+        vitals.record_error(error, self.core.clock.now());
+    }
+
+    async fn look(&self, state: &mut State, own: &Mailbox<Message>) {
+        let was = std::mem::replace(&mut state.on_duty, self.core.has_duty(duty::INBOX).await);
+        match (was, state.on_duty) {
+            (true, false) => state.backlog.clear(),
+            (false, true) => state.audit_wanted = true,
+            _ => {}
+        }
+        state.looks = state.looks.wrapping_add(1);
+        state.audit_wanted |= state.looks.is_multiple_of(AUDIT_EVERY);
+        state.backlog.tick(Instant::now());
+        let (lanes, at_work) = state.backlog.load();
+        state
+            .vitals
+            .set_load(at_work, 0, lanes.saturating_sub(at_work));
+        telemetry::inbox_waiting(lanes, state.backlog.is_behind());
+        later(own, LOOK_EVERY, Message::Look);
+    }
+
+    /// Asks which orgs have pending events.
+    fn audit(&self, own: &Mailbox<Message>) {
         let (core, own) = (self.core.clone(), own.clone());
-        let after = match from {
-            ReadFrom::Start => None,
-            ReadFrom::After(entry) => Some(entry),
-        };
+        tokio::spawn(async move {
+            let read = async {
+                let mut found: Vec<OrgId> = Vec::new();
+                loop {
+                    let mut tx = core
+                        .db
+                        .begin_system_read("orgs with pending events")
+                        .await?;
+                    let after = found.last().copied();
+                    let page = inbox_orgs_pending(&mut tx, after, ORGS_PAGE).await?;
+                    let is_last = page.len() < ORGS_PAGE as usize;
+                    found.extend(page);
+                    if is_last {
+                        return Ok(found);
+                    }
+                }
+            };
+            let orgs: Result<_, DbError> = read.await;
+            if orgs.is_err() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            let _ = own.tell(Message::Orgs(orgs.map_err(|error| error.to_string())));
+        });
+    }
+
+    fn read(&self, org: OrgId, place: Place, own: &Mailbox<Message>) {
+        let (core, own) = (self.core.clone(), own.clone());
         tokio::spawn(async move {
             let read = async {
                 let mut tx = core.db.begin_system_read("events that are pending").await?;
-                inbox_pending(&mut tx, after, PAGE).await
+                inbox_pending(&mut tx, org, place, PAGE as u32).await
             };
-            let rows: Result<_, DbError> = read.await;
-            if rows.is_err() {
+            let page: Result<_, DbError> = read.await;
+            if page.is_err() {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
-            let _ = own.tell(Message::Read(rows.map_err(|error| error.to_string())));
+            let _ = own.tell(Message::Read(org, page.map_err(|error| error.to_string())));
         });
     }
 
     /// Gives what may be given now.
     fn give(&self, state: &mut State, own: &Mailbox<Message>) {
-        while state.at_work < AT_WORK_MAX {
-            let batch = state
-                .backlog
-                .lanes
-                .take(BATCH_MAX.min(AT_WORK_MAX - state.at_work));
-            let Some((lane, _)) = batch.first() else {
-                return;
-            };
-            let org = lane.org();
-            state.at_work += batch.len();
+        while let Some((org, lanes)) = state.backlog.take(BATCH_MAX) {
+            if lanes.is_empty() {
+                continue;
+            }
             let giving = Giving {
                 core: self.core.clone(),
                 desk: self.desk.clone(),
                 channels: self.channels.clone(),
+                room: state.room.clone(),
                 org,
             };
             let own = own.clone();
-            tokio::spawn(giving.give_all(batch, move |lane, entry, outcome, routed| {
-                let _ = own.tell(Message::Given {
-                    lane,
-                    entry,
-                    outcome,
-                    routed,
-                });
-            }));
-        }
-    }
-
-    fn given(
-        &self,
-        lane: Lane,
-        mut entry: Entry,
-        outcome: Outcome,
-        routed: Routed,
-        state: &mut State,
-        own: &Mailbox<Message>,
-    ) {
-        let row = &entry.row;
-        match outcome {
-            Outcome::Later(why) => {
-                tracing::debug!(event = %row.id, why, "event is given again later");
-                entry.attempts += 1;
-                let settled = Settled {
-                    verdict: InboxVerdict::Pending,
-                    detail: Some(why),
-                    triggered: Vec::new(),
-                    routed,
+            let report = move |report| {
+                let message = match report {
+                    Report::Given(id, settled) => Message::Given(org, id, Box::new(settled)),
+                    Report::Ended(lane, turn) => Message::Ended(org, lane, turn),
                 };
-                tell(&mut entry.watcher, settled);
-                let wait = (AGAIN_FIRST * 2u32.pow(entry.attempts.min(8) - 1)).min(AGAIN_LAST);
-                // Its lane stays taken meanwhile: the next of its conversation must not pass it.
-                let entry = Box::new(entry);
-                later(own, wait, Message::Again { lane, entry });
-            }
-            Outcome::Settled { verdict, detail } => {
-                telemetry::event_settled(verdict.name());
-                let triggered = verdict::triggered(&row.triggered, &routed, row.replays);
-                self.settle(row, verdict, detail.clone(), &triggered, own);
-                let settled = Settled {
-                    verdict,
-                    detail,
-                    triggered,
-                    routed,
-                };
-                tell(&mut entry.watcher, settled);
-                state.backlog.lanes.done(lane);
-            }
+                let _ = own.tell(message);
+            };
+            tokio::spawn(giving.give_all(lanes, report));
         }
-    }
-
-    fn settle(
-        &self,
-        row: &InboxRow,
-        verdict: InboxVerdict,
-        detail: Option<String>,
-        triggered: &[Triggered],
-        own: &Mailbox<Message>,
-    ) {
-        let (id, own) = (row.id, own.clone());
-        let mut append = new_append(row.org_id);
-        append.inbox.push(InboxChange::Settle(InboxSettle {
-            id,
-            verdict,
-            detail,
-            triggered: serde_json::to_string(triggered).unwrap_or_else(|_| "[]".into()),
-        }));
-        let written = move |result: Result<_, _>| {
-            if let Err(error) = result {
-                tracing::error!(event = %id, %error, "what became of an event was not written, it is given again");
-            }
-            let _ = own.tell(Message::Written(id));
-        };
-        self.core.journal.submit(None, append, Box::new(written));
-    }
-}
-
-fn tell(watcher: &mut Option<oneshot::Sender<Settled>>, settled: Settled) {
-    if let Some(watcher) = watcher.take() {
-        let _ = watcher.send(settled);
     }
 }

@@ -6,11 +6,13 @@ use super::{
 };
 use crate::{
     actors::{append::new_append, ingest::Receipt},
+    connect::SecretName,
     connect::ingest::Incoming,
-    domain::{EmployeeId, InboxId},
+    domain::{ApprovalId, ConnectionId, ContentHash, EmployeeId, InboxId, OrgId},
     persistence::{
-        ApprovalStatus, InboxChange, InboxFilter, InboxRow, InboxVerdict, PageRequest, RunFilter,
-        approval_list, inbox_get, inbox_list, org_set_settings, run_list,
+        ApprovalChange, ApprovalRow, ApprovalStatus, ConnectionRow, InboxChange, InboxFilter,
+        InboxRow, InboxVerdict, OrgRow, PageRequest, RunFilter, Sealed, approval_list,
+        connection_put, inbox_get, inbox_list, org_insert, org_set_settings, run_list,
     },
 };
 use serde_json::{Value, json};
@@ -318,4 +320,156 @@ async fn a_question_is_posted_once_over_restarts() {
     let posted = posts(&house).await;
     let different: std::collections::BTreeSet<_> = posted.iter().collect();
     assert_eq!((posted.len(), different.len()), (3, 3), "{posted:?}");
+}
+
+fn executions(mut all: Vec<InboxRow>) -> Vec<String> {
+    all.sort_by_key(|row| row.external_id.clone());
+    let first = |row: &InboxRow| {
+        let triggered: Value = serde_json::from_str(&row.triggered).expect("json");
+        triggered[0]["execution_id"].to_string()
+    };
+    all.iter().map(first).collect()
+}
+
+/// Another node took the first ones and told nobody; its clock was ahead. What comes directly does not pass them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_directly_does_not_pass_what_is_pending() {
+    let mut house = House::build().await;
+    listener(&house, json!({})).await;
+    for talk in 0..10 {
+        let key = format!("talk-{talk}");
+        for n in 0..3 {
+            let ahead = row(&house, &format!("{key}-{n}"), Some(&key));
+            let id = later_id(&ahead, 100 - n);
+            store(&house, InboxRow { id, ..ahead }).await;
+        }
+        take(&house, incoming(&format!("{key}-3"), Some(&key))).await;
+    }
+    let order = executions(all_settled(&house, 40).await);
+    for talk in order.chunks(4) {
+        assert!(talk.is_sorted(), "{talk:?}");
+    }
+    // And over a restart, with a lower name for what came last.
+    for n in 0..5 {
+        let last = row(&house, &format!("z-{n}"), Some("z"));
+        store(
+            &house,
+            InboxRow {
+                id: later_id(&last, 1_000 - n),
+                ..last
+            },
+        )
+        .await;
+    }
+    house.restart().await;
+    let order = executions(all_settled(&house, 45).await);
+    assert!(order[40..].is_sorted(), "{order:?}");
+}
+
+/// A name as a clock makes it that is far ahead.
+fn later_id(row: &InboxRow, n: u128) -> InboxId {
+    let ahead = row.id.uuid().as_u128() + (1 << 100) + n;
+    InboxId::from_uuid(uuid::Uuid::from_u128(ahead))
+}
+
+/// An org whose Slack takes requests and never answers, with many questions; another org's is asked all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slack_that_does_not_answer_holds_back_no_other_org() {
+    let mut house = House::build().await;
+    house.connect_sandbox().await;
+    let core = house.engine.core().clone();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let base_url = format!("http://{}", silent.local_addr().expect("an address"));
+    let (called, mut calls) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((stream, _)) = silent.accept().await {
+            open.push(stream);
+            let _ = called.try_send(());
+        }
+    });
+    let stuck = OrgId::from_uuid(core.clock.uuid());
+    let mut tx = core.db.begin_system("a test").await.expect("a transaction");
+    let org = OrgRow {
+        id: stuck,
+        name: "stuck".into(),
+        settings: "{}".into(),
+        created: core.clock.now(),
+    };
+    org_insert(&mut tx, &org).await.expect("an org");
+    tx.commit().await.expect("committed");
+    let id = ConnectionId::from_uuid(core.clock.uuid());
+    let name = SecretName {
+        org: stuck,
+        kind: "connection",
+        id: &id.to_string(),
+    };
+    let connection = ConnectionRow {
+        sealed_credential: Sealed(core.sealer.seal(b"xoxb-1", name).expect("sealed")),
+        account: json!({"base_url": base_url, "data": {}}).to_string(),
+        base_url: Some(base_url),
+        status: "active".into(),
+        ..ConnectionRow::pending(stuck, id, "slack", "stuck", core.clock.now())
+    };
+    for org in [stuck, house.org] {
+        let mut tx = core.db.begin(org).await.expect("a transaction");
+        let settings = r##"{"slack": {"approvals_channel": "#finance"}}"##;
+        org_set_settings(&mut tx, settings).await.expect("set");
+        if org == stuck {
+            connection_put(&mut tx, &connection)
+                .await
+                .expect("a connection");
+        }
+        tx.commit().await.expect("committed");
+    }
+    for n in 0..30 {
+        question(&house, stuck, n).await;
+    }
+    let called = tokio::time::timeout(std::time::Duration::from_secs(30), calls.recv());
+    called
+        .await
+        .expect("the silent one is called")
+        .expect("a call");
+    // Its look is under way, and will be for minutes.
+    question(&house, house.org, 100).await;
+    house
+        .until("the other's question", async |house| {
+            let path = "/record?integration=slack&limit=1000";
+            let record = sandbox(house, "GET", path, Value::Null).await;
+            record
+                .to_string()
+                .contains("Call number 100?")
+                .then_some(())
+        })
+        .await;
+}
+
+/// A question about a client's call.
+async fn question(house: &House, org: OrgId, n: u32) {
+    let core = house.engine.core();
+    let execution = core.clock.execution_id();
+    let mut append = new_append(org);
+    append
+        .approvals
+        .push(ApprovalChange::Ask(Box::new(ApprovalRow {
+            org_id: org,
+            id: ApprovalId::from_uuid(core.clock.uuid()),
+            run_id: execution,
+            employee_id: EmployeeId::from_uuid(core.clock.uuid()),
+            step: "0.0.1.0".into(),
+            title: format!("Call number {n}?"),
+            arguments: "{}".into(),
+            arguments_hash: ContentHash::of(b"{}"),
+            status: ApprovalStatus::Pending,
+            asked: core.clock.now(),
+            expires: None,
+            decided: None,
+            decided_by: None,
+            comment: None,
+            asked_by: Some("a client".into()),
+            owner_user: None,
+        })));
+    core.journal.write(None, append).await.expect("durable");
 }

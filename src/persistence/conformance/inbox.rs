@@ -12,9 +12,13 @@ on_both!(
     events_are_settled_once_and_given_again,
     the_inbox_is_searched,
     old_events_are_deleted_but_for_pending_ones,
+    an_event_that_is_still_seen_is_known_however_old_it_is,
+    pending_events_are_in_the_order_of_their_commits,
+    an_event_that_could_not_be_read_is_read_again,
     sources_are_due_and_move_on,
     people_are_replaced_as_a_whole,
     notices_follow_their_approvals,
+    questions_about_a_users_own_account_are_theirs,
 );
 
 fn event(org: OrgId, external_id: &str, at: Timestamp) -> InboxRow {
@@ -139,15 +143,24 @@ async fn a_batch_that_is_tried_again_finds_its_own_events(world: World) {
 async fn events_are_settled_once_and_given_again(world: World) {
     let (row, other) = (event(world.org, "e1", at(1)), event(world.org, "e2", at(2)));
     world.commit(&[receive(&row), receive(&other)]).await;
-    let pending = |after| {
+    let pages = |after| {
         let world = &world;
         async move {
-            let rows = inbox_pending(&mut world.system_read().await, after, 10).await;
-            rows.unwrap().iter().map(|row| row.id).collect::<Vec<_>>()
+            let mut tx = world.system_read().await;
+            inbox_pending(&mut tx, world.org, after, 10).await.unwrap()
         }
     };
-    assert_eq!(pending(None).await, [row.id, other.id]);
-    assert_eq!(pending(Some(row.id)).await, [other.id]);
+    let pending = |_: ()| {
+        let pages = pages(None);
+        async move { pages.await.iter().map(|row| row.id).collect::<Vec<_>>() }
+    };
+    assert_eq!(pending(()).await, [row.id, other.id]);
+    let first = pages(None).await.remove(0);
+    let rest = pages(Some((first.arrival, first.id))).await;
+    assert_eq!(
+        rest.iter().map(|row| row.id).collect::<Vec<_>>(),
+        [other.id]
+    );
     world
         .commit(&[
             settle(&row, InboxVerdict::Accepted, "[1]"),
@@ -168,7 +181,7 @@ async fn events_are_settled_once_and_given_again(world: World) {
         Some(settled.clone()),
         "the first word counts"
     );
-    assert_eq!(pending(None).await, []);
+    assert_eq!(pending(()).await, []);
 
     let mut tx = world.write().await;
     let again = inbox_reopen(&mut tx, row.id).await.unwrap();
@@ -185,7 +198,7 @@ async fn events_are_settled_once_and_given_again(world: World) {
         "it is pending"
     );
     tx.commit().await.unwrap();
-    assert_eq!(pending(None).await, [row.id]);
+    assert_eq!(pending(()).await, [row.id]);
     world
         .commit(&[settle(&row, InboxVerdict::Accepted, "[1,2]")])
         .await;
@@ -199,6 +212,121 @@ async fn events_are_settled_once_and_given_again(world: World) {
     world.commit(&[receive(&refused)]).await;
     let mut tx = world.write().await;
     assert_eq!(inbox_reopen(&mut tx, refused.id).await.unwrap(), None);
+}
+
+/// Names and conversations as clocks that differ make them: the order is that of the commits.
+async fn pending_events_are_in_the_order_of_their_commits(world: World) {
+    let talk = |external_id: &str, second: i64| InboxRow {
+        conversation_key: Some("talk".into()),
+        ..event(world.org, external_id, at(second))
+    };
+    // The first was taken by a node whose clock is an hour ahead.
+    let rows = [talk("e1", 3_600), talk("e2", 1), talk("e3", 2)];
+    for row in &rows {
+        world.commit(&[receive(row)]).await;
+    }
+    let other = InboxRow {
+        conversation_key: Some("other".into()),
+        ..event(world.org, "o1", at(5))
+    };
+    let alone = InboxRow {
+        conversation_key: None,
+        payload: format!("\"{}\"", "x".repeat(100)),
+        ..event(world.org, "a1", at(6))
+    };
+    let theirs = event(world.other, "t1", at(7));
+    world.commit(&[&other, &alone, &theirs].map(receive)).await;
+    let mut tx = world.system_read().await;
+    let mut orgs = [world.org, world.other];
+    orgs.sort();
+    assert_eq!(inbox_orgs_pending(&mut tx, None, 9).await.unwrap(), orgs);
+    assert_eq!(
+        inbox_orgs_pending(&mut tx, None, 1).await.unwrap(),
+        orgs[..1]
+    );
+    let after = inbox_orgs_pending(&mut tx, Some(orgs[0]), 9).await.unwrap();
+    assert_eq!(after, orgs[1..]);
+    let pending = inbox_pending(&mut tx, world.org, None, 3).await.unwrap();
+    let ids: Vec<InboxId> = pending.iter().map(|event| event.id).collect();
+    assert_eq!(ids, rows.each_ref().map(|row| row.id));
+    let firsts = inbox_firsts(&mut tx, world.org, &["talk", "none", "other"]).await;
+    assert_eq!(firsts.unwrap(), [rows[0].id, other.id]);
+    let none = inbox_firsts(&mut tx, world.org, &[]).await;
+    assert_eq!(none.unwrap(), []);
+    let wanted = [rows[0].id, alone.id, theirs.id];
+    let mut briefs = inbox_briefs(&mut tx, world.org, &wanted, 50).await.unwrap();
+    briefs.sort_by_key(|brief| brief.size);
+    assert_eq!(briefs.len(), 2, "another org's is none");
+    assert_eq!(briefs[0].row, rows[0]);
+    assert_eq!((briefs[1].row.payload.as_str(), briefs[1].size), ("", 102));
+    drop(tx);
+    // What is settled lets the next one forward.
+    world
+        .commit(&[settle(&rows[0], InboxVerdict::Accepted, "[]")])
+        .await;
+    let mut tx = world.system_read().await;
+    let firsts = inbox_firsts(&mut tx, world.org, &["talk"]).await;
+    assert_eq!(firsts.unwrap(), [rows[1].id]);
+    let place = inbox_place(&mut world.read().await, rows[1].id).await;
+    assert_eq!(place.unwrap(), Some(Some("talk".into())));
+    let place = inbox_place(&mut world.read().await, alone.id).await;
+    assert_eq!(place.unwrap(), Some(None));
+    let place = inbox_place(&mut world.stranger().await, alone.id).await;
+    assert_eq!(place.unwrap(), None);
+}
+
+async fn an_event_that_could_not_be_read_is_read_again(world: World) {
+    let row = InboxRow {
+        verdict: InboxVerdict::Unreadable,
+        detail: Some("no".into()),
+        kind: None,
+        conversation_key: None,
+        ..event(world.org, "unreadable:e1", at(1))
+    };
+    world.commit(&[receive(&row)]).await;
+    let mut tx = world.write().await;
+    assert_eq!(inbox_reopen(&mut tx, row.id).await.unwrap(), None);
+    let still = InboxReading {
+        verdict: InboxVerdict::Unreadable,
+        detail: Some("not yet".into()),
+        kind: None,
+        conversation_key: None,
+        payload: None,
+    };
+    let now = inbox_reread(&mut tx, row.id, &still)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((now.replays, &now.payload), (1, &row.payload));
+    let read = InboxReading {
+        verdict: InboxVerdict::Pending,
+        detail: None,
+        kind: Some("push".into()),
+        conversation_key: Some("talk".into()),
+        payload: Some(r#"{"n":1}"#.into()),
+    };
+    let now = inbox_reread(&mut tx, row.id, &read).await.unwrap().unwrap();
+    assert_eq!(
+        (
+            now.verdict,
+            now.detail,
+            now.kind.as_deref(),
+            now.payload.as_str(),
+            now.replays
+        ),
+        (InboxVerdict::Pending, None, Some("push"), r#"{"n":1}"#, 2)
+    );
+    assert_eq!(
+        inbox_reread(&mut tx, row.id, &read).await.unwrap(),
+        None,
+        "it was read"
+    );
+    tx.commit().await.unwrap();
+    let mut tx = world.system_read().await;
+    assert_eq!(
+        inbox_firsts(&mut tx, world.org, &["talk"]).await.unwrap(),
+        [row.id]
+    );
 }
 
 async fn the_inbox_is_searched(world: World) {
@@ -381,6 +509,35 @@ async fn old_events_are_deleted_but_for_pending_ones(world: World) {
     assert_eq!(world.count("inbox").await, 3);
 }
 
+/// An item that a source shows at each poll, for a hundred days: one row, until it was not seen for as long as things are kept.
+async fn an_event_that_is_still_seen_is_known_however_old_it_is(world: World) {
+    const DAY: i64 = 86_400;
+    let first = event(world.org, "item-1", at(DAY));
+    world.commit(&[receive(&first)]).await;
+    world
+        .commit(&[settle(&first, InboxVerdict::Accepted, "[]")])
+        .await;
+    let known = AppendOutcome::Known { entry: first.id };
+    let sweep = async |today: i64| {
+        let mut tx = world.system().await;
+        let before = at((today - 30) * DAY);
+        let gone = inbox_delete_batch(&mut tx, world.org, before, 9).await;
+        tx.commit().await.unwrap();
+        gone.unwrap()
+    };
+    for day in 2..100 {
+        let seen = event(world.org, "item-1", at(day * DAY));
+        assert_eq!(world.commit(&[receive(&seen)]).await, [known], "day {day}");
+        assert_eq!(sweep(day).await, 0, "day {day}");
+    }
+    // A delivery that comes late does not make it older.
+    let late = event(world.org, "item-1", at(2 * DAY));
+    assert_eq!(world.commit(&[receive(&late)]).await, [known]);
+    assert_eq!(stored(&world, &first).await.unwrap().last, at(99 * DAY));
+    assert_eq!(sweep(129).await, 0);
+    assert_eq!(sweep(130).await, 1, "thirty days after its last sight");
+}
+
 async fn sources_are_due_and_move_on(world: World) {
     let source = |name: &str, due: i64| PollSourceRow {
         org_id: world.org,
@@ -522,6 +679,7 @@ async fn notices_follow_their_approvals(world: World) {
         decided_by: None,
         comment: None,
         asked_by: None,
+        owner_user: None,
     };
     accept
         .approvals
@@ -612,4 +770,82 @@ async fn notices_follow_their_approvals(world: World) {
         0,
         "notices go with their runs"
     );
+}
+
+async fn questions_about_a_users_own_account_are_theirs(world: World) {
+    let question = |title: &str, owner: Option<&str>| {
+        let mut accept = world.accept(EmployeeId::from_uuid(id()));
+        let row = ApprovalRow {
+            org_id: world.org,
+            id: ApprovalId::from_uuid(id()),
+            run_id: execution(&accept),
+            employee_id: accept.run.as_ref().unwrap().employee,
+            step: "0.1.2.1".into(),
+            title: title.into(),
+            arguments: "{}".into(),
+            arguments_hash: ContentHash::of(b"{}"),
+            status: ApprovalStatus::Pending,
+            asked: at(1),
+            expires: None,
+            decided: None,
+            decided_by: None,
+            comment: None,
+            asked_by: Some("api:key".into()),
+            owner_user: owner.map(str::to_owned),
+        };
+        accept.approvals.push(ApprovalChange::Ask(Box::new(row)));
+        accept
+    };
+    let all = [
+        question("org's", None),
+        question("ann's", Some("ann")),
+        question("bob's", Some("bob")),
+    ];
+    world.commit(&all).await;
+    let user = |name: &str| EffectOwners::User(name.into());
+    for (owners, expected) in [
+        (EffectOwners::All, vec!["ann's", "bob's", "org's"]),
+        (EffectOwners::OrgOnly, vec!["org's"]),
+        (user("ann"), vec!["ann's", "org's"]),
+        (user("eve"), vec!["org's"]),
+    ] {
+        let filter = ApprovalFilter {
+            owners,
+            ..ApprovalFilter::default()
+        };
+        let found = approval_list(&mut world.read().await, &filter, &page(9)).await;
+        let mut titles: Vec<String> = found
+            .unwrap()
+            .items
+            .into_iter()
+            .map(|row| row.title)
+            .collect();
+        titles.sort();
+        assert_eq!(titles, expected, "{filter:?}");
+    }
+    // None of theirs goes to a channel that everybody reads.
+    let mut tx = world.system().await;
+    let orgs = [world.org, world.other];
+    assert_eq!(
+        notices_wanting(&mut tx, &orgs, at(2)).await.unwrap(),
+        [world.org]
+    );
+    assert_eq!(notices_open(&mut tx, world.org, at(2), 9).await.unwrap(), 1);
+    let due = notices_due(&mut tx, world.org, at(2), 9).await.unwrap();
+    assert_eq!(due.len(), 1);
+    assert_eq!(due[0].approval.title, "org's");
+    let asked = NoticeRow {
+        org_id: world.org,
+        approval_id: due[0].approval.id,
+        status: NoticeStatus::Asked,
+        channel: None,
+        ts: None,
+        message: None,
+        attempts: 1,
+        due: at(0),
+        error: None,
+    };
+    notice_put(&mut tx, &asked).await.unwrap();
+    assert_eq!(notices_wanting(&mut tx, &orgs, at(9)).await.unwrap(), []);
+    tx.commit().await.unwrap();
 }

@@ -4,7 +4,11 @@ use crate::{
     persistence::*,
 };
 
-on_both!(old_runs_go_with_all_that_is_theirs, what_is_needed_stays);
+on_both!(
+    old_runs_go_with_all_that_is_theirs,
+    what_is_needed_stays,
+    a_key_that_is_still_seen_is_known_when_its_run_is_gone,
+);
 
 const DAY: i64 = 86_400;
 
@@ -84,6 +88,47 @@ async fn old_runs_go_with_all_that_is_theirs(world: World) {
         .await
         .unwrap();
     assert_eq!(theirs, RetentionBatch::default());
+}
+
+/// A client that sends the same key each day, for a hundred days: one run, also when that is long deleted.
+async fn a_key_that_is_still_seen_is_known_when_its_run_is_gone(world: World) {
+    let clerk = world.hire("clerk", "{}").await;
+    let first = world.accept_at(clerk, at(DAY), Some("k"));
+    world
+        .commit(&[first.clone(), finished(&world, &first)])
+        .await;
+    let duplicate = AppendOutcome::Duplicate {
+        execution: execution(&first),
+    };
+    let day_ends = async |today: i64| {
+        let before = at((today - 30) * DAY);
+        let runs = sweep(&world, before, 9).await.runs;
+        let mut tx = world.system().await;
+        let keys = dedupe_delete_batch(&mut tx, world.org, before, 9).await;
+        tx.commit().await.unwrap();
+        (runs, keys.unwrap())
+    };
+    let mut deleted = 0;
+    for day in 2..100 {
+        let again = world.accept_at(clerk, at(day * DAY), Some("k"));
+        assert_eq!(world.commit(&[again]).await, [duplicate], "day {day}");
+        let (runs, keys) = day_ends(day).await;
+        deleted += runs;
+        assert_eq!(keys, 0, "day {day}");
+    }
+    assert_eq!((deleted, world.count("dedupe").await), (1, 1));
+    let mut tx = world.system().await;
+    let theirs = dedupe_delete_batch(&mut tx, world.other, at(999 * DAY), 9).await;
+    assert_eq!(theirs.unwrap(), 0);
+    tx.commit().await.unwrap();
+    assert_eq!(day_ends(129).await, (0, 0));
+    assert_eq!(
+        day_ends(130).await,
+        (0, 1),
+        "thirty days after its last sight"
+    );
+    let fresh = world.accept_at(clerk, at(130 * DAY), Some("k"));
+    assert_eq!(world.commit(&[fresh]).await, [AppendOutcome::Durable]);
 }
 
 async fn what_is_needed_stays(world: World) {

@@ -42,6 +42,9 @@ pub(super) async fn claim(inner: &mut Inner, batch: &[Append]) -> Result<Vec<App
             (owner != run).then_some((run, owner))
         })
         .collect();
+    if !duplicates.is_empty() {
+        seen(inner, &first, &owners).await?;
+    }
     Ok(batch
         .iter()
         .map(|append| {
@@ -57,6 +60,47 @@ pub(super) async fn claim(inner: &mut Inner, batch: &[Append]) -> Result<Vec<App
             }
         })
         .collect())
+}
+
+/// Notes that keys came again: they are kept from their last sight.
+async fn seen(
+    inner: &mut Inner,
+    first: &BTreeMap<(OrgId, &DedupeKey), (ExecutionId, i64)>,
+    owners: &HashMap<(OrgId, String, String), ExecutionId>,
+) -> Result<()> {
+    let again: Vec<_> = first
+        .iter()
+        .filter(|((org, key), (run, _))| {
+            let owner = owners.get(&(*org, key.source.clone(), key.key.clone()));
+            owner.is_some_and(|owner| owner != run)
+        })
+        .collect();
+    let columns = vec![
+        (
+            "org_id",
+            Column::Uuid(again.iter().map(|((org, _), _)| org.uuid()).collect()),
+        ),
+        (
+            "source",
+            Column::Text(
+                again
+                    .iter()
+                    .map(|((_, key), _)| key.source.as_str())
+                    .collect(),
+            ),
+        ),
+        (
+            "key",
+            Column::Text(again.iter().map(|((_, key), _)| key.key.as_str()).collect()),
+        ),
+        (
+            "at_us",
+            Column::Long(again.iter().map(|(_, (_, at))| *at).collect()),
+        ),
+    ];
+    let statement = "UPDATE dedupe SET last_us = t.at_us FROM t
+         WHERE dedupe.org_id = t.org_id AND dedupe.source = t.source AND dedupe.key = t.key AND dedupe.last_us < t.at_us";
+    Rows::new(columns).execute(inner, statement).await.map(drop)
 }
 
 fn claim_of(append: &Append) -> Option<(&DedupeKey, ExecutionId, i64)> {
@@ -105,7 +149,7 @@ async fn owners(
         "at_us",
         Column::Long(first.values().map(|(_, at)| *at).collect()),
     ));
-    let statement = "INSERT INTO dedupe (org_id, source, key, run_id, at_us) SELECT org_id, source, key, run_id, at_us FROM t WHERE true
+    let statement = "INSERT INTO dedupe (org_id, source, key, run_id, at_us, last_us) SELECT org_id, source, key, run_id, at_us, at_us FROM t WHERE true
          ON CONFLICT (org_id, source, key) DO NOTHING";
     let claimed = Rows::new(claims).execute(inner, statement).await?;
     if claimed == first.len() as u64 {

@@ -6,6 +6,7 @@ use crate::{
     persistence::{
         InboxRow,
         error::Result,
+        events,
         rows::{Column, Rows},
         tx::Inner,
     },
@@ -55,7 +56,9 @@ pub(super) async fn receive(
     if arrivals.is_empty() {
         return Ok(());
     }
-    let stored = insert(inner, &arrivals).await?;
+    // SQLite counts its commits; PostgreSQL takes the number of the transaction.
+    let position = events::position(inner, true).await?;
+    let stored = insert(inner, &arrivals, position).await?;
     let known: Vec<(InboxId, &Arrival<'_>)> = arrivals
         .iter()
         .filter_map(|(name, arrival)| {
@@ -95,13 +98,14 @@ fn received(append: &Append) -> Option<&InboxRow> {
 async fn insert(
     inner: &mut Inner,
     arrivals: &BTreeMap<Name<'_>, Arrival<'_>>,
+    position: Option<i64>,
 ) -> Result<HashMap<(OrgId, String, String), InboxId>> {
     macro_rules! column {
         ($kind:ident, |$arrival:ident| $value:expr) => {
             Column::$kind(arrivals.values().map(|$arrival| $value).collect())
         };
     }
-    let columns = vec![
+    let mut columns = vec![
         ("org_id", column!(Uuid, |a| a.first.org_id.uuid())),
         ("id", column!(Uuid, |a| a.first.id.uuid())),
         ("source", column!(Text, |a| a.first.source.as_str())),
@@ -127,8 +131,13 @@ async fn insert(
     ];
     const NAMES: &str = "org_id, id, source, scheme, external_id, kind, conversation_key, received_us, headers, payload, verdict, detail, \
                          triggered, deliveries, last_us, replays";
+    let mut names = NAMES.to_owned();
+    if let Some(position) = position {
+        columns.push(("arrival", Column::Long(vec![position; arrivals.len()])));
+        names += ", arrival";
+    }
     let statement = format!(
-        "INSERT INTO inbox ({NAMES}) SELECT {NAMES} FROM t WHERE true ON CONFLICT (org_id, source, external_id) DO NOTHING"
+        "INSERT INTO inbox ({names}) SELECT {names} FROM t WHERE true ON CONFLICT (org_id, source, external_id) DO NOTHING"
     );
     let inserted = Rows::new(columns).execute(inner, &statement).await?;
     if inserted == arrivals.len() as u64 {
@@ -170,7 +179,7 @@ async fn count(inner: &mut Inner, known: &[(InboxId, &Arrival<'_>)]) -> Result<(
             Column::Long(known.iter().map(|(_, a)| a.last.micros()).collect()),
         ),
     ];
-    let statement = "UPDATE inbox SET deliveries = inbox.deliveries + t.more, last_us = t.last_us
+    let statement = "UPDATE inbox SET deliveries = inbox.deliveries + t.more, last_us = CASE WHEN t.last_us > inbox.last_us THEN t.last_us ELSE inbox.last_us END
          FROM t WHERE inbox.org_id = t.org_id AND inbox.id = t.id";
     Rows::new(columns).execute(inner, statement).await.map(drop)
 }
@@ -207,8 +216,9 @@ pub(super) async fn settle(inner: &mut Inner, live: &[&Append]) -> Result<()> {
             Column::Text(last.values().map(|one| one.triggered.as_str()).collect()),
         ),
     ];
+    // Two words, of which the second is none: by `= 'pending'` alone PostgreSQL may walk the index over all that is pending.
     let statement =
         "UPDATE inbox SET verdict = t.verdict, detail = t.detail, triggered = t.triggered
-         FROM t WHERE inbox.org_id = t.org_id AND inbox.id = t.id AND inbox.verdict = 'pending'";
+         FROM t WHERE inbox.org_id = t.org_id AND inbox.id = t.id AND inbox.verdict IN ('pending', '')";
     Rows::new(columns).execute(inner, statement).await.map(drop)
 }
