@@ -12,6 +12,7 @@ mod dispatch;
 pub mod doors;
 mod giving;
 mod polling;
+mod unread;
 mod verdict;
 
 pub use dispatch::Settled;

@@ -11,7 +11,8 @@ use super::{
 use crate::{
     domain::{InboxId, Timestamp},
     persistence::{
-        InboxFilter, InboxRow, InboxVerdict, Page, StaleRead, inbox_get, inbox_list, inbox_reopen,
+        InboxFilter, InboxReading, InboxRow, InboxVerdict, Page, StaleRead, inbox_get, inbox_list,
+        inbox_reopen, inbox_reread,
     },
 };
 use axum::{Json, extract::State, http::StatusCode};
@@ -74,8 +75,8 @@ fn view(row: InboxRow, whole: bool) -> InboxView {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListQuery {
-    /// `pending`, `accepted`, `own_message`, `filtered`, `no_subscription`, `refused` or `bad_signature`; or `duplicate` for what came more
-    /// than once, `replayed` for what was given again.
+    /// `pending`, `accepted`, `own_message`, `filtered`, `no_subscription`, `refused`, `unreadable` or `bad_signature`; or `duplicate` for what
+    /// came more than once, `replayed` for what was given again.
     verdict: Option<String>,
     /// For example `hook:slack*` or `poll:mail`; `*` at the end stands for any rest.
     source: Option<String>,
@@ -182,7 +183,7 @@ async fn read(api: &ApiState, caller: &Caller, entry: &str) -> ApiResult<InboxRo
         .ok_or_else(|| ApiError::not_found("event", entry))
 }
 
-/// Gives an event to whom it concerns now, as if it had just come: runs are started again.
+/// Gives an event to whom it concerns now, as if it had just come: runs are started again. One that could not be read is read once more.
 pub async fn replay(
     State(api): State<ApiState>,
     caller: Caller,
@@ -192,9 +193,19 @@ pub async fn replay(
     let mut tx = api.db().begin(caller.org).await?;
     let reopened = inbox_reopen(&mut tx, id).await?;
     tx.commit().await?;
-    let Some(row) = reopened else {
-        let row = read(&api, &caller, &entry).await?;
-        return Err(not_now(&row));
+    let row = match reopened {
+        Some(row) => row,
+        None => {
+            let row = read(&api, &caller, &entry).await?;
+            if row.verdict != InboxVerdict::Unreadable {
+                return Err(not_now(&row));
+            }
+            let row = read_again(&api, &caller, &row).await?;
+            if row.verdict != InboxVerdict::Pending {
+                return Ok((StatusCode::ACCEPTED, Json(view(row, true))));
+            }
+            row
+        }
     };
     let mut shown = row.clone();
     let settled = api.core().ingest().give_again(&row).await;
@@ -205,6 +216,22 @@ pub async fn replay(
         shown.detail = settled.detail;
     }
     Ok((StatusCode::ACCEPTED, Json(view(shown, true))))
+}
+
+/// An event that could not be read as it stands now: pending if it can be read by now.
+async fn read_again(api: &ApiState, caller: &Caller, row: &InboxRow) -> ApiResult<InboxRow> {
+    let reading = api.core().ingest().read_again(row).await;
+    let reading = reading.unwrap_or_else(|why| InboxReading {
+        verdict: InboxVerdict::Unreadable,
+        detail: Some(why),
+        kind: None,
+        conversation_key: None,
+        payload: None,
+    });
+    let mut tx = api.db().begin(caller.org).await?;
+    let row_now = inbox_reread(&mut tx, row.id, &reading).await?;
+    tx.commit().await?;
+    row_now.ok_or_else(|| not_now(row))
 }
 
 fn not_now(row: &InboxRow) -> ApiError {

@@ -1,5 +1,6 @@
 //! `POST /hooks/{source}/{endpoint}`: takes an event of an outside system. Who sends is proved over the body as it came, so nothing is read
-//! out of it before. The answer says that the event is durable; a known one is answered the same way.
+//! out of it before. The answer says that the event is durable; a known one is answered the same way. What cannot be read is refused, and kept
+//! all the same: its sender is known, and somebody here has to see that it came.
 //!
 //! Slack waits three seconds and takes its own kinds of answers: it is answered at once. Other senders are told what became of the event, if
 //! that is known within a few seconds.
@@ -14,11 +15,8 @@ use super::{
 use crate::{
     actors::ingest::{Door, IngestError, Receipt},
     connect::{
-        ingest::{
-            Incoming, Unreadable, generic, kept_headers,
-            slack::{self, SlackRequest},
-        },
-        webhook::{Delivery, Scheme, Verified, WebhookError},
+        ingest::{Incoming, Unreadable, kept_headers, slack::SlackRequest},
+        webhook::{Delivery, Scheme, WebhookError},
     },
     domain::InboxId,
     persistence::InboxVerdict,
@@ -70,9 +68,19 @@ pub async fn receive(
         api.core().ingest().refused(&door, &error, &headers);
         refused(error)
     })?;
-    match door.scheme {
-        Scheme::Slack => from_slack(&api, &door, &headers, &body).await,
-        _ => from_others(&api, &door, &headers, &body, verified).await,
+    let request = match door.read(&headers, &body, verified.clone()) {
+        Ok(request) => request,
+        Err(error) => {
+            let ingest = api.core().ingest();
+            let keeping = ingest.keep_unreadable(&door, &headers, &body, verified, &error);
+            let entry = api.bounded(keeping).await??;
+            return Err(ApiError::from(error).with("event", entry.to_string()));
+        }
+    };
+    match (door.scheme, request) {
+        (Scheme::Slack, request) => from_slack(&api, &door, &headers, request).await,
+        (_, SlackRequest::Event(incoming)) => from_others(&api, &door, &headers, *incoming).await,
+        (..) => Err(ApiError::internal("an endpoint read what is Slack's alone")),
     }
 }
 
@@ -96,9 +104,9 @@ async fn from_slack(
     api: &ApiState,
     door: &Door,
     headers: &HeaderMap,
-    body: &[u8],
+    request: SlackRequest,
 ) -> ApiResult<Response> {
-    match slack::read(headers, body, &door.options.bots)? {
+    match request {
         SlackRequest::Challenge(challenge) => {
             Ok(Json(json!({"challenge": challenge})).into_response())
         }
@@ -121,14 +129,8 @@ async fn from_others(
     api: &ApiState,
     door: &Door,
     headers: &HeaderMap,
-    body: &[u8],
-    verified: Verified,
+    incoming: Incoming,
 ) -> ApiResult<Response> {
-    let places = generic::Places {
-        kind: door.event_type.as_deref(),
-        id: door.options.id_at.as_deref(),
-    };
-    let incoming = generic::read(headers, body, verified, places)?;
     let receipt = take(api, door, headers, incoming).await?;
     let received = match receipt.settled {
         None => Received {
@@ -164,7 +166,7 @@ async fn take(
     headers: &HeaderMap,
     incoming: Incoming,
 ) -> ApiResult<Receipt> {
-    let headers = kept_headers(headers);
+    let headers = kept_headers(headers, &door.named_headers());
     let ingest = api.core().ingest();
     let taking = ingest.take(
         door.org,
@@ -180,7 +182,13 @@ impl From<Unreadable> for ApiError {
     fn from(error: Unreadable) -> Self {
         let problem = match error {
             Unreadable::NotJson(_) => Problem::MalformedJson,
-            Unreadable::NotSlack(_) => Problem::BadWebhook,
+            Unreadable::NotSlack(_) | Unreadable::NoPayload | Unreadable::Packed(_) => {
+                Problem::BadWebhook
+            }
+            Unreadable::Encoding(_) | Unreadable::Charset(_) | Unreadable::MediaType(_) => {
+                Problem::UnsupportedMediaType
+            }
+            Unreadable::TooLarge { .. } => Problem::PayloadTooLarge,
         };
         ApiError::new(problem, error.to_string())
     }

@@ -24,7 +24,7 @@ pub struct InboxArgs {
     #[arg(long)]
     source: Option<String>,
     /// What became of it
-    #[arg(long, value_parser = ["pending", "accepted", "own_message", "filtered", "no_subscription", "refused", "bad_signature", "duplicate", "replayed"])]
+    #[arg(long, value_parser = ["pending", "accepted", "own_message", "filtered", "no_subscription", "refused", "unreadable", "bad_signature", "duplicate", "replayed"])]
     verdict: Option<String>,
     /// What happened, for example app_mention
     #[arg(long)]

@@ -8,11 +8,28 @@ pub fn pairs(text: &str) -> impl Iterator<Item = (String, String)> {
         .map(|(name, value)| (decode(name), decode(value)))
 }
 
-/// Undoes the encoding of one part; what is no encoding stays as it is.
+/// The pairs of a form whose bytes `text` turns into letters, in order.
+pub fn pairs_of(body: &[u8], text: impl Fn(&[u8]) -> String) -> Vec<(String, String)> {
+    body.split(|byte| *byte == b'&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let end = pair.iter().position(|byte| *byte == b'=');
+            let (name, value) = pair.split_at(end.unwrap_or(pair.len()));
+            let value = value.get(1..).unwrap_or_default();
+            (text(&unescaped(name)), text(&unescaped(value)))
+        })
+        .collect()
+}
+
 fn decode(part: &str) -> String {
+    String::from_utf8_lossy(&unescaped(part.as_bytes())).into_owned()
+}
+
+/// Undoes the escapes of one part; what is no escape stays as it is.
+fn unescaped(part: &[u8]) -> Vec<u8> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16);
     let mut decoded = Vec::with_capacity(part.len());
-    let mut rest = part.as_bytes();
+    let mut rest = part;
     while let Some((first, tail)) = rest.split_first() {
         let pair = tail
             .get(..2)
@@ -29,7 +46,7 @@ fn decode(part: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&decoded).into_owned()
+    decoded
 }
 
 #[cfg(test)]

@@ -4,7 +4,11 @@ use crate::{
     actors::hub::keys::KIND_HOOK,
     connect::{
         SecretPlace, Vault, VaultError,
-        webhook::{Delivery, Options, Scheme, Verified, Verifier, WebhookError},
+        ingest::{
+            Unreadable, body, generic,
+            slack::{self, SlackRequest},
+        },
+        webhook::{Delivery, HeaderMap, Options, Scheme, Verified, Verifier, WebhookError},
     },
     domain::{HookId, OrgId, Timestamp},
     persistence::{Db, DbError, HookRow, Sealed, hook_find},
@@ -19,6 +23,8 @@ use std::{
 
 /// An endpoint that another node changes is known here for this long at most.
 const KEPT_FOR: Duration = Duration::from_secs(5);
+/// Bytes of a body once it is unpacked: as many as a request may have that is not packed.
+const UNPACKED_MAX: usize = 1024 * 1024;
 /// Endpoints that are kept, known and unknown ones; somebody who tries many must not fill the memory.
 const KEPT_MAX: usize = 20_000;
 
@@ -121,11 +127,71 @@ impl Door {
         })
     }
 
-    /// Checks who sends, with the secrets that are good at the moment.
+    /// Checks who sends, with the secrets that are good at the moment. The signature is over the bytes as they came, or, of a packed body, over what
+    /// was packed: schemes do not say which, and senders do either.
     ///
     /// # Errors
     /// What does not fit.
     pub fn verify(&self, delivery: &Delivery<'_>) -> Result<Verified, WebhookError> {
+        match self.verify_bytes(delivery) {
+            Err(WebhookError::BadSignature) if body::is_packed(delivery.headers) => {
+                let plain = body::unpacked(delivery.headers, delivery.body, UNPACKED_MAX);
+                let plain = plain.map_err(|_| WebhookError::BadSignature)?;
+                self.verify_bytes(&Delivery {
+                    body: &plain,
+                    ..*delivery
+                })
+            }
+            verified => verified,
+        }
+    }
+
+    /// Reads a request that was verified.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn read(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        verified: Verified,
+    ) -> Result<SlackRequest, Unreadable> {
+        let plain = body::unpacked(headers, body, UNPACKED_MAX)?;
+        if self.scheme != Scheme::Slack {
+            let places = generic::Places {
+                kind: self.event_type.as_deref(),
+                id: self.options.id_at.as_deref(),
+                form_field: (self.scheme == Scheme::Github).then_some("payload"),
+            };
+            let incoming = generic::read(headers, &plain, verified, places)?;
+            return Ok(SlackRequest::Event(Box::new(incoming)));
+        }
+        let mut request = slack::read(headers, &plain, &self.options.bots)?;
+        if let SlackRequest::Event(incoming)
+        | SlackRequest::Command(incoming)
+        | SlackRequest::Interaction(incoming) = &mut request
+        {
+            // What names itself nowhere is known by what was signed.
+            incoming.external_id = incoming.external_id.take().or(verified.id);
+        }
+        Ok(request)
+    }
+
+    /// Headers that the endpoint names, which are kept with its events.
+    pub fn named_headers(&self) -> Vec<&str> {
+        let Options {
+            id_header,
+            kind_header,
+            ..
+        } = &self.options;
+        id_header
+            .iter()
+            .chain(kind_header)
+            .map(String::as_str)
+            .collect()
+    }
+
+    fn verify_bytes(&self, delivery: &Delivery<'_>) -> Result<Verified, WebhookError> {
         let good: Vec<SecretString> = self
             .secrets
             .iter()

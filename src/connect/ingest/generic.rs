@@ -1,9 +1,12 @@
-//! Webhooks without rules of their own: the payload is the body, JSON or a form.
+//! Webhooks without rules of their own: the payload is the body, JSON or a form. GitHub also sends its JSON within a form.
 
-use super::{FORM, Incoming, Unreadable, json, media_type};
-use crate::connect::{form, webhook::Verified};
+use super::{
+    Incoming, Unreadable,
+    body::{self, Media},
+};
+use crate::connect::webhook::Verified;
 use reqwest::header::HeaderMap;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Characters of an id or a kind that is taken from a body.
 const WORD_MAX: usize = 256;
@@ -15,19 +18,35 @@ pub struct Places<'a> {
     pub kind: Option<&'a str>,
     /// JSON pointer to the id.
     pub id: Option<&'a str>,
+    /// The field of a form in which the event stands, as JSON.
+    pub form_field: Option<&'a str>,
 }
 
+/// Reads an unpacked body.
+///
 /// # Errors
-/// `NotJson`.
+/// What it is not.
 pub fn read(
     headers: &HeaderMap,
     body: &[u8],
     verified: Verified,
     places: Places<'_>,
 ) -> Result<Incoming, Unreadable> {
-    let payload = match media_type(headers).as_str() {
-        FORM => from_form(&String::from_utf8_lossy(body)),
-        _ => json(body)?,
+    let payload = match (body::media(headers), places.form_field) {
+        (Media::Json, _) => body::json(headers, body)?,
+        (Media::Form, None) => body::fields(body::form(headers, body)?),
+        (Media::Form, Some(field)) => {
+            let mut fields = body::form(headers, body)?.into_iter();
+            let event = fields.find(|(name, _)| name == field);
+            body::json_in(&event.ok_or(Unreadable::NoPayload)?.1)?
+        }
+        // Some send JSON as text, as bytes, or as nothing in particular.
+        (Media::Other(kind), _) => match body::json(headers, body) {
+            Err(Unreadable::NotJson(_)) if !matches!(kind.as_str(), "" | "text/plain") => {
+                return Err(Unreadable::MediaType(kind));
+            }
+            read => read?,
+        },
     };
     let kind = match places.kind {
         Some(place) if place.starts_with('/') => word_at(&payload, place),
@@ -55,19 +74,6 @@ fn word_at(payload: &Value, pointer: &str) -> Option<String> {
     };
     let fits = !word.is_empty() && word.chars().count() <= WORD_MAX && !word.contains('\0');
     fits.then_some(word)
-}
-
-/// The fields of a form as texts; of one that is there more than once, a list.
-fn from_form(text: &str) -> Value {
-    let mut fields: Map<String, Value> = Map::new();
-    for (name, value) in form::pairs(text) {
-        match fields.get_mut(&name) {
-            None => drop(fields.insert(name, Value::String(value))),
-            Some(Value::Array(all)) => all.push(Value::String(value)),
-            Some(one) => *one = Value::Array(vec![one.take(), Value::String(value)]),
-        }
-    }
-    Value::Object(fields)
 }
 
 #[cfg(test)]
@@ -98,8 +104,17 @@ mod tests {
             (Some("/n"), Some("/none"), (Some("5"), Some("h1"))),
             (Some("/none"), None, (None, Some("h1"))),
         ] {
-            let found =
-                read(&HeaderMap::new(), body, verified(), Places { kind, id }).expect("reads");
+            let found = read(
+                &HeaderMap::new(),
+                body,
+                verified(),
+                Places {
+                    kind,
+                    id,
+                    form_field: None,
+                },
+            )
+            .expect("reads");
             assert_eq!(
                 (found.kind.as_deref(), found.external_id.as_deref()),
                 expected,
@@ -121,12 +136,56 @@ mod tests {
             found.expect("reads").payload,
             json!({"a": ["1", "2"], "b": "x y"})
         );
+        for (kind, expected) in [
+            ("text/plain", "not JSON"),
+            ("application/json", "not JSON"),
+            ("application/xml", "application/xml"),
+            ("multipart/form-data; boundary=x", "multipart/form-data"),
+            ("application/octet-stream", "application/octet-stream"),
+            ("application/json; charset=ebcdic-9", "ebcdic-9"),
+        ] {
+            let found = read(&headers(kind), b"{", Verified::default(), Places::default());
+            let error = found.expect_err(kind).to_string();
+            assert!(error.contains(expected), "{kind}: {error}");
+        }
+        for kind in [
+            "text/plain",
+            "application/octet-stream",
+            "application/ld+json",
+            "x/y",
+        ] {
+            let found = read(
+                &headers(kind),
+                b"{\"a\":1}",
+                Verified::default(),
+                Places::default(),
+            );
+            assert_eq!(found.expect(kind).payload, json!({"a": 1}));
+        }
         let found = read(
-            &headers("text/plain"),
-            b"{",
+            &HeaderMap::new(),
+            b"[1]",
             Verified::default(),
             Places::default(),
         );
-        assert!(matches!(found, Err(Unreadable::NotJson(_))));
+        assert_eq!(found.expect("JSON").payload, json!([1]));
+    }
+
+    #[test]
+    fn an_event_within_a_form_is_read_as_json() {
+        let form = headers("application/x-www-form-urlencoded");
+        let places = Places {
+            form_field: Some("payload"),
+            id: Some("/id"),
+            ..Places::default()
+        };
+        let read = |body: &[u8]| read(&form, body, Verified::default(), places);
+        let found =
+            read(b"payload=%7B%22action%22%3A%22opened%22%2C%22id%22%3A123456789012345678901%7D");
+        let found = found.expect("reads");
+        assert_eq!(found.payload["action"], "opened");
+        assert_eq!(found.external_id.as_deref(), Some("123456789012345678901"));
+        assert_eq!(read(b"other=1"), Err(Unreadable::NoPayload));
+        assert!(matches!(read(b"payload=%7B"), Err(Unreadable::NotJson(_))));
     }
 }

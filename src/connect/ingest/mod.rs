@@ -1,6 +1,7 @@
 //! Reading what came in: from the bytes of a request that was proved to an event that can be kept, searched and handed on. Pure.
 
 pub mod blocks;
+pub mod body;
 pub mod generic;
 pub mod poll;
 pub mod slack;
@@ -23,9 +24,10 @@ pub struct Incoming {
     pub echo: Option<&'static str>,
 }
 
-/// Headers that say something about a delivery and prove nothing. No other is kept.
-const KEPT: [&str; 8] = [
+/// Headers that say something about a delivery and prove nothing. No other is kept, but for those that an endpoint names.
+const KEPT: [&str; 9] = [
     "content-type",
+    "content-encoding",
     "user-agent",
     "x-slack-retry-num",
     "x-slack-retry-reason",
@@ -37,39 +39,38 @@ const KEPT: [&str; 8] = [
 /// Bytes of a header's value that are kept.
 const VALUE_MAX: usize = 300;
 
-/// The few headers that are worth keeping, as a JSON object.
-pub fn kept_headers(headers: &HeaderMap) -> Value {
-    let kept = KEPT.iter().filter_map(|name| {
+/// The few headers that are worth keeping, and those of the names in `also`, as a JSON object.
+pub fn kept_headers(headers: &HeaderMap, also: &[&str]) -> Value {
+    let kept = KEPT.iter().chain(also).filter_map(|name| {
         let value = headers.get(*name)?.to_str().ok()?;
         Some((
-            (*name).to_owned(),
+            name.to_ascii_lowercase(),
             Value::from(value.get(..VALUE_MAX).unwrap_or(value)),
         ))
     });
     Value::Object(kept.collect::<Map<_, _>>())
 }
 
-/// The media type of a request, without its parameters, in lower case.
-fn media_type(headers: &HeaderMap) -> String {
-    let value = headers
-        .get("content-type")
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let kind = value.split(';').next().unwrap_or_default();
-    kind.trim().to_ascii_lowercase()
-}
-
-const FORM: &str = "application/x-www-form-urlencoded";
-
-/// A body that is not what its sender says.
+/// A body that cannot be read, though it is known who sent it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     #[error("the body is not JSON: {0}")]
     NotJson(String),
     #[error("the body is not what Slack sends: {0}")]
     NotSlack(&'static str),
-}
-
-fn json(body: &[u8]) -> Result<Value, Unreadable> {
-    serde_json::from_slice(body).map_err(|error| Unreadable::NotJson(error.to_string()))
+    #[error("the form has no field `payload` with the event in it")]
+    NoPayload,
+    #[error("the content-encoding is {0}; it must be gzip, deflate or none")]
+    Encoding(String),
+    #[error("the body is not {0}, as its content-encoding says")]
+    Packed(String),
+    #[error("the body has more than {most} bytes when it is unpacked")]
+    TooLarge { most: usize },
+    #[error("the charset is {0}, which is not known here; UTF-8 is the best choice")]
+    Charset(String),
+    #[error(
+        "the content-type is {0} and the body is not JSON; what is taken is application/json, types that end in +json, and \
+         application/x-www-form-urlencoded"
+    )]
+    MediaType(String),
 }

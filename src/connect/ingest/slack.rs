@@ -3,12 +3,29 @@
 //! All become a payload of one shape, flat, with what an employee needs to answer in the thread; what Slack sent in full is under `event`:
 //! `{type, team_id, api_app_id, channel, channel_name?, user, text, ts, thread_ts, …, event}`. `thread_ts` is the thread to answer in: the
 //! message's own, or else the message itself. Slack's verification token, a secret of the past, is taken out everywhere.
+//!
+//! What somebody says is one event of the kind `message`, however it is said: with a file (`file_share`), in a thread and to the channel
+//! (`thread_broadcast`), with `/me` (`me_message`), or by a bot that is to be listened to. All other subtypes tell of something else, an edit, a
+//! deletion, somebody who joins, a link that was unfolded: they are events of the kind that the subtype names, so that nobody who listens for
+//! messages takes an edited order for a second one.
 
-use super::{FORM, Incoming, Unreadable, json, media_type};
-use crate::connect::form;
+mod text;
+
+use super::{
+    Incoming, Unreadable,
+    body::{self, Media},
+};
 use reqwest::header::HeaderMap;
 use serde_json::{Map, Value};
 
+const MESSAGE: &str = "message";
+/// Subtypes of what somebody says.
+const SAID: [&str; 4] = [
+    "file_share",
+    "thread_broadcast",
+    "me_message",
+    "bot_message",
+];
 pub const SLASH_COMMAND: &str = "slash_command";
 pub const BLOCK_ACTIONS: &str = "block_actions";
 
@@ -24,15 +41,16 @@ pub enum SlackRequest {
     Interaction(Box<Incoming>),
 }
 
-/// Reads a request whose signature fits. Messages of the bots in `bots` are no echoes, unless they are of the app itself.
+/// Reads an unpacked request whose signature fits. Messages of the bots and apps in `bots` (`*`: of all) are no echoes, unless they are of the
+/// app itself.
 ///
 /// # Errors
 /// What it is not.
 pub fn read(headers: &HeaderMap, body: &[u8], bots: &[String]) -> Result<SlackRequest, Unreadable> {
-    if media_type(headers) == FORM {
-        return read_form(&String::from_utf8_lossy(body));
+    if body::media(headers) == Media::Form {
+        return read_form(body::form(headers, body)?);
     }
-    let envelope = json(body)?;
+    let envelope = body::json(headers, body)?;
     match text(&envelope, "/type") {
         Some("url_verification") => {
             let challenge = text(&envelope, "/challenge");
@@ -109,8 +127,18 @@ fn event(mut envelope: Value, kind: &str, bots: &[String]) -> Incoming {
         .unwrap_or_default();
     let team = first(&envelope, &["/team_id", "/enterprise_id"]).unwrap_or_default();
     let app = text(&envelope, "/api_app_id").unwrap_or_default();
+    // Of a channel that two workspaces share, either may be told as the one of an event; the app is installed in one.
+    let home = first(
+        &envelope,
+        &["/context_team_id", "/authorizations/0/team_id"],
+    )
+    .unwrap_or(team);
     // `event_callback` wraps an event; other types, such as `app_rate_limited`, are one.
     let kind = text(&inner, "/type").unwrap_or(kind);
+    let happened = match text(&inner, "/subtype") {
+        Some(subtype) if kind == MESSAGE && !SAID.contains(&subtype) => subtype,
+        _ => kind,
+    };
     let channel = first(
         &inner,
         &["/channel", "/channel/id", "/item/channel", "/channel_id"],
@@ -137,13 +165,16 @@ fn event(mut envelope: Value, kind: &str, bots: &[String]) -> Incoming {
     fields.put("channel_type", text(&inner, "/channel_type"));
     fields.put(
         "user",
-        first(&inner, &["/user", "/user/id", "/message/user"]),
+        first(&inner, &["/user", "/user/id", "/message/user", "/user_id"]),
     );
-    fields.put("text", first(&inner, &["/text", "/message/text"]));
+    let said = inner.get("message").unwrap_or(&inner);
+    let words = first(&inner, &["/text", "/message/text"]).map(str::to_owned);
+    fields.put("text", words.or_else(|| text::of(said)).as_deref());
+    fields.copy("files", said.get("files").map(text::files).as_ref());
     fields.put("ts", ts);
     fields.put("thread_ts", thread);
-    let conversation = conversation(team, channel, thread);
-    let kind = Some(kind.to_owned());
+    let conversation = conversation(home, channel, thread);
+    let kind = Some(happened.to_owned());
     if let Value::Object(rest) = &mut envelope {
         rest.remove("token");
     }
@@ -204,17 +235,27 @@ fn echo(envelope: &Value, bots: &[String]) -> Option<&'static str> {
     let is_bot = bot.is_some()
         || text(inner, "/subtype") == Some("bot_message")
         || user == Some("USLACKBOT");
-    let is_listed = bot.is_some_and(|bot| bots.iter().any(|known| known == bot));
+    let by = [
+        bot,
+        first(
+            inner,
+            &["/app_id", "/bot_profile/app_id", "/message/app_id"],
+        ),
+    ];
+    let is_listed = bots
+        .iter()
+        .any(|known| known == "*" || by.contains(&Some(known.as_str())));
     (is_bot && !is_listed).then_some("it was said by a bot")
 }
 
-fn read_form(body: &str) -> Result<SlackRequest, Unreadable> {
-    let fields: Map<String, Value> = form::pairs(body)
+fn read_form(pairs: Vec<(String, String)>) -> Result<SlackRequest, Unreadable> {
+    let fields: Map<String, Value> = pairs
+        .into_iter()
         .filter(|(name, _)| name != "token")
         .map(|(name, value)| (name, Value::String(value)))
         .collect();
     if let Some(payload) = fields.get("payload").and_then(Value::as_str) {
-        let interaction = json(payload.as_bytes())?;
+        let interaction = body::json_in(payload)?;
         return match text(&interaction, "/type") {
             Some(_) => Ok(SlackRequest::Interaction(Box::new(click(interaction)))),
             None => Err(Unreadable::NotSlack("its payload has no type")),

@@ -10,6 +10,7 @@ mod effects;
 mod employees;
 mod events;
 mod fake_slack;
+mod inbound;
 mod isolation;
 mod memory;
 mod nodes;

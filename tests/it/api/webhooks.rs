@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tenure::{
     connect::webhook::{sign, sign_github, sign_stripe},
-    domain::Timestamp,
+    domain::{ContentHash, Timestamp},
 };
 
 struct Sender<'w> {
@@ -195,6 +195,8 @@ async fn every_scheme_is_taken_at_its_own_address() {
     let body = r#"{"id": "evt_1", "type": "invoice.paid"}"#;
     let now = world.engine.now();
     let basic = "Basic YW5uOnBhc3N3b3JkLTE=".to_owned();
+    // What no signature covers names nothing.
+    let body_name = ContentHash::of(body.as_bytes()).to_string();
     for (registration, proof, kind, external_id) in [
         (
             json!({"source": "github", "scheme": "github", "secret": secret}),
@@ -204,7 +206,7 @@ async fn every_scheme_is_taken_at_its_own_address() {
                 ("x-github-event", "issues".into()),
             ],
             json!("issues"),
-            "72d3162e",
+            body_name.as_str(),
         ),
         (
             json!({"source": "stripe", "scheme": "stripe", "secret": "another-secret-0123", "more_secrets": [secret]}),
@@ -219,7 +221,7 @@ async fn every_scheme_is_taken_at_its_own_address() {
             json!({"source": "crm", "scheme": "basic", "secret": "ann:password-1", "options": {"id_header": "x-id"}}),
             vec![("authorization", basic), ("x-id", "b-1".into())],
             Value::Null,
-            "b-1",
+            body_name.as_str(),
         ),
         (
             json!({"source": "shop", "scheme": "token", "secret": secret, "event_type": "/type",
@@ -311,19 +313,102 @@ async fn a_registration_that_cannot_work_is_refused_by_its_field() {
         .problem(422, "invalid_field");
 }
 
-/// Without a name each delivery is an event: two orders that look alike are two orders.
+/// One request that somebody has got hold of, sent again under other names: it is the event that it was. Where the endpoint says that one body may be
+/// many events, or nothing is signed and nothing named, each delivery is one: two orders that look alike are two orders.
 #[tokio::test]
-async fn events_without_a_name_are_never_taken_for_one_another() {
+async fn a_body_that_was_signed_once_is_one_event_under_every_name() {
     let world = world().await;
-    let hook = json!({"source": "shop", "scheme": "hmac", "secret": "a-secret-of-24-characters", "options": {"header": "x-sum"}});
-    let hook = world.admin.post("/v1/hooks", hook).await;
-    let sum = sign_github(&"a-secret-of-24-characters".into(), b"{}").replace("sha256=", "");
-    for _ in 0..2 {
+    let secret = "a-secret-of-24-characters";
+    let sum = sign_github(&secret.to_owned().into(), b"{\"n\":1}");
+    let hash = sum.replace("sha256=", "");
+    let basic = "Basic YW5uOnBhc3N3b3JkLTE=".to_owned();
+    let hmac = |options: Value| json!({"source": "shop", "scheme": "hmac", "secret": secret, "options": options});
+    let token = |options: Value| json!({"source": "shop", "scheme": "token", "secret": secret, "options": options});
+    for (registration, proof, one_event) in [
+        (
+            json!({"source": "github", "scheme": "github", "secret": secret}),
+            ("x-hub-signature-256", sum.clone()),
+            true,
+        ),
+        (
+            hmac(json!({"header": "x-sum"})),
+            ("x-sum", hash.clone()),
+            true,
+        ),
+        (
+            hmac(json!({"header": "x-sum", "id_header": "x-id"})),
+            ("x-sum", hash.clone()),
+            true,
+        ),
+        (
+            json!({"source": "crm", "scheme": "basic", "secret": "ann:password-1", "options": {"id_header": "x-id"}}),
+            ("authorization", basic.clone()),
+            true,
+        ),
+        (
+            token(json!({"header": "x-token", "id_header": "x-id"})),
+            ("x-token", secret.into()),
+            true,
+        ),
+        (
+            hmac(json!({"header": "x-sum", "id_header": "x-id", "same_body": "new_event"})),
+            ("x-sum", hash),
+            false,
+        ),
+        (
+            token(json!({"header": "x-token"})),
+            ("x-token", secret.into()),
+            false,
+        ),
+    ] {
+        let hook = world.admin.post("/v1/hooks", registration.clone()).await;
+        let mut duplicates = Vec::new();
+        for id in ["1", "2", "2"] {
+            let request = world
+                .anonymous
+                .request(Method::POST, &hook.text("path"))
+                .header(proof.0, &proof.1)
+                .header("x-id", id)
+                .header("x-github-delivery", id)
+                .body("{\"n\":1}");
+            duplicates.push(send(request).await.body["duplicate"] == json!(true));
+        }
+        let named = registration["options"]["id_header"].is_string();
+        let expected = match one_event {
+            true => [false, true, true],
+            false => [false, false, named],
+        };
+        assert_eq!(duplicates, expected, "{registration}");
+    }
+    // Names that are signed tell two that look alike apart.
+    let (_, hook) = hooked(&world, "hook:github").await;
+    let sender = Sender {
+        world: &world,
+        path: hook.text("path"),
+        secret: hook.text("secret"),
+    };
+    for id in ["m1", "m2"] {
+        let answer = sender.send(id, r#"{"type": "push"}"#).await;
+        assert_eq!(answer.body["duplicate"], json!(false), "{id}");
+    }
+    let options = json!({"header": "x-sum", "id_at": "/id"});
+    let hook = world.admin.post("/v1/hooks", hmac(options)).await;
+    // Two ids of 21 digits.
+    for (body, duplicate) in [
+        (r#"{"id": 123456789012345678901}"#, false),
+        (r#"{"id": 123456789012345678902}"#, false),
+        (r#"{"id": 123456789012345678901 }"#, true),
+    ] {
+        let sum = sign_github(&secret.to_owned().into(), body.as_bytes());
         let request = world
             .anonymous
             .request(Method::POST, &hook.text("path"))
-            .header("x-sum", &sum)
-            .body("{}");
-        assert_eq!(send(request).await.body["duplicate"], json!(false));
+            .header("x-sum", sum.replace("sha256=", "").to_uppercase())
+            .body(body);
+        assert_eq!(
+            send(request).await.body["duplicate"],
+            json!(duplicate),
+            "{body}"
+        );
     }
 }

@@ -23,7 +23,10 @@ fn of_with(event: Value, bots: &[&str]) -> Incoming {
 }
 
 fn form(body: &str) -> SlackRequest {
-    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(FORM))]);
+    let headers = HeaderMap::from_iter([(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-www-form-urlencoded"),
+    )]);
     read(&headers, body.as_bytes(), &[]).expect("reads")
 }
 
@@ -202,4 +205,162 @@ fn an_answer_goes_into_the_thread_unless_it_says_otherwise() {
         answer_in_thread(capability, &mut found, cause);
         assert_eq!(found, expected, "{capability} {call}");
     }
+}
+
+/// However a person says something it is a message, of whose words no filter has to know where they stand.
+#[test]
+fn what_a_person_says_is_a_message_in_every_form() {
+    let said = |more: Value| {
+        let mut event = json!({"type": "message", "channel": "C1", "user": "U1", "text": "an order", "ts": "1.5"});
+        for (key, value) in more.as_object().expect("fields") {
+            event[key] = value.clone();
+        }
+        event
+    };
+    let file = json!([{"id": "F1", "name": "order.pdf", "title": "Our order", "mimetype": "application/pdf", "size": 5, "secret": "x"}]);
+    let rich = json!([{"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [
+        {"type": "user", "user_id": "U2"}, {"type": "text", "text": ": an "}, {"type": "text", "text": "order", "style": {"bold": true}},
+        {"type": "link", "url": "https://a.test"}]}]}]);
+    for (event, text) in [
+        (
+            said(json!({"subtype": "file_share", "files": file, "upload": true})),
+            "an order",
+        ),
+        (
+            said(json!({"subtype": "file_share", "files": file, "text": ""})),
+            "Our order",
+        ),
+        (
+            said(
+                json!({"subtype": "thread_broadcast", "thread_ts": "1.0", "root": {"bot_id": "B1", "user": "UBOT", "ts": "1.0"}}),
+            ),
+            "an order",
+        ),
+        (said(json!({"subtype": "me_message"})), "an order"),
+        (
+            said(
+                json!({"channel": "D1", "channel_type": "im", "subtype": "file_share", "files": file}),
+            ),
+            "an order",
+        ),
+        (
+            said(
+                json!({"channel": "G1", "channel_type": "mpim", "subtype": "thread_broadcast", "thread_ts": "1.0"}),
+            ),
+            "an order",
+        ),
+        (
+            said(json!({"text": "", "blocks": rich})),
+            "<@U2>: an orderhttps://a.test",
+        ),
+        (
+            said(
+                json!({"text": "", "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": "an order"}},
+                                            {"type": "context", "elements": [{"type": "mrkdwn", "text": "from us"}]}]}),
+            ),
+            "an order\nfrom us",
+        ),
+        (
+            said(json!({"text": "", "attachments": [{"title": "Order", "text": "five of them"}]})),
+            "Order\nfive of them",
+        ),
+        (
+            said(json!({"text": "", "attachments": [{"fallback": "an order"}]})),
+            "an order",
+        ),
+        (
+            said(json!({"team": "T2", "user_team": "T2", "source_team": "T2"})),
+            "an order",
+        ),
+    ] {
+        let found = of(event.clone());
+        assert_eq!(
+            (found.echo, found.kind.as_deref()),
+            (None, Some("message")),
+            "{event}"
+        );
+        assert_eq!(found.payload["text"], text, "{event}");
+        assert_eq!(found.payload["files"].is_array(), event["files"].is_array());
+    }
+    let found = of(said(json!({"subtype": "file_share", "files": file})));
+    let brief = json!([{"id": "F1", "name": "order.pdf", "title": "Our order", "mimetype": "application/pdf", "size": 5}]);
+    assert_eq!(found.payload["files"], brief);
+}
+
+#[test]
+fn what_tells_of_a_message_is_no_second_message() {
+    let of_kind = |more: Value| {
+        let mut event = json!({"type": "message", "channel": "C1", "ts": "2.0"});
+        for (key, value) in more.as_object().expect("fields") {
+            event[key] = value.clone();
+        }
+        of(event).kind
+    };
+    let person = json!({"user": "U1", "text": "an order, changed", "ts": "1.5"});
+    for (event, kind) in [
+        (
+            json!({"subtype": "message_changed", "message": person}),
+            "message_changed",
+        ),
+        // A link was unfolded.
+        (
+            json!({"subtype": "message_changed", "hidden": true, "message": {"user": "U1", "text": "x", "ts": "1.5", "attachments": [{}]}}),
+            "message_changed",
+        ),
+        (
+            json!({"subtype": "message_deleted", "deleted_ts": "1.5", "previous_message": person}),
+            "message_deleted",
+        ),
+        (
+            json!({"subtype": "message_replied", "message": person}),
+            "message_replied",
+        ),
+        (
+            json!({"subtype": "channel_join", "user": "U1", "text": "joined"}),
+            "channel_join",
+        ),
+        (
+            json!({"subtype": "channel_topic", "user": "U1", "topic": "x"}),
+            "channel_topic",
+        ),
+        (
+            json!({"subtype": "pinned_item", "user": "U1"}),
+            "pinned_item",
+        ),
+    ] {
+        assert_eq!(of_kind(event.clone()).as_deref(), Some(kind), "{event}");
+    }
+}
+
+#[test]
+fn bots_that_are_listened_to_are_named_by_their_id_their_app_or_all() {
+    let event = |app: &str| json!({"type": "message", "subtype": "bot_message", "channel": "C1", "text": "x", "ts": "1.5", "bot_id": "B7", "app_id": app});
+    for (bots, app, is_echo) in [
+        (&[][..], "A7", true),
+        (&["B7"], "A7", false),
+        (&["A7"], "A7", false),
+        (&["*"], "A7", false),
+        (&["B8", "A8"], "A7", true),
+        (&["*"], "A1", true),
+        (&["A1", "B7"], "A1", true),
+    ] {
+        let found = of_with(event(app), bots);
+        assert_eq!(found.echo.is_some(), is_echo, "{bots:?} {app}");
+        assert_eq!(found.kind.as_deref(), Some("message"));
+    }
+}
+
+/// The app is in T1; the message comes from the other workspace of a shared channel.
+#[test]
+fn a_thread_of_a_shared_channel_is_one_conversation() {
+    let message = json!({"type": "message", "channel": "C1", "user": "U9", "text": "x", "ts": "2.0", "thread_ts": "1.0"});
+    let mut theirs = envelope(message);
+    theirs["team_id"] = json!("T2");
+    let Ok(SlackRequest::Event(found)) =
+        read(&HeaderMap::new(), theirs.to_string().as_bytes(), &[])
+    else {
+        panic!("an event");
+    };
+    assert_eq!(found.conversation.as_deref(), Some("slack:T1:C1:1.0"));
+    assert_eq!(found.payload["team_id"], "T2");
 }
