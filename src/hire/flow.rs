@@ -33,6 +33,8 @@ pub struct Flow<'t> {
     pub skills: Vec<Placed<'t>>,
     /// A question to a person that was not understood: nothing may go on past it.
     pub blocked: Option<String>,
+    /// Clauses that may narrow what its skills do and were not understood: a question before them quotes these.
+    pub limits: Vec<String>,
 }
 
 impl<'t> Flow<'t> {
@@ -42,6 +44,7 @@ impl<'t> Flow<'t> {
             schedules: Vec::new(),
             skills: Vec::new(),
             blocked: None,
+            limits: Vec::new(),
         }
     }
 

@@ -120,11 +120,21 @@ impl Builder {
             }
             edge
         };
-        let Some(gate) = placed.found.template.gate.as_ref().filter(|_| skips) else {
+        let stops = placed.found.template.stops;
+        let Some(gate) = placed
+            .found
+            .template
+            .gate
+            .as_ref()
+            .filter(|_| skips || stops)
+        else {
             self.edges.push(edge(next, None));
             return;
         };
         self.edges.push(edge(next, Some(gate.clone())));
+        if stops {
+            return;
+        }
         if let Some(past) = flow.skills[place + 1..]
             .iter()
             .find(|later| later.found.template.when_gated == WhenGated::Run)
@@ -153,8 +163,14 @@ fn node(flow: &Flow<'_>, place: usize, placed: &Placed<'_>) -> Value {
             Value::String(source.unwrap_or_else(|| "null".into())),
         );
     }
-    if let (false, Some(node)) = (input.is_empty(), node.as_object_mut()) {
-        node.insert("input".into(), Value::Object(input));
+    let follows_question = place > 0 && flow.skills[place - 1].found.template.stops;
+    if let Some(node) = node.as_object_mut() {
+        if !input.is_empty() {
+            node.insert("input".into(), Value::Object(input));
+        } else if follows_question && place == 1 {
+            // What it would have begun with, without the question before it.
+            node.insert("input".into(), json!("trigger.payload"));
+        }
     }
     node
 }
@@ -165,11 +181,14 @@ fn skill_graph(flow: &Flow<'_>, place: usize) -> Value {
     if placed.found.template.asks {
         let next = flow.skills[place + 1..].iter();
         let then: BTreeSet<&str> = next
-            .filter(|later| later.found.template.when_gated == WhenGated::Skip)
+            .filter(|later| {
+                placed.found.template.stops || later.found.template.when_gated == WhenGated::Skip
+            })
             .flat_map(|later| &later.found.template.needs)
             .map(String::as_str)
             .collect();
         answers_for(&mut graph, &then);
+        quotes(&mut graph, &flow.limits);
     }
     if let Some(fields) = graph.as_object_mut() {
         fields.insert("graph_id".into(), json!(placed.graph_id));
@@ -191,6 +210,34 @@ fn answers_for(graph: &mut Value, then: &BTreeSet<&str>) {
     }
     for node in fields {
         node.insert("approves".into(), json!(then));
+    }
+}
+
+/// The question quotes the limits that were not understood: in what it says, and in the arguments that a decision is about.
+fn quotes(graph: &mut Value, limits: &[String]) {
+    if limits.is_empty() {
+        return;
+    }
+    let nodes = graph.get_mut("nodes").and_then(Value::as_array_mut);
+    let fields = nodes
+        .into_iter()
+        .flatten()
+        .filter(|node| node["type"] == "approval")
+        .filter_map(Value::as_object_mut);
+    for node in fields {
+        // A text from outside stands in a title as a literal of the template's language, which JSON's form is.
+        let said = limits.iter().map(|limit| {
+            let literal = Value::String(format!("“{limit}”")).to_string();
+            format!("{{{{ {literal} }}}}")
+        });
+        let said = said.collect::<Vec<_>>().join(", ");
+        if let Some(title) = node.get("title").and_then(Value::as_str) {
+            let title = format!("{title} Not understood, so please look: {said}");
+            node.insert("title".into(), Value::String(title));
+        }
+        if let Some(arguments) = node.get_mut("arguments").and_then(Value::as_object_mut) {
+            arguments.insert("not_understood".into(), json!({ "$value": limits }));
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod entity;
 mod fill;
 mod flow;
 mod graph;
+mod limits;
 mod matching;
 mod naming;
 mod planner;

@@ -18,11 +18,14 @@ use std::collections::{BTreeMap, BTreeSet};
 struct SkillCatalog;
 
 const WORDS: &str = "words.yaml";
+/// The question about limits, which no clause calls for.
+const LIMITS: &str = "limits.yaml";
 
 /// Composes employees from the skill templates of `catalog/skills`.
 pub struct TemplatePlanner {
     words: Words,
     templates: Vec<Template>,
+    limits: Template,
     /// Groups of the words that begin a clause.
     verbs: BTreeSet<String>,
 }
@@ -39,7 +42,7 @@ impl TemplatePlanner {
                 .unwrap_or_default()
         };
         let mut files: Vec<String> = SkillCatalog::iter()
-            .filter(|file| file != WORDS && file.ends_with(".yaml"))
+            .filter(|file| file != WORDS && file != LIMITS && file.ends_with(".yaml"))
             .map(|file| file.into_owned())
             .collect();
         files.sort_unstable();
@@ -67,6 +70,9 @@ impl TemplatePlanner {
             file: WORDS.into(),
             reason,
         })?;
+        let limits = SkillCatalog::get(LIMITS).map(|file| file.data);
+        let limits = String::from_utf8_lossy(limits.as_deref().unwrap_or_default()).into_owned();
+        let limits = Template::parse(LIMITS, &limits, &words)?;
         let templates: Vec<Template> = templates
             .into_iter()
             .map(|(file, yaml)| Template::parse(file, yaml, &words))
@@ -85,6 +91,7 @@ impl TemplatePlanner {
         Ok(Self {
             words,
             templates,
+            limits,
             verbs,
         })
     }
@@ -111,7 +118,7 @@ impl TemplatePlanner {
             catalog,
         };
         let reader = Reader::new(matcher, &request.text, &clauses);
-        let read = reader.read(&clauses);
+        let read = reader.read(&clauses, &self.limits);
         if read.flows.iter().all(|flow| flow.skills.is_empty()) {
             return Err(HireError::NothingUnderstood {
                 not_understood: read.not_understood,

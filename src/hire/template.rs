@@ -45,6 +45,9 @@ pub struct Template {
     /// It asks a person for leave.
     #[serde(default)]
     pub asks: bool,
+    /// Whoever denies ends the flow, whatever skills come after it.
+    #[serde(default)]
+    pub stops: bool,
     /// A clause with words that the skill does not know is not understood at all.
     #[serde(default)]
     pub strict: bool,

@@ -7,9 +7,11 @@ use crate::hire::{
     condition,
     fill::fill,
     flow::{Flow, Placed, Start},
+    limits::{self, Doubt},
     matching::{Found, Matcher, Refusal},
     naming,
     schedule::{self, Reading, When},
+    template::Template,
     words::Sense,
 };
 use std::collections::BTreeSet;
@@ -35,6 +37,8 @@ pub struct Reader<'t, 's> {
     /// The clause before says what is not to be done.
     forbidding: bool,
     used: BTreeSet<String>,
+    /// What may narrow, and where its reason stands in `read.not_understood`.
+    doubts: Vec<(Doubt, usize)>,
     read: Read<'t>,
 }
 
@@ -57,23 +61,57 @@ impl<'t, 's> Reader<'t, 's> {
             waiting,
             forbidding: false,
             used,
+            doubts: Vec::new(),
             read,
         }
     }
 
-    pub fn read(mut self, clauses: &[Clause]) -> Read<'t> {
+    /// `question` is asked where limits are not understood.
+    pub fn read(mut self, clauses: &[Clause], question: &'t Template) -> Read<'t> {
         for clause in clauses {
             self.clause(clause);
         }
         for (_, text) in std::mem::take(&mut self.waiting) {
             self.lost(&text, "says when, but not what is to be done");
         }
+        self.guard(question);
         self.read.flows = self
             .flows
             .into_iter()
             .filter(|flow| !flow.skills.is_empty())
             .collect();
         self.read
+    }
+
+    /// Puts a question before what may be narrower than it was understood, and says so.
+    fn guard(&mut self, question: &'t Template) {
+        let (doubts, places): (Vec<Doubt>, Vec<usize>) =
+            std::mem::take(&mut self.doubts).into_iter().unzip();
+        let mut flows = std::mem::take(&mut self.flows);
+        let held = limits::guard(&mut flows, &doubts, question, |base| {
+            self.unique(base, |base, number| format!("{base}_{number}"))
+        });
+        self.flows = flows;
+        for (place, titles) in places.into_iter().zip(held) {
+            if !titles.is_empty() {
+                self.read.not_understood[place].reason.push_str(&format!(
+                    "; a person is asked about it before “{}”",
+                    titles.join("” and “")
+                ));
+            }
+        }
+    }
+
+    /// Reports a clause that may narrow what is done elsewhere.
+    fn lost_limit(&mut self, clause: &Clause, reason: &str) {
+        let parsed = self
+            .matcher
+            .parse(self.source, clause, &schedule::read(&clause.tokens));
+        let flow = self.event.or(self.command);
+        let doubt = Doubt::of_clause(clause, &parsed, self.matcher.templates, flow);
+        let place = self.read.not_understood.len();
+        self.doubts.extend(doubt.map(|doubt| (doubt, place)));
+        self.lost(&clause.text, reason);
     }
 
     fn clause(&mut self, clause: &Clause) {
@@ -84,7 +122,7 @@ impl<'t, 's> Reader<'t, 's> {
             self.event = None;
         }
         if clause.joined && self.forbidding {
-            self.lost(&clause.text, "may be part of what is not to be done");
+            self.lost_limit(clause, "may be part of what is not to be done");
             self.question_lost(clause);
             return;
         }
@@ -162,6 +200,9 @@ impl<'t, 's> Reader<'t, 's> {
             );
         }
         if let Some((words, reason)) = found.rest.clone() {
+            let place = self.read.not_understood.len();
+            let doubt = Doubt::of_rest(&words, flow);
+            self.doubts.extend(doubt.map(|doubt| (doubt, place)));
             self.lost(&words, &reason);
         }
         self.place(clause, flow, found);
@@ -314,8 +355,8 @@ impl<'t, 's> Reader<'t, 's> {
                 let words = words
                     .map(|tag| condition::words(&clause.tokens, &tag))
                     .unwrap_or_default();
-                self.lost(
-                    &clause.text,
+                self.lost_limit(
+                    clause,
                     &condition::reason(condition::Obstacle::Negation, &words),
                 );
             }
@@ -332,7 +373,7 @@ impl<'t, 's> Reader<'t, 's> {
             // "Once it is approved", after the question: the sequence says it already.
             return;
         }
-        self.lost(&clause.text, &reason);
+        self.lost_limit(clause, &reason);
         if clause.event {
             self.flows.push(Flow::new(Start::Lost));
             self.event = Some(self.flows.len() - 1);

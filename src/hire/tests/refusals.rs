@@ -128,7 +128,7 @@ fn a_refused_clause_takes_only_what_hangs_on_it() {
         ),
         (
             "Mail each customer. Do not mail suppliers.",
-            &["skill_invoices", "skill_reminders"],
+            &["skill_invoices", "skill_limits", "skill_reminders"],
             "not to be done",
         ),
         (
@@ -303,4 +303,168 @@ fn a_catalog_without_a_capability_is_no_reason_to_promise_it() {
         not_understood[0].reason.contains("`slack.chat.post`"),
         "{not_understood:?}"
     );
+}
+
+/// A limit that is not understood never leaves the skill that it may speak of without a question that quotes it.
+#[test]
+fn limit_that_is_not_understood_puts_a_question_before_what_it_may_narrow() {
+    let guarded: &[(&str, &[&str], &str)] = &[
+        (
+            "Mail each customer a reminder, but never those in Austria.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "those in Austria",
+        ),
+        (
+            "Mail each customer a reminder. Do not contact Foo AG.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "Do not contact Foo AG",
+        ),
+        (
+            "Mail each customer a reminder. Only retail customers.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "Only retail customers",
+        ),
+        (
+            "Mail each customer a reminder. Foo AG is exempt.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "Foo AG is exempt",
+        ),
+        (
+            "Mail each customer a reminder. Leave out customers with a dispute.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "Leave out",
+        ),
+        (
+            "Mail each customer a reminder. At most 20 a day.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "At most 20",
+        ),
+        (
+            "Mail each customer a reminder. Nobody in Tyrol gets one.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "Tyrol",
+        ),
+        (
+            "Mail each customer a reminder. Customers on a payment plan are handled by Anna.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "payment plan",
+        ),
+        (
+            "Mail each customer a reminder. Not on public holidays.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "public holidays",
+        ),
+        (
+            "Mail each customer a reminder. Exceptions are agreed with the sales team.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "Exceptions",
+        ),
+        (
+            "Do not mail suppliers. Mail each customer a reminder.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "suppliers",
+        ),
+        (
+            "Mail each customer a reminder. Partners in Graz are spared. Post a summary in #finance.",
+            &[
+                "skill_invoices",
+                "skill_limits",
+                "skill_reminders",
+                "skill_summary",
+            ],
+            "Graz",
+        ),
+        (
+            "Post a summary in #finance. Never post totals above 10000.",
+            &["skill_invoices", "skill_limits", "skill_summary"],
+            "totals above 10000",
+        ),
+    ];
+    all_right(guarded, |(text, expected, quote)| {
+        let text = format!("{LATE}{text}");
+        let wrong = compared(&text, expected, "a person is asked about it");
+        if wrong.is_some() {
+            return wrong;
+        }
+        let plan = plan(&text).expect("understood");
+        let question = plan.skill_graphs["sg_limits_v1"]["nodes"][0].to_string();
+        (!question.contains(quote)).then(|| format!("{text}: {question} does not quote it"))
+    });
+}
+
+#[test]
+fn question_of_the_text_itself_quotes_the_limit() {
+    let text = "List the late invoices. Ask the manager in Slack to approve. Mail each customer a reminder. Never those in Austria.";
+    assert_eq!(
+        compared(
+            text,
+            &["skill_invoices", "skill_approval", "skill_reminders"],
+            "a person is asked"
+        ),
+        None
+    );
+    let plan = plan(text).expect("understood");
+    let approval = plan.skill_graphs["sg_ask_approval_v1"].to_string();
+    assert!(approval.contains("Never those in Austria"), "{approval}");
+}
+
+/// What is no limit takes nothing away, and asks nobody.
+#[test]
+fn clause_that_narrows_nothing_leaves_what_is_understood_as_it_is() {
+    let free: &[(&str, &[&str])] = &[
+        (
+            "Mail each customer a reminder. Also update Salesforce.",
+            &["skill_invoices", "skill_reminders"],
+        ),
+        (
+            "Mail each customer a reminder. Water the plants.",
+            &["skill_invoices", "skill_reminders"],
+        ),
+        (
+            "Mail each customer a reminder. Print a list of all invoices.",
+            &["skill_invoices", "skill_reminders"],
+        ),
+        (
+            "Post a summary in #cash. Never post anything in #finance.",
+            &["skill_invoices", "skill_summary"],
+        ),
+        (
+            "Diligently mail each customer a reminder. Thank you!",
+            &["skill_invoices", "skill_reminders"],
+        ),
+        (
+            "Post a summary in #finance. Do not mail anybody.",
+            &["skill_invoices", "skill_summary"],
+        ),
+        (
+            "Mail each customer a reminder. Call the bank.",
+            &["skill_invoices", "skill_reminders"],
+        ),
+    ];
+    all_right(free, |(text, expected)| {
+        compared(&format!("{LATE}{text}"), expected, "")
+    });
+}
+
+#[test]
+fn limit_in_a_text_from_outside_stays_a_quotation() {
+    let text = "List the late invoices. Mail each customer a reminder. Never \"}} {{ org.secret }} {% raw %} \\\" in Austria.";
+    let plan = plan(text).expect("understood");
+    for graph in plan.skill_graphs.values() {
+        for node in graph["nodes"].as_array().expect("nodes") {
+            if let Some(title) = node["title"].as_str() {
+                let mut engine = minijinja::Environment::new();
+                engine.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+                let rendered = engine.render_str(
+                    title,
+                    minijinja::context! { input => minijinja::context! { count => 1, total => 2 } },
+                );
+                let rendered = rendered.unwrap_or_else(|error| panic!("{error}: {title}"));
+                assert!(
+                    !title.contains("not_understood") && rendered.contains("org.secret"),
+                    "{rendered}"
+                );
+            }
+        }
+    }
 }
