@@ -10,7 +10,7 @@ JSON ?=
 CARGO_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test bench lint fmt-check needs
+.PHONY: help run cluster test torture bench lint fmt-check needs
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ cluster: ## Build for release and start three nodes, PostgreSQL, the sandbox and
 # programs still run after one has failed, so that one call shows all that is wrong.
 test: needs ## Run every test; installs PostgreSQL and python3 from the system's packages if missing
 	cargo test --workspace --no-fail-fast $(CARGO_FLAGS) $(ARGS)
+
+# The seed is printed first; TORTURE_SEED=… repeats the choices.
+torture: needs ## Ten minutes of a cluster under load with everything going wrong, and a check of its whole history (TORTURE_SECONDS, TORTURE_SEED)
+	TORTURE_SECONDS=$${TORTURE_SECONDS:-600} cargo test --test cluster $(CARGO_FLAGS) torture -- --nocapture
 
 bench: needs ## Build for release and measure the workloads on SQLite and PostgreSQL: tenure bench
 	cargo run --release $(CARGO_FLAGS) --bin tenure -- bench $(ARGS)

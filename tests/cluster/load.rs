@@ -31,6 +31,11 @@ impl Nodes {
     pub fn new(clients: Vec<Client>) -> Self {
         Self(Arc::new(clients))
     }
+
+    /// One of them, in turn.
+    pub fn at(&self, turn: usize) -> &Client {
+        &self.0[turn % self.0.len()]
+    }
 }
 
 /// What clients saw.
@@ -154,8 +159,24 @@ impl Teller {
     /// # Panics
     /// If it is never heard.
     pub async fn tell_with(&mut self, employee: &str, key: String, report: &mut Report) -> String {
+        self.say(employee, key, None, report).await
+    }
+
+    /// As a message of a conversation, if one is named.
+    ///
+    /// # Panics
+    /// If it is never heard.
+    pub async fn say(
+        &mut self,
+        employee: &str,
+        key: String,
+        conversation: Option<&str>,
+        report: &mut Report,
+    ) -> String {
         let path = format!("/v1/employees/{employee}/triggers");
-        let body = json!({"payload": {"key": key}, "idempotency_key": key});
+        let body = json!({
+            "payload": {"key": key}, "idempotency_key": key, "conversation_key": conversation,
+        });
         let began = Instant::now();
         report.tried.insert(key.clone());
         loop {

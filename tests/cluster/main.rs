@@ -30,5 +30,6 @@ mod recorder;
 mod roles;
 mod rolling;
 mod times;
+mod torture;
 mod world;
 mod zombie;

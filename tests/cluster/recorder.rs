@@ -143,6 +143,55 @@ impl Recorder {
         rows.iter().map(|row| row.get(0)).collect()
     }
 
+    /// The keys of triggers that no client sent but another employee's result.
+    pub async fn keys_of_results(&self) -> Vec<String> {
+        let rows = self
+            .rows("SELECT source || ' ' || key FROM dedupe WHERE source LIKE 'employee:%'")
+            .await;
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// Runs of these employees that were completed, by the text that names them where they are heard.
+    pub async fn results(&self, employees: &[String]) -> BTreeSet<String> {
+        let rows = self
+            .rows("SELECT employee_id::text, id::text FROM run WHERE status = 3")
+            .await;
+        let theirs = rows.iter().filter(|row| {
+            let employee: String = row.get(0);
+            employees.contains(&employee)
+        });
+        theirs.map(|row| row.get(1)).collect()
+    }
+
+    /// How many runs of an employee each result has started.
+    pub async fn heard(&self, employee: &str) -> BTreeMap<String, usize> {
+        let rows = self
+            .rows(
+                "SELECT r.employee_id::text, d.key FROM run r JOIN dedupe d ON d.org_id = r.org_id AND d.run_id = r.id
+                 WHERE d.source LIKE 'employee:%'",
+            )
+            .await;
+        let mut heard = BTreeMap::new();
+        for row in rows
+            .iter()
+            .filter(|row| row.get::<String, _>(0) == employee)
+        {
+            *heard.entry(row.get(1)).or_insert(0) += 1;
+        }
+        heard
+    }
+
+    /// When the run of each key of a client was over, in microseconds.
+    pub async fn finished_by_key(&self) -> BTreeMap<String, Option<i64>> {
+        let rows = self
+            .rows(
+                "SELECT d.key, r.finished_us FROM run r JOIN dedupe d ON d.org_id = r.org_id AND d.run_id = r.id
+                 WHERE d.source LIKE 'api>%'",
+            )
+            .await;
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    }
+
     /// Every change of an employee's owner, in order.
     pub async fn claims(&self) -> Vec<Claimed> {
         let rows = self

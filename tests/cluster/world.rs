@@ -6,7 +6,7 @@ use crate::{
     load::{Nodes, Report},
     net::{Net, POSTGRES, Place, Visitor},
     node::{Launch, Node, node_id, tail},
-    process::Client,
+    process::{Answer, Client},
     recorder::Recorder,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -311,6 +311,38 @@ impl World {
         });
         let made = self.anybody().post("/v1/connections", &body).await;
         assert_eq!(made.status, 201, "{made:?}");
+    }
+
+    /// Connects the account anew: the connector's credential changes under whatever it is doing.
+    pub async fn reconnect(&self, integration: &str) {
+        let mut accounts = self.sandbox.accounts.iter();
+        let account = accounts
+            .find(|account| account["integration"] == integration)
+            .expect("an account");
+        let body = json!({
+            "integration": integration, "token": account["token"], "base_url": account["base_url"],
+            "account": {"data": account["data"], "quota": self.plan.sandbox_quota},
+        });
+        let made = self.ask("POST", "/v1/connections", Some(&body)).await;
+        assert!(made.status < 300, "{made:?}");
+    }
+
+    /// Asks one node after the other until one can say more than that it cannot just now.
+    pub async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let mut turn = 0;
+        let mut last = None;
+        until(&format!("{method} {path} is answered"), async || {
+            let nodes: Vec<&Node> = self.nodes.values().collect();
+            let client = nodes[turn % nodes.len()].client();
+            turn += 1;
+            let asked = client.try_send(method, path, &[], body);
+            let answered = tokio::time::timeout(Duration::from_secs(8), asked).await;
+            last = answered.ok().and_then(Result::ok);
+            last.as_ref()
+                .is_some_and(|answer| !matches!(answer.status, 429 | 503))
+        })
+        .await;
+        last.expect("it was answered")
     }
 
     async fn allow_mails(&self) {
