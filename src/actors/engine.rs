@@ -28,13 +28,16 @@ use crate::{
     connect::{CallerConfig, Catalog, HttpCaller, Sealer, SendFence},
     domain::{ContentHash, EmployeeId, ExecutionId, OrgId, Timestamp, Trigger},
     graph::{Decision, StepId, StopKind},
-    persistence::{ApprovalRow, Backend, Db, DbError, Fence, WaitRow, waits_find},
+    persistence::{self, ApprovalRow, Backend, Db, DbError, Fence, WaitRow, waits_find},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::{sync::Arc, time::Duration};
 use tenure_cluster::{NodeIdentity, OneNode, Placement};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
+
+/// How long the last statement of a life may take.
+const LEAVE_TIME: Duration = Duration::from_secs(2);
 
 /// What an engine is started with.
 pub struct EngineConfig {
@@ -428,7 +431,31 @@ impl Engine {
             .root
             .stop_children_and_wait(None, Some(std::time::Duration::from_secs(5)))
             .await;
+        if self.core.cluster.is_none() {
+            self.leave_alone().await;
+        }
         self.root.stop(None);
+    }
+
+    /// Ends this life in the database, last of all, so that the next start need not wait for the lease, whatever its node is called. A
+    /// cluster's member has done it before, when it had given everything away.
+    async fn leave_alone(&self) {
+        let leave = async {
+            let mut tx = self.core.db.begin_system("the node leaves").await?;
+            let left = persistence::node_leave(&mut tx, self.core.fence()).await?;
+            tx.commit().await?;
+            Ok::<_, DbError>(left)
+        };
+        match tokio::time::timeout(LEAVE_TIME, leave).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => tracing::warn!("another life of this node has begun"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a node of another name has to wait for the lease");
+            }
+            Err(_) => tracing::warn!(
+                "the database does not answer: a node of another name has to wait for the lease"
+            ),
+        }
     }
 }
 
