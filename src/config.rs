@@ -12,7 +12,7 @@ use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{
     net::SocketAddr,
@@ -26,6 +26,9 @@ const CLIENT_VARIABLES: [&str; 4] = ["url", "key", "data", "config"];
 const CLUSTER_PREFIX: &str = "cluster_";
 /// The node's name where it needs none of its own.
 const USUAL_NODE: &str = "tenure";
+
+/// Characters that a `metrics_token` has at least.
+const METRICS_TOKEN_MIN: usize = 16;
 
 /// Everything that an operator may set, by concern.
 #[derive(Clone, Debug)]
@@ -58,6 +61,8 @@ pub struct Http {
     pub public_url: Option<String>,
     /// Name or id of the org whose admins run the service. Absent: the only org's, as long as there is only one.
     pub operator_org: Option<String>,
+    /// Opens `/metrics` and nothing else.
+    pub metrics_token: Option<SecretString>,
 }
 
 /// Where the master key comes from that seals the secrets of the orgs: one of the two for `serve`, never both.
@@ -113,6 +118,10 @@ pub enum ConfigError {
         "configuration: public_url `{0}` is not the address of a service, such as https://tenure.example.com"
     )]
     PublicUrl(String),
+    #[error(
+        "configuration: metrics_token must have at least {METRICS_TOKEN_MIN} characters, without white space; `openssl rand -hex 32` makes one"
+    )]
+    MetricsToken,
     #[error("configuration: cluster.{key} {problem}")]
     Cluster { key: &'static str, problem: String },
     #[error(
@@ -138,6 +147,7 @@ struct Keys {
     master_key_file: Option<PathBuf>,
     public_url: Option<String>,
     operator_org: Option<String>,
+    metrics_token: Option<SecretString>,
     oauth_clients_file: Option<PathBuf>,
     node_name: Option<cluster::Word>,
     #[serde(deserialize_with = "duration")]
@@ -226,6 +236,7 @@ impl Config {
                 listen: keys.listen,
                 public_url: keys.public_url.as_deref().map(public_url).transpose()?,
                 operator_org: keys.operator_org,
+                metrics_token: keys.metrics_token.map(metrics_token).transpose()?,
             },
             secrets: Secrets {
                 master_key: keys.master_key,
@@ -259,7 +270,8 @@ fn variables() -> Env {
 }
 
 /// Keys that are texts whatever they look like: a variable is read as a number if it can be, and a master key of digits alone would be one.
-const TEXTS: [&str; 6] = [
+const TEXTS: [&str; 7] = [
+    "metrics_token",
     "master_key",
     "database_url",
     "database_read_url",
@@ -283,6 +295,16 @@ fn key_of(variable: &str) -> String {
         Some(key) => format!("cluster.{key}"),
         None => lower,
     }
+}
+
+/// What can be guessed would open what all orgs do.
+fn metrics_token(token: SecretString) -> Result<SecretString, ConfigError> {
+    let text = token.expose_secret();
+    let is_short = text.chars().count() < METRICS_TOKEN_MIN;
+    if is_short || text.contains(char::is_whitespace) {
+        return Err(ConfigError::MetricsToken);
+    }
+    Ok(token)
 }
 
 /// An http or https address without query, brought to the form without a slash at the end.

@@ -1,8 +1,9 @@
 //! Every metric and event name in one place, and how logging is set up.
 
+pub mod log;
+pub mod prometheus;
 pub mod trace;
 
-use crate::domain::Timestamp;
 use std::time::Duration;
 
 /// Committed batches of the journal: how many appends, how long it took.
@@ -64,14 +65,17 @@ pub fn actors(live: usize, awake: usize, (depth, age): (usize, Duration)) {
     metrics::gauge!("tenure_mailbox_age_seconds_max").set(age.as_secs_f64());
 }
 
-/// Bytes that the program holds in its heap now. The resident set is larger: it has what the allocator keeps for a moment.
-pub fn memory() {
+/// What is measured when somebody reads the metrics: memory, descriptors and processor time of this process, and log lines that were lost. The
+/// resident set is larger than the heap: it has what the allocator keeps for a moment.
+pub fn observe_process() {
     use tikv_jemalloc_ctl::{epoch, stats};
     if epoch::advance().is_ok()
         && let Ok(allocated) = stats::allocated::read()
     {
         metrics::gauge!("tenure_heap_allocated_bytes").set(allocated as f64);
     }
+    metrics::gauge!("tenure_log_dropped_lines").set(log::dropped_lines() as f64);
+    metrics_process::Collector::default().collect();
 }
 
 /// The metrics of one HTTP route, looked up once: a request then costs two additions. `route` is the pattern, never the path: ids
@@ -98,24 +102,4 @@ impl RouteMetrics {
         self.answered[class].increment(1);
         self.took.record(took.as_secs_f64());
     }
-}
-
-/// Starts logging to stderr; `filter` as in `RUST_LOG`, which wins.
-pub fn init_logging(filter: &str, json: bool) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(filter));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // A second start in one process (tests) keeps the first.
-    let _ = if json {
-        builder.json().try_init()
-    } else {
-        builder.try_init()
-    };
-}
-
-/// When this process began, for `/healthz`.
-pub fn started(at: Timestamp) {
-    metrics::gauge!("tenure_start_time_seconds").set(at.micros() as f64 / 1e6);
 }

@@ -113,7 +113,8 @@ impl KeyCache {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// What stands behind `Authorization: Bearer`.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, key) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())

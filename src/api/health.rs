@@ -53,9 +53,7 @@ pub async fn metrics(State(api): State<ApiState>) -> ApiResult<Response> {
     let handle = api
         .metrics()
         .ok_or_else(|| ApiError::new(Problem::Unavailable, "this process records no metrics"))?;
-    crate::telemetry::memory();
-    // Bounded work between two readings, or the histograms would grow.
-    handle.run_upkeep();
+    crate::telemetry::observe_process();
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     Ok((kind, handle.render()).into_response())
 }

@@ -30,6 +30,7 @@ mod nodes;
 mod oauth;
 mod oauth_clients;
 mod openapi;
+mod operator;
 mod org;
 mod org_keys;
 mod owner;
@@ -62,6 +63,7 @@ use auth::KeyCache;
 use axum::{Router, serve::ListenerExt};
 use error::{ApiError, ApiResult, Problem};
 use metrics_exporter_prometheus::PrometheusHandle;
+use secrecy::SecretString;
 use std::{io, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -86,6 +88,8 @@ pub struct ApiParts {
     pub sandbox_url: Option<String>,
     /// Name or id of the org whose admins run the service; absent: the only org's, as long as there is only one.
     pub operator_org: Option<String>,
+    /// Opens `/metrics` alone; absent: only keys of the operator's org do.
+    pub metrics_token: Option<SecretString>,
 }
 
 /// What every handler can reach. Cheap to clone.
@@ -159,6 +163,9 @@ impl ApiState {
     }
     fn operator_org(&self) -> Option<&str> {
         self.0.parts.operator_org.as_deref()
+    }
+    fn metrics_token(&self) -> Option<&SecretString> {
+        self.0.parts.metrics_token.as_ref()
     }
     fn keys(&self) -> &KeyCache {
         &self.0.keys

@@ -7,12 +7,13 @@ use super::{
     ApiState,
     auth::Caller,
     error::{ApiError, ApiResult, Problem},
+    operator,
     query::{NoQuery, Query},
     text::Path,
 };
 use crate::{
     actors::cluster::{Cluster, ClusterCallError, NodeStatus, kind},
-    persistence::{NodeRow, NodeState, PageRequest, node_list, org_get, org_list},
+    persistence::{NodeRow, NodeState, node_list},
 };
 use axum::{Json, extract::State};
 use serde::Serialize;
@@ -76,29 +77,6 @@ struct MovedView {
     error: Option<String>,
 }
 
-/// # Errors
-/// `forbidden` unless the caller is one.
-async fn operator(api: &ApiState, caller: &Caller) -> ApiResult<()> {
-    let is_operator = match api.operator_org() {
-        Some(operators) => {
-            let mut tx = api.db().begin_read(caller.org).await?;
-            let org = org_get(&mut tx).await?;
-            org.is_some_and(|org| org.name == operators || org.id.to_string() == operators)
-        }
-        None => {
-            let mut tx = api.db().begin_system_read("is there one org alone").await?;
-            let orgs = org_list(&mut tx, &PageRequest::new(Some(2), None)?).await?;
-            orgs.items.len() == 1
-        }
-    };
-    if is_operator {
-        return Ok(());
-    }
-    let detail = "the nodes are the operator's: this needs an API key with the role admin of the org that `operator_org` of the service's \
-        configuration names (an only org need not be named)";
-    Err(ApiError::new(Problem::Forbidden, detail).with("role", "admin"))
-}
-
 fn alone() -> ApiError {
     ApiError::new(
         Problem::NotClustered,
@@ -146,7 +124,7 @@ pub async fn list(
     caller: Caller,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> ApiResult<Json<NodeList>> {
-    operator(&api, &caller).await?;
+    operator::require(&api, &caller, "the nodes are the operator's").await?;
     let (rows, mut statuses) = (rows(&api).await?, statuses(&api).await?);
     let this = api.engine().identity().node_id;
     let items: Vec<NodeView> = rows
@@ -197,7 +175,7 @@ pub async fn drain(
     caller: Caller,
     Path(node): Path<String>,
 ) -> ApiResult<Json<DrainView>> {
-    operator(&api, &caller).await?;
+    operator::require(&api, &caller, "the nodes are the operator's").await?;
     let cluster = cluster(&api)?;
     let rows = rows(&api).await?;
     let row = find(&rows, &node)?;
@@ -249,7 +227,7 @@ pub async fn rebalance(
     State(api): State<ApiState>,
     caller: Caller,
 ) -> ApiResult<Json<RebalanceView>> {
-    operator(&api, &caller).await?;
+    operator::require(&api, &caller, "the nodes are the operator's").await?;
     let cluster = cluster(&api)?;
     let names: HashMap<Uuid, String> = rows(&api)
         .await?

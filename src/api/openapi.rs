@@ -90,9 +90,13 @@ fn operation(route: &Route) -> Value {
             "content": {"application/json": {"schema": body}},
         });
     }
-    if let Access::Key(role) = route.access {
-        operation["security"] = json!([{"key": []}]);
-        operation["x-role"] = json!(role.name());
+    match route.access {
+        Access::Public => {}
+        Access::Key(role) => {
+            operation["security"] = json!([{"key": []}]);
+            operation["x-role"] = json!(role.name());
+        }
+        Access::Metrics => operation["security"] = json!([{"key": []}]),
     }
     operation
 }

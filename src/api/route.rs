@@ -3,6 +3,7 @@
 use super::{
     ApiState,
     error::{ApiError, Problem},
+    operator,
 };
 use crate::{
     domain::Role,
@@ -30,6 +31,8 @@ pub enum Access {
     Public,
     /// Whoever has an API key with this role or a higher one.
     Key(Role),
+    /// Whoever has the `metrics_token` of the configuration, or an API key of the operator's org.
+    Metrics,
 }
 
 /// A route and all that its description needs.
@@ -208,7 +211,7 @@ impl Outage {
         match access {
             Access::Public if path.starts_with("/hooks/") => Self::EndsRequests,
             // Probes have times of their own; a page or a document may need no database.
-            Access::Public => Self::Ignored,
+            Access::Public | Access::Metrics => Self::Ignored,
             Access::Key(_) if path.starts_with("/proxy/") => Self::KeepsOut,
             Access::Key(_) => Self::EndsRequests,
         }
@@ -216,8 +219,13 @@ impl Outage {
 }
 
 async fn admit(gate: &Gate, request: &mut Request) -> Result<(), ApiError> {
-    let Access::Key(needed) = gate.access else {
-        return Ok(());
+    let needed = match gate.access {
+        Access::Public => return Ok(()),
+        Access::Metrics if operator::has_metrics_token(&gate.state, request.headers()) => {
+            return Ok(());
+        }
+        Access::Metrics => Role::Viewer,
+        Access::Key(needed) => needed,
     };
     let caller = gate
         .state
@@ -234,6 +242,9 @@ async fn admit(gate: &Gate, request: &mut Request) -> Result<(), ApiError> {
             ),
         )
         .with("role", needed.name()));
+    }
+    if gate.access == Access::Metrics {
+        operator::require(&gate.state, &caller, "the metrics are the operator's").await?;
     }
     // PostgreSQL takes no zero byte in a text, and nothing that can be named has one.
     if request

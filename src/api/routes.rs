@@ -152,7 +152,7 @@ pub fn routes() -> Vec<Route> {
 
         get("/healthz", Access::Public, "Whether the process lives", health::alive),
         get("/readyz", Access::Public, "Whether it can take work", health::ready),
-        get("/metrics", VIEWER, "Metrics in the text format of Prometheus", health::metrics),
+        get("/metrics", Access::Metrics, "Metrics in the text format of Prometheus, for the operator", health::metrics),
         get("/openapi.json", VIEWER, "This document", openapi::document),
     ]
 }

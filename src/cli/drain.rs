@@ -7,6 +7,7 @@ use super::{
     output::Output,
     remote::RemoteArgs,
 };
+use crate::cli::output::note;
 use crate::config::parse_duration;
 use serde_json::Value;
 use std::{io::IsTerminal, time::Duration};
@@ -70,7 +71,7 @@ async fn wait_until_empty(
             left => left,
         };
         if left.is_some() && left != shown && std::io::stderr().is_terminal() {
-            eprintln!("node {name}: {} left", left.unwrap_or_default());
+            note!("node {name}: {} left", left.unwrap_or_default());
             shown = left;
         }
         if Instant::now() > give_up {

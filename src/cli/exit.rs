@@ -56,7 +56,9 @@ pub fn code_of(error: &anyhow::Error) -> Exit {
         if let Some(client) = cause.downcast_ref::<ClientError>() {
             return client.exit();
         }
-        if cause.is::<crate::config::ConfigError>() {
+        if cause.is::<crate::config::ConfigError>()
+            || cause.is::<crate::telemetry::log::LogFilterError>()
+        {
             return Exit::Usage;
         }
         if is_broken_pipe(cause) {

@@ -12,6 +12,7 @@ use super::{
     output::{Output, indent, text_at, yaml},
     shell, sse,
 };
+use crate::cli::output::note;
 use crate::domain::Timestamp;
 use futures::{Stream, StreamExt};
 use serde_json::Value;
@@ -113,7 +114,7 @@ impl Follower<'_> {
                         return Err(error.into());
                     }
                     if since.elapsed() < RECONNECT_AFTER {
-                        eprintln!("{error}; trying again");
+                        note!("{error}; trying again");
                     }
                 }
                 Err(error) => return Err(error.into()),

@@ -5,6 +5,7 @@ use super::{
     output::{Column, Output, field, indent, shorten, text_at, time, yaml},
     remote::RemoteArgs,
 };
+use crate::cli::output::note;
 use crate::domain::InboxId;
 use serde_json::Value;
 
@@ -87,7 +88,7 @@ pub async fn run(args: InboxArgs, out: Output) -> anyhow::Result<()> {
     ];
     out.list(&page, "id", &columns)?;
     if let (true, Some(next)) = (out.is_for_people(), page["next"].as_str()) {
-        eprintln!("more: --after {next}");
+        note!("more: --after {next}");
     }
     Ok(())
 }

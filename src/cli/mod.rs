@@ -5,6 +5,7 @@
 //! format ([`output`]); stderr is everything else. Exit codes are in [`exit`].
 
 mod approve;
+mod backup;
 mod bench;
 mod bootstrap;
 mod call;
@@ -20,6 +21,7 @@ mod dev;
 mod doctor;
 mod drain;
 mod employees;
+mod env;
 pub mod exit;
 mod follow;
 mod hire;
@@ -49,6 +51,7 @@ mod top;
 #[cfg(test)]
 mod tests;
 
+use crate::cli::output::note;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use client::ClientError;
 use exit::{Exit, code_of, is_broken_pipe};
@@ -84,6 +87,10 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Bring the database to what this version needs
     Migrate(migrate::MigrateArgs),
+    /// Copy the whole database into a directory, while the service is at work
+    Backup(backup::BackupArgs),
+    /// Make a new database from a backup
+    Restore(backup::RestoreArgs),
     /// Make, list and delete orgs, in the database
     Org(org::OrgArgs),
     /// Make, list and revoke API keys, rotate the keys that seal secrets, in the database
@@ -122,6 +129,8 @@ enum Command {
     Policies(policies::PoliciesArgs),
     /// Watch the live actors
     Top(top::TopArgs),
+    /// Print where the service is as variables of a shell: eval "$(tenure env)"
+    Env(env::EnvArgs),
     /// List the nodes of the service, and what each of them has
     Nodes(nodes::NodesArgs),
     /// Let a node give its employees to the others
@@ -163,6 +172,7 @@ pub fn main() -> ExitCode {
         Ok(()) => Exit::Ok,
         Err(error) => report(&error),
     };
+    crate::telemetry::log::flush();
     ExitCode::from(exit as u8)
 }
 
@@ -180,6 +190,8 @@ async fn run(command: Command, out: Output) -> anyhow::Result<()> {
         Command::Dev(args) => dev::run(args, out).await,
         Command::Serve(args) => serve::run(args, out).await,
         Command::Migrate(args) => migrate::run(args, out).await,
+        Command::Backup(args) => backup::run(args, out).await,
+        Command::Restore(args) => backup::restore(args, out).await,
         Command::Org(args) => org::run(args, out).await,
         Command::Key(args) => key::run(args, out).await,
         Command::Cluster(args) => cluster::run(args, out).await,
@@ -199,6 +211,7 @@ async fn run(command: Command, out: Output) -> anyhow::Result<()> {
         Command::Connections(args) => connections::run(args, out).await,
         Command::Policies(args) => policies::run(args, out).await,
         Command::Top(args) => top::run(args, out).await,
+        Command::Env(args) => env::run(&args, out),
         Command::Nodes(args) => nodes::run(args, out).await,
         Command::Drain(args) => drain::run(args, out).await,
         Command::Rebalance(args) => rebalance::run(args, out).await,
@@ -212,15 +225,15 @@ fn report(error: &anyhow::Error) -> Exit {
     if error.chain().any(is_broken_pipe) {
         return Exit::Ok;
     }
-    eprintln!("error: {}", in_one_line(error));
+    note!("error: {}", in_one_line(error));
     let client: Option<&ClientError> = error.chain().find_map(|cause| cause.downcast_ref());
     if let Some(ClientError::Problem(problem)) = client {
         for line in problem.particulars() {
-            eprintln!("  {line}");
+            note!("  {line}");
         }
     }
     if let Some(hint) = client.and_then(remote::hint) {
-        eprintln!("hint: {hint}");
+        note!("hint: {hint}");
     }
     code_of(error)
 }

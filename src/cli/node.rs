@@ -5,6 +5,7 @@ use crate::{
     actors::{
         Clock, Engine, EngineConfig, Faults, Settings,
         cluster::{ClusterSetup, LifeEnd},
+        hub,
     },
     api::{self, ApiParts, ApiState},
     connect::{Catalog, Sealer},
@@ -13,7 +14,8 @@ use crate::{
     telemetry,
 };
 use anyhow::Context;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::PrometheusHandle;
+use secrecy::SecretString;
 use std::{net::SocketAddr, process::Command, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, signal, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +39,8 @@ pub struct NodeParts {
     pub sandbox_url: Option<String>,
     /// Name or id of the org whose admins run the service.
     pub operator_org: Option<String>,
+    /// Opens `/metrics` and nothing else.
+    pub metrics_token: Option<SecretString>,
     /// Absent: this node is alone.
     pub cluster: Option<ClusterSetup>,
 }
@@ -60,14 +64,15 @@ impl Node {
         let address = parts.listener.local_addr()?;
         let drain_grace = parts.cluster.as_ref().map(|cluster| cluster.drain_grace);
         // Before the engine, so that what recovery counts is counted.
-        let metrics = PrometheusBuilder::new()
-            .install_recorder()
-            .context("the metrics recorder")?;
-        telemetry::started(parts.clock.now());
+        let metrics = telemetry::prometheus::install().context("the metrics recorder")?;
         let settings = Settings {
             public_url: parts.public_url.unwrap_or_else(|| url_of(address)),
             ..parts.settings
         };
+        let vault = hub::keys::vault(&parts.db, &parts.clock, &parts.sealer);
+        hub::keys::check_master_keys(&parts.db, &vault)
+            .await
+            .context("this database's secrets cannot be opened with the configured master key (master_key, master_key_file)")?;
         let catalog = Arc::new(Catalog::embedded().context("the integration catalog")?);
         let planner = Arc::new(TemplatePlanner::new().context("the skill templates")?);
         let engine = Engine::start(EngineConfig {
@@ -86,11 +91,13 @@ impl Node {
         let state = ApiState::new(ApiParts {
             engine: engine.clone(),
             planner,
-            metrics: Some(metrics),
+            metrics: Some(metrics.clone()),
             sandbox_url: parts.sandbox_url,
             operator_org: parts.operator_org,
+            metrics_token: parts.metrics_token,
         });
         let stop = CancellationToken::new();
+        tokio::spawn(stop.clone().run_until_cancelled_owned(upkeep(metrics)));
         let stopped = stop.clone().cancelled_owned();
         let serving = tokio::spawn(api::serve(parts.listener, state, stopped));
         Ok(Self {
@@ -132,7 +139,7 @@ impl Node {
             () = told_to_stop() => {
                 tracing::info!("stopping");
                 // A second time: whoever asks wants it at once. Nothing that was acknowledged is lost by that.
-                tokio::spawn(async { told_to_stop().await; std::process::exit(130) });
+                tokio::spawn(async { told_to_stop().await; telemetry::log::flush(); std::process::exit(130) });
                 // Requests are answered meanwhile, if need be by asking other nodes.
                 if timeout(drain_limit, engine.drain()).await.is_err() {
                     tracing::warn!("not all was given away in time: the others take it when the lease is over");
@@ -143,6 +150,7 @@ impl Node {
         };
         engine.stop().await;
         db.close().await;
+        tracing::info!("stopped");
         match life_end {
             Some(LifeEnd::Rejoin) => Err(start_anew()),
             Some(LifeEnd::Replaced) => Err(Failure::failed(
@@ -155,10 +163,20 @@ impl Node {
     }
 }
 
+/// Sorts what was recorded into its buckets: until then every value is held as it came, whether anybody reads the metrics or not.
+async fn upkeep(metrics: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(telemetry::prometheus::UPKEEP_EVERY);
+    loop {
+        ticks.tick().await;
+        metrics.run_upkeep();
+    }
+}
+
 /// Becomes this program with the same arguments, from its beginning; gives why it could not. Nothing of the life that is over is left
 /// then, which no clean-up could promise.
 fn start_anew() -> anyhow::Error {
     tracing::warn!("this life of the node is over: the process starts anew");
+    telemetry::log::flush();
     let mut arguments = std::env::args_os();
     let called = arguments.next().unwrap_or_else(|| "tenure".into());
     // A release may have been put in the place of the file that we run.

@@ -4,6 +4,7 @@ use super::{
     output::{Column, Format, Output, field, text_at},
     remote::RemoteArgs,
 };
+use crate::cli::output::note;
 use serde_json::Value;
 
 #[derive(Debug, clap::Args)]
@@ -30,7 +31,7 @@ pub async fn run(args: NodesArgs, out: Output) -> anyhow::Result<()> {
         .filter_map(Value::as_str)
         .collect();
     if out.format == Format::People && !missing.is_empty() {
-        eprintln!("no answer from {}", missing.join(", "));
+        note!("no answer from {}", missing.join(", "));
     }
     Ok(())
 }

@@ -4,6 +4,16 @@ use crate::domain::Timestamp;
 use serde_json::Value;
 use std::io::{self, IsTerminal, Write};
 
+/// Writes a line to stderr as `eprintln!` does, and does without it where stderr takes none (a full disk, a reader that has gone): what a
+/// process does must not end over what it says of it.
+macro_rules! note {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        drop(writeln!(std::io::stderr(), $($text)*));
+    }};
+}
+pub(in crate::cli) use note;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     People,

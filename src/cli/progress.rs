@@ -1,5 +1,6 @@
 //! A word on stderr about what takes longer than a second.
 
+use crate::cli::output::note;
 use std::{future::Future, io::IsTerminal, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -27,8 +28,8 @@ fn say(what: &str, elapsed: Duration) {
         "..."
     };
     if elapsed < REPEAT {
-        eprintln!("{what} {dots}");
+        note!("{what} {dots}");
     } else {
-        eprintln!("{what} {dots} {} s", elapsed.as_secs());
+        note!("{what} {dots} {} s", elapsed.as_secs());
     }
 }

@@ -65,9 +65,17 @@ impl RemoteArgs {
     /// # Errors
     /// There is no service to be found, or no key for it.
     pub fn client(&self) -> anyhow::Result<Client> {
-        let dev = DevFile::read(&self.data)?;
-        let (url, key) = self.choose(dev.as_ref())?;
+        let (url, key) = self.place()?;
         Ok(Client::new(&url, Some(SecretString::from(key)))?)
+    }
+
+    /// Address and key of the service.
+    ///
+    /// # Errors
+    /// There is no service to be found, or no key for it.
+    pub fn place(&self) -> anyhow::Result<(String, String)> {
+        let dev = DevFile::read(&self.data)?;
+        self.choose(dev.as_ref())
     }
 
     fn choose(&self, dev: Option<&DevFile>) -> anyhow::Result<(String, String)> {

@@ -5,6 +5,7 @@ use super::{
     output::{Column, Output, field, shorten, text_at, time},
     remote::RemoteArgs,
 };
+use crate::cli::output::note;
 use serde_json::Value;
 
 #[derive(Debug, clap::Args)]
@@ -73,7 +74,7 @@ pub async fn run(args: RunsArgs, out: Output) -> anyhow::Result<()> {
     ];
     out.list(&page, "execution_id", &columns)?;
     if let Some(next) = page["next"].as_str() {
-        eprintln!("more: --after {next}");
+        note!("more: --after {next}");
     }
     Ok(())
 }

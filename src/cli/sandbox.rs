@@ -44,7 +44,7 @@ pub struct SandboxArgs {
 /// # Errors
 /// The address is taken or the record cannot be read.
 pub async fn run(args: SandboxArgs, out: Output) -> anyhow::Result<()> {
-    telemetry::init_logging("warn", false);
+    telemetry::log::init("warn", false)?;
     let today = Clock::system().now().to_chrono().date_naive();
     let sandbox = Sandbox::start(args.listen, args.data, today).await?;
     let accounts: Vec<Value> = sandbox

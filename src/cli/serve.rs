@@ -13,7 +13,7 @@ use crate::{
     actors::{Clock, Settings},
     config::{Config, LogFormat, public_url},
     connect::{Addresses, oauth::OperatorApps},
-    persistence::Db,
+    persistence::{self, Backend, Db},
     telemetry,
 };
 use anyhow::Context;
@@ -35,7 +35,8 @@ The file is TOML with these keys; each is also a variable: TENURE_ and its name 
   master_key            32 bytes as base64 or 64 hexadecimal digits; or
   master_key_file       a file with it that only its owner may read. Either may hold several: the first seals, all of them open
   public_url            where browsers reach this service, for redirects and links (http:// and the address)
-  operator_org          the org whose admins may see, drain and rebalance the nodes (the only org, while there is only one)
+  operator_org          the org whose keys read /metrics and whose admins see, drain and rebalance the nodes (the only org, while there is one)
+  metrics_token         opens /metrics and nothing else, for a scraper; keys of operator_org open it too
   oauth_clients_file    the service's own apps at providers, a TOML file that only its owner may read
   node_name             names this node in the database (tenure)
   idle_after            an employee or a connector without work sleeps after this long (30s)
@@ -87,7 +88,7 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
     let allowed = allowed
         .map_err(|error| Failure::usage(format!("configuration: allow_private: {error}")))?;
     let allow_private = args.allow_private.unwrap_or(allowed);
-    telemetry::init_logging(&config.log.filter, config.log.format == LogFormat::Json);
+    telemetry::log::init(&config.log.filter, config.log.format == LogFormat::Json)?;
     let mut database = db_config(&config)?;
     let sealer = Arc::new(sealer(&config.secrets)?);
     let listener = node::listen(config.http.listen).await?;
@@ -97,6 +98,16 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
         database.idle_in_transaction = cluster.terms.ttl / 2;
     }
     let cluster = cluster_setup(&config, &database, address).await?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        database = database.place(),
+        migrations = persistence::schema_version(Backend::of(&database.url)?),
+        node = config.engine.node_name,
+        %node_id,
+        listen = %address,
+        cluster = cluster.is_some(),
+        "starting"
+    );
     let db = slow("opening the database", Db::connect(&database))
         .await
         .context("the database could not be opened")?;
@@ -113,9 +124,11 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
         listener,
         sandbox_url: None,
         operator_org: config.http.operator_org,
+        metrics_token: config.http.metrics_token,
         cluster,
     };
     let node = slow("taking up unfinished runs", Node::start(parts)).await?;
+    tracing::info!(url = node.url(), node = config.engine.node_name, "ready");
     if out.is_for_people() {
         out.line(format!("Tenure is at work on {}", node.url()))?;
     } else {

@@ -9,6 +9,7 @@ use super::{
     progress::slow,
     remote::RemoteArgs,
 };
+use crate::cli::output::note;
 use serde_json::{Map, Value, json};
 
 #[derive(Debug, clap::Args)]
@@ -54,7 +55,7 @@ pub async fn run(args: TellArgs, out: Output) -> anyhow::Result<()> {
     let accepted = slow("telling", client.post(&path, &[], &body)).await?;
     let execution = text_at(&accepted, "execution_id");
     if accepted["duplicate"] == true {
-        eprintln!("this was told before; its run is {execution}");
+        note!("this was told before; its run is {execution}");
     }
     match (out.format, args.wait) {
         (Format::People, wait) => {

@@ -133,6 +133,11 @@ impl Sealer {
             .map_or_else(String::new, |key| hex(&key.id))
     }
 
+    /// The ids of all its keys, the one that seals first.
+    pub fn key_ids(&self) -> Vec<String> {
+        self.keys().iter().map(|key| hex(&key.id)).collect()
+    }
+
     /// Reads the file again, if the keys came from one.
     ///
     /// # Errors

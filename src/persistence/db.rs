@@ -52,6 +52,22 @@ impl DbConfig {
     }
 }
 
+impl DbConfig {
+    /// Where the database is, without user and password: for logs.
+    pub fn place(&self) -> String {
+        let (scheme, rest) = self.url.split_once(':').unwrap_or((&self.url, ""));
+        // Up to the last @, since a password may hold one; a query may hold a password too.
+        let rest = rest.split('?').next().unwrap_or_default();
+        let host = rest.rsplit('@').next().unwrap_or_default();
+        let slashes = if rest.starts_with("//") && !host.starts_with("//") {
+            "//"
+        } else {
+            ""
+        };
+        format!("{scheme}:{slashes}{host}")
+    }
+}
+
 impl fmt::Debug for DbConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DbConfig")
@@ -329,4 +345,29 @@ async fn sqlite_write(write: &SqlitePool, fence: Option<Fence>) -> Result<Inner>
         .ok_or(DbError::Fenced)?;
     }
     Ok(Inner::Sqlite(tx))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn place_of_database_shows_neither_user_nor_password() {
+        for (url, place) in [
+            ("sqlite:/var/lib/tenure.db", "sqlite:/var/lib/tenure.db"),
+            ("sqlite:data/tenure.db?mode=rwc", "sqlite:data/tenure.db"),
+            ("postgres://db/tenure", "postgres://db/tenure"),
+            (
+                "postgres://owner:pa@ss@db:5433/tenure",
+                "postgres://db:5433/tenure",
+            ),
+            ("postgres://owner@db/t?password=secret", "postgres://db/t"),
+            (
+                "postgres:///tenure?host=/run&password=x",
+                "postgres:///tenure",
+            ),
+        ] {
+            assert_eq!(DbConfig::new(url).place(), place, "{url}");
+        }
+    }
 }

@@ -94,7 +94,7 @@ fn failed(error: sqlx::migrate::MigrateError) -> DbError {
 }
 
 /// Roles belong to the whole cluster, so another database's migration can make them at the same moment: that is no error.
-async fn roles_ensure(connection: &mut PgConnection) -> Result<()> {
+pub(super) async fn roles_ensure(connection: &mut PgConnection) -> Result<()> {
     for role in [APP_ROLE, ENGINE_ROLE] {
         const ATTEMPTS: usize = 5;
         for attempt in 1..=ATTEMPTS {
@@ -183,6 +183,14 @@ pub(super) async fn verify(db: &Db) -> Result<()> {
         ))),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The number of the newest migration that this binary knows; a database that it opens has exactly this one.
+pub fn schema_version(backend: Backend) -> i64 {
+    newest(match backend {
+        Backend::Sqlite => &SQLITE,
+        Backend::Postgres => &POSTGRES,
+    })
 }
 
 fn newest(migrator: &Migrator) -> i64 {

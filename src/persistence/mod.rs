@@ -6,6 +6,7 @@
 
 mod activation;
 mod approvals;
+pub mod backup;
 mod blobs;
 mod body;
 pub mod codec;
@@ -74,7 +75,7 @@ pub use memory::{
     MemoryChange, MemoryOwner, MemoryRow, memory_history, memory_list, memory_put, memory_undo_run,
     memory_view,
 };
-pub use migrate::migrate;
+pub use migrate::{migrate, schema_version};
 pub use nodes::*;
 pub use notices::*;
 pub use oauth::*;

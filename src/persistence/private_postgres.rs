@@ -202,8 +202,26 @@ impl Drop for PrivatePostgres {
     }
 }
 
-/// In PATH, then where Debian and others put it; the newest version first.
 fn find_bin() -> Result<PathBuf> {
+    places()
+        .into_iter()
+        .find(|bin| bin.join("initdb").is_file() && bin.join("postgres").is_file())
+        .ok_or(PrivatePostgresError::NotInstalled)
+}
+
+/// Where a program of PostgreSQL is, the newest version that is installed.
+pub(super) fn program(name: &str) -> Option<PathBuf> {
+    // Debian's wrapper in PATH picks a version by a cluster of the machine, which need not be ours: real programs go before it.
+    let (wrapped, real): (Vec<PathBuf>, Vec<PathBuf>) = places()
+        .into_iter()
+        .map(|bin| bin.join(name))
+        .filter(|path| path.is_file())
+        .partition(|path| path.starts_with("/usr/bin"));
+    real.into_iter().chain(wrapped).next()
+}
+
+/// Directories of PostgreSQL's programs: those in PATH, then where Debian and others put them, the newest version first.
+fn places() -> Vec<PathBuf> {
     let path: Vec<PathBuf> = std::env::var_os("PATH")
         .map(|path| std::env::split_paths(&path).collect())
         .unwrap_or_default();
@@ -223,13 +241,10 @@ fn find_bin() -> Result<PathBuf> {
         PathBuf::from("/usr/local/bin"),
         PathBuf::from("/usr/local/pgsql/bin"),
     ];
-    let all = path
-        .into_iter()
+    path.into_iter()
         .chain(versions.into_iter().map(|(_, bin)| bin))
-        .chain(usual);
-    all.into_iter()
-        .find(|bin| bin.join("initdb").is_file() && bin.join("postgres").is_file())
-        .ok_or(PrivatePostgresError::NotInstalled)
+        .chain(usual)
+        .collect()
 }
 
 /// Whom to run as: nobody else unless we are root, which postgres refuses.

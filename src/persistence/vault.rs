@@ -121,6 +121,21 @@ pub async fn org_keys_all(
     .await)?)
 }
 
+/// One data key for each master key that any data key is wrapped by.
+pub async fn org_keys_by_master(tx: &mut SystemTx) -> Result<Vec<OrgKeyRow>> {
+    Ok(on_tx!(tx, |conn| {
+        sqlx::query_as(concat!(
+        "SELECT ",
+        key_columns!(),
+        " FROM (SELECT *, row_number() OVER (PARTITION BY master_id ORDER BY created_us DESC, org_id, version) AS place
+                FROM org_key) AS numbered
+         WHERE place = 1 ORDER BY master_id"
+    ))
+    .fetch_all(conn)
+    .await
+    })?)
+}
+
 /// Puts the key as another master key wraps it in the place of `wrapped_before`; `false` if somebody else was faster.
 pub async fn org_key_rewrap(
     tx: &mut SystemTx,

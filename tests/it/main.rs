@@ -9,6 +9,7 @@ mod desk;
 mod imports;
 mod needs;
 mod oidc;
+mod operations;
 mod policy_crash;
 mod polling_crash;
 mod process;

@@ -16,7 +16,8 @@ use crate::{
     persistence::{
         Db, DbError, OrgKeyRow, PageRequest, Sealed, SealedRow, SealedTable, org_key_add,
         org_key_current, org_key_drop_unused, org_key_get, org_key_list, org_key_rewrap,
-        org_keys_all, org_keys_retired, org_list, sealed_otherwise, sealed_swap,
+        org_keys_all, org_keys_by_master, org_keys_retired, org_list, sealed_otherwise,
+        sealed_swap,
     },
 };
 use async_trait::async_trait;
@@ -182,6 +183,23 @@ pub async fn rotate_master(db: &Db, vault: &Vault) -> Result<MasterRotated, Keys
         rewrapped,
         resealed,
     })
+}
+
+/// Whether this process's master keys open the data keys that are in the database: one of each master key is tried. A service with another
+/// key would start, and fail at every secret.
+///
+/// # Errors
+/// `Vault` with `NotThisKey` if a master key is missing here.
+pub async fn check_master_keys(db: &Db, vault: &Vault) -> Result<(), KeysError> {
+    let mut tx = db.begin_system_read("master keys are checked").await?;
+    let rows = org_keys_by_master(&mut tx).await?;
+    drop(tx);
+    for row in rows {
+        let org = row.org_id;
+        let key = stored(row).map_err(VaultError::from)?;
+        vault.check(org, &key).await?;
+    }
+    Ok(())
 }
 
 async fn rewrap_all(db: &Db, vault: &Vault) -> Result<u64, KeysError> {

@@ -18,6 +18,7 @@ mod server;
 mod w1;
 
 use super::output::{Format, Output};
+use crate::cli::output::note;
 use anyhow::{Context, Result, bail, ensure};
 use machine::Machine;
 use measure::{Ask, Sizes};
@@ -224,7 +225,7 @@ async fn answer(args: &BenchArgs) -> Result<Report> {
         };
         if let Err(error) = answered {
             let (of, error) = (format!("{question}/{database}"), format!("{error:#}"));
-            eprintln!("bench: {of}: {error}");
+            note!("bench: {of}: {error}");
             failures.push(Failure { of, error });
         }
     }

@@ -68,7 +68,7 @@ pub struct DevArgs {
 /// # Errors
 /// A part does not start, or the data directory is in use.
 pub async fn run(args: DevArgs, out: Output) -> anyhow::Result<()> {
-    telemetry::init_logging("warn", false);
+    telemetry::log::init("warn", false)?;
     let data = DataDir::open(&args.data)?;
     let listener = node::listen(args.listen).await?;
     let clock = Clock::system();
@@ -94,6 +94,7 @@ pub async fn run(args: DevArgs, out: Output) -> anyhow::Result<()> {
         listener,
         sandbox_url: Some(sandbox.url()),
         operator_org: Some(org.to_string()),
+        metrics_token: None,
         cluster: None,
     })
     .await?;

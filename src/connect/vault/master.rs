@@ -27,10 +27,20 @@ pub struct DataKeyName {
 
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
-    /// The keeper has no such key, or what it was given was not wrapped by it.
-    #[error("master key {id} cannot open a data key of {org}: {reason}")]
+    /// The keeper does not have the key that wrapped it.
+    #[error(
+        "a data key of {org} is wrapped by master key {wrapped_by}, and the configured master key is {configured}"
+    )]
+    NotThisKey {
+        /// Ids, as [`MasterKey::current`] gives them; several that are configured stand with commas between them.
+        wrapped_by: String,
+        configured: String,
+        org: OrgId,
+    },
+    /// It was not wrapped for this place, or is damaged.
+    #[error("a data key of {org}, wrapped by master key {wrapped_by}, cannot be opened: {reason}")]
     Refused {
-        id: String,
+        wrapped_by: String,
         org: OrgId,
         reason: String,
     },
@@ -52,7 +62,7 @@ pub trait MasterKey: Send + Sync {
     async fn wrap(&self, key: &DataKeyBytes, name: DataKeyName) -> Result<Wrapped, MasterKeyError>;
 
     /// # Errors
-    /// `Refused` if it was wrapped by another key or for another place.
+    /// `NotThisKey` if another key wrapped it, `Refused` if it was wrapped for another place.
     async fn unwrap(
         &self,
         wrapped: &Wrapped,
@@ -95,13 +105,20 @@ impl MasterKey for Sealer {
     ) -> Result<DataKeyBytes, MasterKeyError> {
         let version = name.version.to_string();
         let refused = |reason: String| MasterKeyError::Refused {
-            id: wrapped.master_id.clone(),
+            wrapped_by: wrapped.master_id.clone(),
             org: name.org,
             reason,
         };
         let plain = self
             .open(&wrapped.bytes, secret_name(name, &version))
-            .map_err(|error| refused(error.to_string()))?;
+            .map_err(|error| match error {
+                SealError::UnknownKey(key) => MasterKeyError::NotThisKey {
+                    wrapped_by: hex(&key),
+                    configured: self.key_ids().join(", "),
+                    org: name.org,
+                },
+                other => refused(other.to_string()),
+            })?;
         let mut key = DataKeyBytes::default();
         if plain.len() != key.len() {
             return Err(refused("it is not 32 bytes long".into()));

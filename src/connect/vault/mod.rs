@@ -215,6 +215,19 @@ impl Vault {
         }))
     }
 
+    /// Whether the master key opens this data key, which is not kept.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn check(&self, org: OrgId, key: &StoredKey) -> Result<(), VaultError> {
+        let name = DataKeyName {
+            org,
+            version: key.version,
+        };
+        self.master.unwrap(&key.wrapped, name).await?;
+        Ok(())
+    }
+
     /// The id of the master key under which keys are wrapped.
     ///
     /// # Errors

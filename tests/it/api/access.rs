@@ -27,7 +27,7 @@ async fn every_route_but_the_public_ones_needs_a_key() {
         )
         .await;
         match route.access {
-            Access::Key(_) => {
+            Access::Key(_) | Access::Metrics => {
                 answer.problem(401, "unauthorized");
                 assert!(
                     answer.headers.contains_key("www-authenticate"),

@@ -109,6 +109,7 @@ async fn serve(dir: &TempDir, settings: Settings) -> (Engine, Db, String) {
         metrics: Some(PrometheusBuilder::new().build_recorder().handle()),
         sandbox_url: None,
         operator_org: Some("mine".into()),
+        metrics_token: Some("a token of the scraper".replace(" ", "-").into()),
     });
     tokio::spawn(api::serve(listener, state, std::future::pending()));
     (engine, db, url)

@@ -14,6 +14,7 @@ use super::{
     place::{Database, Places},
     report::{Aim, Measurement},
 };
+use crate::cli::output::note;
 use anyhow::Result;
 use std::time::Duration;
 
@@ -156,6 +157,6 @@ impl Ask<'_> {
     }
 
     pub fn progress(&self, what: &str) {
-        eprintln!("bench: {}: {what}", self.database);
+        note!("bench: {}: {what}", self.database);
     }
 }

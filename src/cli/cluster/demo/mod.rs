@@ -9,6 +9,7 @@ mod staff;
 mod table;
 
 use super::super::{node::told_to_stop, output::Output, progress::slow};
+use crate::cli::output::note;
 use crate::telemetry;
 use futures::future::try_join_all;
 use house::House;
@@ -51,7 +52,7 @@ struct Demo {
 /// # Errors
 /// A part does not start; none is left running then.
 pub async fn run(args: &DemoArgs, out: Output) -> anyhow::Result<()> {
-    telemetry::init_logging("warn", false);
+    telemetry::log::init("warn", false)?;
     let mut demo = Demo::default();
     let ended = tokio::select! {
         ended = demo.run(args, out) => ended,
@@ -110,7 +111,7 @@ async fn watch(house: &House, nodes: &mut [NodeProcess], out: Output) -> anyhow:
     loop {
         for node in nodes.iter_mut() {
             if node.look().await? && !out.is_for_people() {
-                eprintln!("{} (process {}) is gone", node.name, node.pid);
+                note!("{} (process {}) is gone", node.name, node.pid);
             }
         }
         // The database may be away for a while: it is somebody's experiment.

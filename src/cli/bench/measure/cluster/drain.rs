@@ -1,6 +1,7 @@
 //! SIGTERM to a node on which everybody lives: how long until it has given all away, and what callers notice.
 
 use super::{super::Ask, NAMES, STAY, UNFINISHED, site::Site};
+use crate::cli::output::note;
 use crate::{
     cli::bench::{
         bulk::{all_completed, hire_all, trigger_all},
@@ -152,7 +153,7 @@ async fn calls(others: &[SocketAddr], w1: &W1, stop: &Cell<bool>) -> Result<(Loa
     let load = load::run_over(others, IN_FLIGHT, DEADLINE, write, accept).await?;
     let refused = refused.into_inner();
     if let Some(error) = refused.first() {
-        eprintln!("bench: refused during the drain: {error:#}");
+        note!("bench: refused during the drain: {error:#}");
     }
     Ok((load, refused.len()))
 }
