@@ -1,151 +1,45 @@
 //! Schedules: fire each employee's calendar, once a time, and account for every time that was due.
 //!
-//! Invariant: for each due time there is one row that says what became of it, and one run at most (its key is the due time).
-//! Persists: the account and the next due time, through the journal. At a restart it goes on from the next due time that is stored,
-//! so that what passed meanwhile is a misfire and treated as the schedule says.
+//! Invariants: for each due time there is one row that says what became of it, or the first row of a long outage counts it; and one run at
+//! most (its key is the due time). A schedule that cannot be fired holds back no other: they are fired side by side, a bounded number for
+//! each org, and what failed is looked at again later each time. Persists: the account, the next due time and when a failed one is tried
+//! again. At a restart it goes on from the next due time that is stored, so that what passed meanwhile is a misfire and treated as the
+//! schedule says.
+
+mod fire;
+mod plan;
+
+pub use fire::{recurrence_of, spec_of};
 
 use super::{
-    append::new_append,
     cluster::duty,
     core::Core,
-    employee::{Accepted, EmployeeError, Message as EmployeeMessage, TriggerMessage},
     mailbox::{Envelope, Mailbox, Named},
     vitals::Vitals,
 };
 use crate::{
-    domain::{
-        EmployeeId, ExecutionId, Misfire, OrgId, Overlap, ScheduleId, Timestamp, Trigger,
-        TriggerType,
-    },
-    persistence::{
-        DbError, FireOutcome, ScheduleAdvance, ScheduleFireRow, ScheduleRow, run_get, schedules_due,
-    },
+    domain::{OrgId, ScheduleId, Timestamp},
+    persistence::{DbError, ScheduleRow, schedules_due},
 };
-use chrono_tz::Tz;
-use croner::Cron;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
-use serde_json::{Value, json};
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::Notify, task::JoinSet};
 
 const MAILBOX: usize = 100;
 /// How often the table is looked at: the precision of a schedule, whose unit is the minute.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Schedules that are fired in one go.
+/// Schedules that are read at once.
 const PAGE: u32 = 500;
-/// A time that was due longer ago than this was missed: nothing ran.
-const MISFIRE_AFTER: Duration = Duration::from_secs(60);
-/// Missed times that get a row each; older ones of a long outage are summed up in the first.
-const ACCOUNTED_MAX: usize = 1_000;
-
-#[derive(Debug, thiserror::Error, PartialEq)]
-pub enum CalendarError {
-    #[error("cron `{cron}`: {reason}")]
-    Cron { cron: String, reason: String },
-    #[error("time_zone `{0}` is not an IANA time zone such as Europe/Zurich")]
-    TimeZone(String),
-}
-
-/// A cron expression in a time zone. Pure.
-pub struct Calendar {
-    cron: Cron,
-    zone: Tz,
-}
-
-impl Calendar {
-    /// # Errors
-    /// What is wrong with which of the two.
-    pub fn parse(cron: &str, zone: &str) -> Result<Self, CalendarError> {
-        let fields = cron.split_whitespace().count();
-        let wrong = |reason: String| CalendarError::Cron {
-            cron: cron.into(),
-            reason,
-        };
-        if fields != 5 && !cron.starts_with('@') {
-            return Err(wrong(format!(
-                "has {fields} fields; right are five: minute, hour, day of month, month, day of week"
-            )));
-        }
-        Ok(Self {
-            cron: Cron::from_str(cron).map_err(|error| wrong(error.to_string()))?,
-            zone: zone
-                .parse()
-                .map_err(|_| CalendarError::TimeZone(zone.into()))?,
-        })
-    }
-
-    /// The first time after `after`; `None` if there is none any more.
-    pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
-        let local = after.to_chrono().with_timezone(&self.zone);
-        let next = self.cron.find_next_occurrence(&local, false).ok()?;
-        Some(next.with_timezone(&chrono::Utc).into())
-    }
-
-    /// The times from `first` (which is one of them) up to `until`.
-    fn due(&self, first: Timestamp, until: Timestamp) -> Vec<Timestamp> {
-        std::iter::successors(Some(first), |at| self.next(*at))
-            .take_while(|at| *at <= until)
-            .take(ACCOUNTED_MAX)
-            .collect()
-    }
-}
-
-/// What becomes of the times of one schedule that are due. Pure.
-#[derive(Debug, PartialEq)]
-pub struct FirePlan {
-    /// Fire once, for this time.
-    pub fire: Option<Timestamp>,
-    /// The others, and why not.
-    pub skipped: Vec<(Timestamp, FireOutcome)>,
-}
-
-/// `busy`: the schedule's last run is not finished.
-pub fn plan_fire(
-    due: &[Timestamp],
-    now: Timestamp,
-    overlap: Overlap,
-    misfire: Misfire,
-    busy: bool,
-) -> FirePlan {
-    let Some((last, earlier)) = due.split_last() else {
-        return FirePlan {
-            fire: None,
-            skipped: Vec::new(),
-        };
-    };
-    let missed = |at: Timestamp| now.since(at) > MISFIRE_AFTER;
-    // Of several missed times one run at most is made, for the last of them.
-    let mut skipped: Vec<_> = earlier
-        .iter()
-        .map(|at| {
-            (
-                *at,
-                if misfire == Misfire::Skip {
-                    FireOutcome::SkippedMisfire
-                } else {
-                    FireOutcome::Collapsed
-                },
-            )
-        })
-        .collect();
-    if missed(*last) && misfire == Misfire::Skip {
-        skipped.push((*last, FireOutcome::SkippedMisfire));
-        return FirePlan {
-            fire: None,
-            skipped,
-        };
-    }
-    if busy && overlap == Overlap::Skip {
-        skipped.push((*last, FireOutcome::SkippedOverlap));
-        return FirePlan {
-            fire: None,
-            skipped,
-        };
-    }
-    FirePlan {
-        fire: Some(*last),
-        skipped,
-    }
-}
+/// Pages of one look; the next one goes on behind them.
+const PAGES: usize = 10;
+/// Schedules of all orgs that are fired at once.
+const AT_ONCE: usize = 256;
+/// Schedules of one org that are fired at once: its employees may answer late, or not at all.
+const AT_ONCE_OF_ORG: usize = 32;
 
 pub async fn spawn(parent: ActorCell, core: Arc<Core>) -> Result<(), ractor::SpawnErr> {
     let vitals = core
@@ -169,6 +63,79 @@ struct Schedules(Arc<Core>);
 
 struct State {
     vitals: Arc<Vitals>,
+    at_work: Arc<AtWork>,
+    /// Ended with the actor.
+    tasks: JoinSet<()>,
+    /// Behind which schedule the next look goes on; `None`: from the first one that is due.
+    behind: Option<(Timestamp, ScheduleId)>,
+}
+
+/// The schedules that are being fired.
+#[derive(Default)]
+struct AtWork {
+    places: Mutex<Places>,
+    /// Told when one has ended.
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct Places {
+    schedules: HashSet<ScheduleId>,
+    of_org: HashMap<OrgId, usize>,
+}
+
+/// A schedule's place among those that are being fired, given back by being dropped.
+struct Place {
+    at_work: Arc<AtWork>,
+    org: OrgId,
+    schedule: ScheduleId,
+}
+
+#[derive(Debug, PartialEq)]
+enum NoPlace {
+    /// It is being fired.
+    Under,
+    OrgIsFull,
+    Full,
+}
+
+impl AtWork {
+    fn enter(self: &Arc<Self>, org: OrgId, schedule: ScheduleId) -> Result<Place, NoPlace> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.schedules.contains(&schedule) {
+            return Err(NoPlace::Under);
+        }
+        if places.schedules.len() >= AT_ONCE {
+            return Err(NoPlace::Full);
+        }
+        let of_org = places.of_org.entry(org).or_default();
+        if *of_org >= AT_ONCE_OF_ORG {
+            return Err(NoPlace::OrgIsFull);
+        }
+        *of_org += 1;
+        places.schedules.insert(schedule);
+        Ok(Place {
+            at_work: self.clone(),
+            org,
+            schedule,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let places = &self.at_work.places;
+        let mut places = places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.schedules.remove(&self.schedule);
+        if let Some(of_org) = places.of_org.get_mut(&self.org) {
+            *of_org -= 1;
+            if *of_org == 0 {
+                places.of_org.remove(&self.org);
+            }
+        }
+        drop(places);
+        self.at_work.ended.notify_one();
+    }
 }
 
 impl Actor for Schedules {
@@ -182,10 +149,15 @@ impl Actor for Schedules {
         vitals: Arc<Vitals>,
     ) -> Result<State, ActorProcessingErr> {
         let _ = Mailbox::new(myself, vitals.clone()).tell(Message::Look);
-        Ok(State { vitals })
+        Ok(State {
+            vitals,
+            at_work: Arc::default(),
+            tasks: JoinSet::new(),
+            behind: None,
+        })
     }
 
-    /// Nobody but itself sends it anything, so that it may wait for the database and for employees here.
+    /// Nobody but itself sends it anything, so that it may wait for the database here. It never waits for an employee.
     async fn handle(
         &self,
         myself: ActorRef<Self::Msg>,
@@ -193,15 +165,30 @@ impl Actor for Schedules {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         let (Message::Look, _handling) = message.open(&state.vitals);
-        if let Err(error) = self.fire_due().await {
+        while let Some(ended) = state.tasks.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a schedule broke while it was fired, it is tried again");
+            }
+        }
+        let left = self.look(state).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "schedules could not be looked at");
             state
                 .vitals
                 .record_error(error.to_string(), self.0.clock.now());
-        }
+            false
+        });
         let own = Mailbox::new(myself, state.vitals.clone());
+        let at_work = state.at_work.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(LOOK_EVERY).await;
+            let pause = tokio::time::sleep(LOOK_EVERY);
+            if left {
+                tokio::select! {
+                    () = pause => {}
+                    () = at_work.ended.notified() => {}
+                }
+            } else {
+                pause.await;
+            }
             let _ = own.tell(Message::Look);
         });
         Ok(())
@@ -209,244 +196,79 @@ impl Actor for Schedules {
 }
 
 impl Schedules {
-    async fn fire_due(&self) -> Result<(), DbError> {
+    /// Begins to fire what is due. True if something is left that waits for a place.
+    async fn look(&self, state: &mut State) -> Result<bool, DbError> {
         if !self.0.has_duty(duty::SCHEDULES).await {
-            return Ok(());
+            return Ok(false);
         }
         let now = self.0.clock.now();
-        let mut tx = self
-            .0
-            .db
-            .begin_system_read("schedules that are due")
-            .await?;
-        let due = schedules_due(&mut tx, now, None, PAGE).await?;
-        drop(tx);
-        for schedule in due {
-            if let Err(error) = self.fire(&schedule, now).await {
-                tracing::warn!(schedule = %schedule.id, %error, "schedule could not be fired, it is tried again");
+        let mut left = false;
+        for _ in 0..PAGES {
+            let reason = "schedules that are due";
+            let mut tx = self.0.db.begin_system_read(reason).await?;
+            let due = schedules_due(&mut tx, now, state.behind, PAGE).await?;
+            drop(tx);
+            let whole = due.len() == PAGE as usize;
+            for schedule in due {
+                let at = schedule.attempt().map(|at| (at, schedule.id));
+                match state.at_work.enter(schedule.org_id, schedule.id) {
+                    Ok(place) => self.begin(&mut state.tasks, schedule, place),
+                    Err(NoPlace::Under) => {}
+                    Err(NoPlace::OrgIsFull) => left = true,
+                    // The next look goes on with this one.
+                    Err(NoPlace::Full) => return Ok(true),
+                }
+                state.behind = at;
+            }
+            if !whole {
+                state.behind = None;
+                break;
             }
         }
-        Ok(())
+        Ok(left || state.behind.is_some())
     }
 
-    async fn fire(&self, schedule: &ScheduleRow, now: Timestamp) -> Result<(), FireError> {
-        let Some(first) = schedule.next_due else {
-            return Ok(());
-        };
-        let calendar = Calendar::parse(&schedule.cron, &schedule.time_zone)?;
-        let due = calendar.due(first, now);
-        let busy = schedule.overlap == Overlap::Skip && self.last_run_is_open(schedule).await?;
-        let plan = plan_fire(&due, now, schedule.overlap, schedule.misfire, busy);
-        let mut rows: Vec<ScheduleFireRow> = plan
-            .skipped
-            .iter()
-            .map(|(at, outcome)| fire_row(schedule, *at, *outcome, None, now))
-            .collect();
-        let mut last_run = None;
-        if let Some(at) = plan.fire {
-            let (outcome, run) = match self.trigger(schedule, at).await {
-                Ok(accepted) => (FireOutcome::Fired, Some(accepted.execution)),
-                // Busy or full is a reason to skip; anything else is tried again.
-                Err(EmployeeError::ConversationBusy | EmployeeError::QueueFull) => {
-                    (FireOutcome::SkippedOverlap, None)
-                }
-                Err(
-                    EmployeeError::NotFound
-                    | EmployeeError::Dismissed
-                    | EmployeeError::UnknownSkill(_),
-                ) => (FireOutcome::SkippedMisfire, None),
-                Err(error) => return Err(FireError::Employee(error)),
-            };
-            last_run = run;
-            rows.push(fire_row(schedule, at, outcome, run, now));
-        }
-        let mut append = new_append(schedule.org_id);
-        append.fires = rows;
-        append.schedules.push(ScheduleAdvance {
-            id: schedule.id,
-            next_due: calendar.next(now),
-            last_due: due.last().copied().unwrap_or(first),
-            last_run,
+    fn begin(&self, tasks: &mut JoinSet<()>, schedule: ScheduleRow, place: Place) {
+        let core = self.0.clone();
+        tasks.spawn(async move {
+            let _place = place;
+            fire::fire_or_defer(&core, &schedule).await;
         });
-        self.0
-            .journal
-            .write(None, append)
-            .await
-            .map_err(|error| FireError::Employee(error.into()))?;
-        Ok(())
-    }
-
-    async fn last_run_is_open(&self, schedule: &ScheduleRow) -> Result<bool, DbError> {
-        let Some(run) = schedule.last_run_id else {
-            return Ok(false);
-        };
-        let mut tx = self.0.db.begin_read(schedule.org_id).await?;
-        Ok(run_get(&mut tx, run)
-            .await?
-            .is_some_and(|run| !run.status.is_finished()))
-    }
-
-    async fn trigger(
-        &self,
-        schedule: &ScheduleRow,
-        due: Timestamp,
-    ) -> Result<Accepted, EmployeeError> {
-        fire_trigger(
-            &self.0,
-            schedule.org_id,
-            schedule.employee_id,
-            schedule.id,
-            &schedule.name,
-            &schedule.payload,
-            due,
-        )
-        .await
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum FireError {
-    #[error(transparent)]
-    Calendar(#[from] CalendarError),
-    #[error(transparent)]
-    Db(#[from] DbError),
-    #[error(transparent)]
-    Employee(#[from] EmployeeError),
-}
-
-async fn fire_trigger(
-    core: &Core,
-    org: OrgId,
-    employee: EmployeeId,
-    schedule: ScheduleId,
-    name: &str,
-    payload: &str,
-    due: Timestamp,
-) -> Result<Accepted, EmployeeError> {
-    let payload = match serde_json::from_str::<Value>(payload) {
-        Ok(Value::Object(mut fields)) => {
-            fields
-                .entry("schedule")
-                .or_insert_with(|| json!({"name": name, "due": due}));
-            Value::Object(fields)
-        }
-        _ => json!({"schedule": {"name": name, "due": due}}),
-    };
-    let source = format!("schedule:{schedule}");
-    let message = |reply| {
-        EmployeeMessage::Trigger(Box::new(TriggerMessage {
-            trigger: Trigger {
-                kind: TriggerType::Schedule,
-                payload: Arc::new(payload),
-                source: source.clone(),
-            },
-            conversation: None,
-            skill: None,
-            dedupe: Some((source, due.micros().to_string())),
-            reply,
-            watcher: None,
-        }))
-    };
-    core.ask(org, employee, message).await
-}
-
-fn fire_row(
-    schedule: &ScheduleRow,
-    due: Timestamp,
-    outcome: FireOutcome,
-    run: Option<ExecutionId>,
-    at: Timestamp,
-) -> ScheduleFireRow {
-    ScheduleFireRow {
-        org_id: schedule.org_id,
-        schedule_id: schedule.id,
-        due,
-        outcome,
-        run_id: run,
-        at,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use uuid::Uuid;
 
-    fn at(text: &str) -> Timestamp {
-        Timestamp::parse(text).expect("a time")
+    fn schedule(number: u128) -> ScheduleId {
+        ScheduleId::from_uuid(Uuid::from_u128(number))
     }
 
     #[test]
-    fn weekdays_at_nine_in_a_zone_with_summer_time() {
-        let calendar = Calendar::parse("0 9 * * 1-5", "Europe/Zurich").unwrap();
-        // Friday before the change to summer time, then Monday after it.
-        assert_eq!(
-            calendar.next(at("2026-03-27T07:59:59Z")),
-            Some(at("2026-03-27T08:00:00Z"))
-        );
-        assert_eq!(
-            calendar.next(at("2026-03-27T08:00:00Z")),
-            Some(at("2026-03-30T07:00:00Z"))
-        );
-    }
-
-    #[test]
-    fn a_time_that_the_clocks_leave_out_fires_once() {
-        let calendar = Calendar::parse("30 2 * * *", "Europe/Zurich").unwrap();
-        let day: Vec<_> = calendar.due(
-            calendar.next(at("2026-03-28T12:00:00Z")).unwrap(),
-            at("2026-03-30T12:00:00Z"),
-        );
-        assert_eq!(day.len(), 2, "{day:?}");
-    }
-
-    #[test]
-    fn wrong_calendars_say_what_is_wrong() {
-        assert!(
-            Calendar::parse("0 9 * *", "UTC")
-                .err()
-                .unwrap()
-                .to_string()
-                .contains("4 fields")
-        );
-        assert_eq!(
-            Calendar::parse("0 9 * * *", "Mars/Base").err(),
-            Some(CalendarError::TimeZone("Mars/Base".into()))
-        );
-        assert!(Calendar::parse("61 9 * * *", "UTC").is_err());
-    }
-
-    #[test]
-    fn what_was_missed_is_fired_once_or_not_at_all_and_always_accounted_for() {
-        let (a, b, now) = (
-            at("2026-01-01T00:00:00Z"),
-            at("2026-01-01T01:00:00Z"),
-            at("2026-01-01T01:30:00Z"),
-        );
-        let run_once = plan_fire(&[a, b], now, Overlap::Enqueue, Misfire::RunOnce, true);
-        assert_eq!(
-            run_once,
-            FirePlan {
-                fire: Some(b),
-                skipped: vec![(a, FireOutcome::Collapsed)]
+    fn places_are_bounded_by_org_and_given_back_when_dropped() {
+        let at_work = Arc::new(AtWork::default());
+        let orgs: Vec<OrgId> = (1..=9)
+            .map(|number| OrgId::from_uuid(Uuid::from_u128(number)))
+            .collect();
+        let mut places: Vec<Place> = (0..AT_ONCE_OF_ORG as u128)
+            .map(|number| at_work.enter(orgs[0], schedule(number)).expect("a place"))
+            .collect();
+        let refused = |org, number| at_work.enter(org, schedule(number)).err();
+        assert_eq!(refused(orgs[0], 0), Some(NoPlace::Under));
+        assert_eq!(refused(orgs[0], 999), Some(NoPlace::OrgIsFull));
+        for (place, org) in orgs[1..8].iter().enumerate() {
+            for number in 0..AT_ONCE_OF_ORG {
+                let number = 1_000 + (place * AT_ONCE_OF_ORG + number) as u128;
+                places.push(at_work.enter(*org, schedule(number)).expect("a place"));
             }
-        );
-        let skip = plan_fire(&[a, b], now, Overlap::Enqueue, Misfire::Skip, false);
-        assert_eq!(skip.fire, None);
-        assert_eq!(skip.skipped.len(), 2);
-        let in_time = plan_fire(&[b], b, Overlap::Enqueue, Misfire::Skip, false);
-        assert_eq!(in_time.fire, Some(b));
-    }
-
-    #[test]
-    fn an_unfinished_run_skips_or_queues_the_next() {
-        let now = at("2026-01-01T01:00:00Z");
-        assert_eq!(
-            plan_fire(&[now], now, Overlap::Skip, Misfire::RunOnce, true).skipped,
-            [(now, FireOutcome::SkippedOverlap)]
-        );
-        assert_eq!(
-            plan_fire(&[now], now, Overlap::Enqueue, Misfire::RunOnce, true).fire,
-            Some(now)
-        );
+        }
+        assert_eq!(refused(orgs[8], 5_000), Some(NoPlace::Full));
+        places.remove(0);
+        drop(at_work.enter(orgs[8], schedule(5_000)).expect("a place"));
+        drop(at_work.enter(orgs[0], schedule(0)).expect("a place"));
+        places.clear();
+        assert!(at_work.places.lock().expect("whole").of_org.is_empty());
     }
 }

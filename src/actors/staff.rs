@@ -3,6 +3,7 @@
 //! A version is stored as a whole in one transaction: spec, subscriptions, schedules with their next due times, and the `GraphDefined`
 //! event. After that the employee is told, if it is awake; one that is asleep reads it when it wakes.
 
+pub mod calendar;
 mod check;
 mod connections;
 
@@ -19,6 +20,7 @@ use crate::{
     domain::{
         Concurrency, EmployeeId, EmployeeSpec, OrgId, ScheduleId, Timestamp,
         event::{GraphDefined, PlatformEvent},
+        recurrence::Recurrence,
     },
     graph::CompileErrors,
     hire::{
@@ -31,7 +33,12 @@ use crate::{
         employee_version_get, employee_version_insert,
     },
 };
+use calendar::Calendars;
+use std::collections::BTreeMap;
 use uuid::Uuid;
+
+/// Due times of each schedule that are shown.
+pub const SHOWN: usize = 5;
 
 /// Whom to hire.
 pub enum HireRequest {
@@ -54,6 +61,8 @@ pub struct Hired {
     pub understood: Vec<Understood>,
     pub not_understood: Vec<NotUnderstood>,
     pub missing_connections: Vec<MissingConnection>,
+    /// The next due times of each schedule, by its name.
+    pub next: BTreeMap<String, Vec<Timestamp>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -108,8 +117,11 @@ pub async fn hire(
     let connected = connections::connected(&mut tx).await?;
     drop(tx);
     let catalog = core.catalogs.of(org).await?;
+    let (calendars, zone) = calendars_and_zone(engine, org).await?;
     let mut hired = match request {
-        HireRequest::Description(job) => from_text(planner, &catalog, &connected, job).await?,
+        HireRequest::Description(job) => {
+            from_text(planner, &catalog, &connected, job, zone.clone()).await?
+        }
         HireRequest::Graphs { name, spec } => Hired {
             id: None,
             name,
@@ -118,10 +130,13 @@ pub async fn hire(
             spec,
             understood: Vec::new(),
             not_understood: Vec::new(),
+            next: BTreeMap::new(),
         },
     };
     hired.name = check::name(&hired.name)?;
-    let prepared = prepare(engine, &catalog, hired.spec.clone())?;
+    calendar::complete(&mut hired.spec, zone, core.clock.now());
+    let prepared = prepare(engine, &catalog, hired.spec.clone(), &calendars)?;
+    hired.next = prepared.upcoming(core.clock.now());
     if dry_run {
         let mut tx = core.db.begin_read(org).await?;
         return match employee_find(&mut tx, &hired.name).await? {
@@ -131,7 +146,7 @@ pub async fn hire(
     }
     let id = EmployeeId::from_uuid(core.clock.uuid());
     let now = core.clock.now();
-    let schedules = prepared.schedules(org, id, now, engine)?;
+    let schedules = prepared.schedules(org, id, now, engine);
     let event = graph_defined(org, id, 1, &hired.spec, now);
     let mut tx = core.db.begin(org).await?;
     let insert = prepared.insert(id, &schedules, &event, now, by);
@@ -150,7 +165,13 @@ async fn from_text(
     catalog: &Catalog,
     connected: &[String],
     job: JobDescription,
+    zone_of_org: Option<String>,
 ) -> Result<Hired, StaffError> {
+    let own_zone = job.time_zone.clone();
+    let job = JobDescription {
+        time_zone: job.time_zone.or(zone_of_org),
+        ..job
+    };
     let plan = planner.plan(&job, catalog, connected).await?;
     Ok(Hired {
         id: None,
@@ -163,10 +184,12 @@ async fn from_text(
             subscriptions: plan.subscriptions,
             concurrency: Concurrency::default(),
             job_description: Some(job.text),
+            time_zone: own_zone,
         },
         understood: plan.understood,
         not_understood: plan.not_understood,
         missing_connections: plan.missing_connections,
+        next: BTreeMap::new(),
     })
 }
 
@@ -184,8 +207,11 @@ pub async fn new_version(
 ) -> Result<i32, StaffError> {
     let core = engine.core();
     let catalog = core.catalogs.of(org).await?;
-    let prepared = prepare(engine, &catalog, spec)?;
+    let (calendars, zone) = calendars_and_zone(engine, org).await?;
     let now = core.clock.now();
+    let mut spec = spec;
+    calendar::complete(&mut spec, zone, now);
+    let prepared = prepare(engine, &catalog, spec, &calendars)?;
     let mut tx = core.db.begin(org).await?;
     let row = employed(&mut tx, employee).await?;
     if let Some(expected) = expected.filter(|expected| *expected != row.version) {
@@ -194,7 +220,7 @@ pub async fn new_version(
             actual: row.version,
         });
     }
-    let schedules = prepared.schedules(org, employee, now, engine)?;
+    let schedules = prepared.schedules(org, employee, now, engine);
     let event = graph_defined(org, employee, row.version + 1, &prepared.compiled.spec, now);
     let insert = prepared.insert(employee, &schedules, &event, now, by);
     let version = employee_version_insert(&mut tx, row.version, &insert).await?;
@@ -264,18 +290,41 @@ async fn employed(tx: &mut Tx, employee: EmployeeId) -> Result<EmployeeRow, Staf
 struct Prepared {
     compiled: Compiled,
     text: Vec<u8>,
+    /// Of each schedule.
+    recurrences: Vec<Recurrence>,
 }
 
-fn prepare(engine: &Engine, catalog: &Catalog, spec: EmployeeSpec) -> Result<Prepared, StaffError> {
+async fn calendars_and_zone(
+    engine: &Engine,
+    org: OrgId,
+) -> Result<(Calendars, Option<String>), StaffError> {
+    let mut tx = engine.core().db.begin_read(org).await?;
+    Ok((
+        calendar::of_org(&mut tx).await?,
+        calendar::zone_of_org(&mut tx).await?,
+    ))
+}
+
+fn prepare(
+    engine: &Engine,
+    catalog: &Catalog,
+    spec: EmployeeSpec,
+    calendars: &Calendars,
+) -> Result<Prepared, StaffError> {
     let (compiled, text) = engine
         .core()
         .versions
         .compile(catalog, spec)
         .map_err(StaffError::Graph)?;
     check::concurrency(&compiled.spec.concurrency)?;
-    check::schedules(&compiled.spec.schedules)?;
+    check::time_zone(compiled.spec.time_zone.as_deref())?;
+    let recurrences = check::schedules(&compiled.spec.schedules, calendars)?;
     check::subscriptions(&compiled.spec.subscriptions, &compiled.plan)?;
-    Ok(Prepared { compiled, text })
+    Ok(Prepared {
+        compiled,
+        text,
+        recurrences,
+    })
 }
 
 impl Prepared {
@@ -285,27 +334,36 @@ impl Prepared {
         employee: EmployeeId,
         now: Timestamp,
         engine: &Engine,
-    ) -> Result<Vec<ScheduleRow>, StaffError> {
-        let specs = self.compiled.spec.schedules.iter().enumerate();
+    ) -> Vec<ScheduleRow> {
+        let specs = self.compiled.spec.schedules.iter().zip(&self.recurrences);
         specs
-            .map(|(place, spec)| {
-                let next_due = check::calendar(place, spec)?.next(now);
-                Ok(ScheduleRow {
-                    org_id: org,
-                    id: ScheduleId::from_uuid(engine.core().clock.uuid()),
-                    employee_id: employee,
-                    name: spec.name.clone(),
-                    cron: spec.cron.clone(),
-                    time_zone: spec.time_zone.clone(),
-                    overlap: spec.overlap,
-                    misfire: spec.misfire,
-                    payload: spec.payload.to_string(),
-                    status: ScheduleStatus::Active,
-                    next_due,
-                    last_due: None,
-                    last_run_id: None,
-                })
+            .map(|(spec, recurrence)| ScheduleRow {
+                org_id: org,
+                id: ScheduleId::from_uuid(engine.core().clock.uuid()),
+                employee_id: employee,
+                name: spec.name.clone(),
+                cron: spec.recurrence.cron.clone().unwrap_or_default(),
+                recurrence: calendar::beyond_cron(&spec.recurrence),
+                calendar: spec.recurrence.calendar.clone(),
+                time_zone: spec.time_zone.clone(),
+                overlap: spec.overlap,
+                misfire: spec.misfire,
+                payload: spec.payload.to_string(),
+                status: ScheduleStatus::Active,
+                next_due: recurrence.next_after(now),
+                last_due: None,
+                last_run_id: None,
+                retry: None,
+                failures: 0,
             })
+            .collect()
+    }
+
+    /// When each schedule is due next, by its name.
+    fn upcoming(&self, now: Timestamp) -> BTreeMap<String, Vec<Timestamp>> {
+        let specs = self.compiled.spec.schedules.iter().zip(&self.recurrences);
+        specs
+            .map(|(spec, recurrence)| (spec.name.clone(), recurrence.upcoming(now, SHOWN)))
             .collect()
     }
 

@@ -6,4 +6,5 @@ mod house;
 mod ingest;
 mod policies;
 mod runs;
+mod schedules;
 mod supervision;

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 
-/// Either `job_description` (with `time_zone` for its times) or `graph` and what belongs to it.
+/// Either `job_description` or `graph` and what belongs to it.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HireBody {
@@ -33,7 +33,8 @@ pub struct HireBody {
     name: Option<String>,
     /// What the employee is to do, in words.
     job_description: Option<String>,
-    /// IANA name, for times that the job description gives without a zone.
+    /// IANA name of the zone in which the employee works: for times that the job description gives without a zone, and for what is
+    /// "today" in its runs. Absent: that of its schedules if they agree, else the org's, else UTC.
     time_zone: Option<String>,
     /// The employee graph.
     graph: Option<Value>,
@@ -69,6 +70,9 @@ struct HiredView {
     understood: Vec<Understood>,
     not_understood: Vec<NotUnderstood>,
     missing_connections: Vec<MissingConnection>,
+    time_zone: Option<String>,
+    /// The next five due times of each schedule, by its name.
+    next: BTreeMap<String, Vec<Timestamp>>,
 }
 
 impl From<Hired> for HiredView {
@@ -91,6 +95,8 @@ impl From<Hired> for HiredView {
             understood: hired.understood,
             not_understood: hired.not_understood,
             missing_connections: hired.missing_connections,
+            time_zone: hired.spec.time_zone,
+            next: hired.next,
         }
     }
 }
@@ -152,12 +158,6 @@ impl HireBody {
                 }))
             }
             (None, Some(graph)) => {
-                if self.time_zone.is_some() {
-                    return Err(ApiError::field(
-                        "time_zone",
-                        "`time_zone` belongs to `job_description`; a schedule has its own",
-                    ));
-                }
                 let name = self
                     .name
                     .ok_or_else(|| ApiError::field("name", "`name` is needed with `graph`"))?;
@@ -170,6 +170,7 @@ impl HireBody {
                         subscriptions: self.subscriptions.unwrap_or_default(),
                         concurrency: self.concurrency.unwrap_or_default(),
                         job_description: None,
+                        time_zone: self.time_zone,
                     },
                 })
             }
@@ -258,6 +259,7 @@ pub struct EmployeeDetail {
     subscriptions: Vec<SubscriptionSpec>,
     concurrency: Concurrency,
     job_description: Option<String>,
+    time_zone: Option<String>,
 }
 
 pub async fn show(
@@ -279,6 +281,7 @@ pub async fn show(
         subscriptions: spec.subscriptions,
         concurrency: spec.concurrency,
         job_description: spec.job_description,
+        time_zone: spec.time_zone,
     }))
 }
 

@@ -50,6 +50,8 @@ pub struct GraphBody {
     subscriptions: Option<Vec<SubscriptionSpec>>,
     #[schemars(with = "Option<Value>")]
     concurrency: Option<Concurrency>,
+    /// IANA name of the zone in which the employee works; absent: as before.
+    time_zone: Option<String>,
     /// Only if this is the version now; the header `If-Match: "3"` says the same.
     expected_version: Option<i32>,
 }
@@ -113,6 +115,7 @@ pub async fn replace(
         subscriptions: body.subscriptions.unwrap_or(before.subscriptions),
         concurrency: body.concurrency.unwrap_or(before.concurrency),
         job_description: before.job_description,
+        time_zone: body.time_zone.or(before.time_zone),
     };
     // What is taken over from a version must be taken over from the version before this one.
     let expected = expected.or(Some(row.version));

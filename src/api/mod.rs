@@ -8,6 +8,7 @@ mod address;
 mod approvals;
 mod auth;
 mod body;
+mod calendars;
 mod catalog;
 mod connect_links;
 mod connect_page;

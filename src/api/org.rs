@@ -55,6 +55,10 @@ pub struct OrgBody {
     #[serde(default, deserialize_with = "given")]
     #[schemars(with = "Option<MailBody>")]
     mail: Option<Option<MailBody>>,
+    /// IANA name of the zone in which employees work that are hired from now on and say none; null: UTC.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<String>")]
+    time_zone: Option<Option<String>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -161,6 +165,19 @@ pub async fn change(
         }
         Some(None) => {
             settings.remove("mail");
+        }
+        None => {}
+    }
+    match body.time_zone {
+        Some(Some(zone)) if zone.parse::<chrono_tz::Tz>().is_err() => {
+            let detail = format!("`{zone}` is not an IANA time zone such as Europe/Zurich");
+            return Err(ApiError::field("time_zone", detail));
+        }
+        Some(Some(zone)) => {
+            settings.insert("time_zone".into(), json!(zone));
+        }
+        Some(None) => {
+            settings.remove("time_zone");
         }
         None => {}
     }

@@ -1,9 +1,9 @@
 //! Every route of the service, in one list: the router, the guard and the OpenAPI document are made from it.
 
 use super::{
-    actors, approvals, catalog, connect_links, connect_page, connections, effects, employees,
-    events, graphs, health, hooks, inbox, integrations, keys, memory, nodes, oauth, oauth_clients,
-    openapi, org, org_keys, people, policies, proxy, proxy_raw,
+    actors, approvals, calendars, catalog, connect_links, connect_page, connections, effects,
+    employees, events, graphs, health, hooks, inbox, integrations, keys, memory, nodes, oauth,
+    oauth_clients, openapi, org, org_keys, people, policies, proxy, proxy_raw,
     query::{NoQuery, PageQuery},
     route::{Access, Route, delete, get, patch, post, put},
     runs, schedules, sources, triggers, webhook,
@@ -54,6 +54,13 @@ pub fn routes() -> Vec<Route> {
         post("/v1/schedules/{id}/pause", MANAGER, "Let a schedule rest", schedules::pause),
         post("/v1/schedules/{id}/resume", MANAGER, "Let a schedule go on from now", schedules::resume),
         get("/v1/schedules/{id}/fires", VIEWER, "List what became of each time that it was due", schedules::fires).query::<PageQuery>(),
+
+        get("/v1/calendars", VIEWER, "List the calendars that say which days the org works", calendars::list).query::<NoQuery>(),
+        get("/v1/calendars/{name}", VIEWER, "Show a calendar", calendars::show).query::<NoQuery>(),
+        put("/v1/calendars/{name}", ADMIN, "Make a calendar or replace it; schedules that go by it are due anew", calendars::put)
+            .body::<calendars::CalendarBody>(),
+        delete("/v1/calendars/{name}", ADMIN, "Remove a calendar that no schedule goes by", calendars::delete)
+            .answers(StatusCode::NO_CONTENT),
 
         get("/v1/memory", VIEWER, "List what is remembered", memory::list).query::<memory::ListQuery>(),
         put("/v1/memory/{layer}/{key}", MANAGER, "Remember a value", memory::put)

@@ -9,10 +9,16 @@ use super::{
     text::{self, Path},
 };
 use crate::{
-    actors::schedules::Calendar,
-    domain::{EmployeeId, ExecutionId, Misfire, Overlap, ScheduleId, Timestamp},
+    actors::{
+        schedules::{recurrence_of, spec_of},
+        staff::SHOWN,
+    },
+    domain::{
+        EmployeeId, ExecutionId, Misfire, Overlap, ScheduleId, Timestamp,
+        recurrence::RecurrenceSpec,
+    },
     persistence::{
-        DbError, FireOutcome, Page, ScheduleRow, ScheduleStatus, schedule_fires, schedule_get,
+        DbError, FireOutcome, Page, ScheduleRow, ScheduleStatus, Tx, schedule_fires, schedule_get,
         schedule_list, schedule_set_status,
     },
 };
@@ -27,30 +33,59 @@ pub struct ScheduleView {
     id: ScheduleId,
     employee_id: EmployeeId,
     name: String,
-    cron: String,
+    /// `cron`, `every`, `rrule` or `working_day`, and what narrows it.
+    #[serde(flatten)]
+    recurrence: RecurrenceSpec,
     time_zone: String,
     overlap: Overlap,
     misfire: Misfire,
     payload: Value,
     status: ScheduleStatus,
     next_due_at: Option<Timestamp>,
+    /// The next five due times, the first of them `next_due_at`; none while it is paused.
+    next: Vec<Timestamp>,
+    /// When it is tried again, if it was due and could not be fired.
+    retry_at: Option<Timestamp>,
     last_due_at: Option<Timestamp>,
     last_execution_id: Option<ExecutionId>,
 }
 
-impl From<ScheduleRow> for ScheduleView {
-    fn from(row: ScheduleRow) -> Self {
+/// # Errors
+/// The schedule cannot be read, or the database does not answer.
+async fn view(tx: &mut Tx, row: ScheduleRow) -> ApiResult<ScheduleView> {
+    let recurrence = spec_of(&row).map_err(ApiError::internal)?;
+    let next = match (row.status, row.next_due) {
+        (ScheduleStatus::Active, Some(due)) => match recurrence_of(tx, &row).await {
+            Ok(recurrence) => {
+                let times = recurrence.upcoming(due, SHOWN - 1);
+                std::iter::once(due).chain(times).collect()
+            }
+            // It is shown as it is; why it is not fired stands in the log.
+            Err(error) => {
+                tracing::warn!(schedule = %row.id, %error, "schedule cannot be looked ahead");
+                vec![due]
+            }
+        },
+        _ => Vec::new(),
+    };
+    Ok(ScheduleView::new(row, recurrence, next))
+}
+
+impl ScheduleView {
+    fn new(row: ScheduleRow, recurrence: RecurrenceSpec, next: Vec<Timestamp>) -> Self {
         Self {
             id: row.id,
             employee_id: row.employee_id,
             name: row.name,
-            cron: row.cron,
+            recurrence,
             time_zone: row.time_zone,
             overlap: row.overlap,
             misfire: row.misfire,
             payload: text::json(Some(&row.payload)),
             status: row.status,
             next_due_at: row.next_due,
+            next,
+            retry_at: row.retry,
             last_due_at: row.last_due,
             last_execution_id: row.last_run_id,
         }
@@ -77,7 +112,14 @@ pub async fn list(
         return Ok(Json(empty()));
     };
     let found = schedule_list(&mut tx, employee, &request).await?;
-    Ok(Json(found.map(ScheduleView::from)))
+    let mut items = Vec::with_capacity(found.items.len());
+    for row in found.items {
+        items.push(view(&mut tx, row).await?);
+    }
+    Ok(Json(Page {
+        items,
+        next: found.next,
+    }))
 }
 
 pub async fn show(
@@ -86,7 +128,13 @@ pub async fn show(
     Path(schedule): Path<String>,
     Query(NoQuery {}): Query<NoQuery>,
 ) -> ApiResult<Json<ScheduleView>> {
-    Ok(Json(read(&api, &caller, &schedule).await?.into()))
+    shown(&api, &caller, &schedule).await
+}
+
+async fn shown(api: &ApiState, caller: &Caller, text: &str) -> ApiResult<Json<ScheduleView>> {
+    let row = read(api, caller, text).await?;
+    let mut tx = api.db().begin_read(caller.org).await?;
+    view(&mut tx, row).await.map(Json)
 }
 
 async fn read(api: &ApiState, caller: &Caller, text: &str) -> ApiResult<ScheduleRow> {
@@ -125,20 +173,25 @@ async fn set_status(
     if row.status != status {
         let next = match status {
             ScheduleStatus::Paused => None,
-            ScheduleStatus::Active => Calendar::parse(&row.cron, &row.time_zone)
-                .map_err(ApiError::internal)?
-                .next(api.engine().now()),
+            ScheduleStatus::Active => {
+                let mut tx = api.db().begin_read(caller.org).await?;
+                let recurrence = recurrence_of(&mut tx, &row).await;
+                let recurrence = recurrence.map_err(ApiError::internal)?;
+                recurrence.next_after(api.engine().now())
+            }
         };
         let mut tx = api.db().begin(caller.org).await?;
         schedule_set_status(&mut tx, row.id, status, next).await?;
         tx.commit().await?;
     }
-    Ok(Json(read(&api, &caller, &schedule).await?.into()))
+    shown(&api, &caller, &schedule).await
 }
 
 #[derive(Serialize)]
 pub struct FireView {
     due_at: Timestamp,
+    /// How many due times it stands for, from `due_at` on: more than one only for what a long outage left behind.
+    times: i64,
     outcome: FireOutcome,
     execution_id: Option<ExecutionId>,
     accounted_at: Timestamp,
@@ -166,6 +219,7 @@ pub async fn fires(
         .into_iter()
         .map(|row| FireView {
             due_at: row.due,
+            times: row.times,
             outcome: row.outcome,
             execution_id: row.run_id,
             accounted_at: row.at,

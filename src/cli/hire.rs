@@ -2,9 +2,10 @@
 
 use super::{
     exit::Failure,
-    output::{Output, text_at},
+    output::{Output, moment, text_at},
     progress::slow,
     remote::RemoteArgs,
+    schedules::recurrence,
     shell,
 };
 use anyhow::Context;
@@ -111,11 +112,17 @@ fn report(hired: &Value, dry_run: bool, out: Output) -> String {
     section(&mut lines, "Works", list(hired, "/schedules"), |schedule| {
         format!(
             "{} {}  {}",
-            text_at(schedule, "cron"),
+            recurrence(schedule),
             text_at(schedule, "time_zone"),
             out.dim(&text_at(schedule, "from"))
         )
     });
+    for (name, times) in hired["next"].as_object().into_iter().flatten() {
+        let times = times.as_array().map_or(&[][..], Vec::as_slice);
+        section(&mut lines, &format!("Next of {name}"), times, |at| {
+            at.as_str().map(moment).unwrap_or_default()
+        });
+    }
     section(
         &mut lines,
         "Not understood",

@@ -40,6 +40,7 @@ mod remote;
 mod replay;
 mod runs;
 mod sandbox;
+mod schedules;
 mod secrets;
 mod serve;
 mod shell;
@@ -111,6 +112,8 @@ enum Command {
     Employees(employees::EmployeesArgs),
     /// List runs, the newest first
     Runs(runs::RunsArgs),
+    /// List the schedules, each with its next five times
+    Schedules(schedules::SchedulesArgs),
     /// Show an employee, a run, an approval, an effect, a schedule or an actor
     Show(show::ShowArgs),
     /// List what waits for approval, and decide
@@ -202,6 +205,7 @@ async fn run(command: Command, out: Output) -> anyhow::Result<()> {
         Command::Tell(args) => tell::run(args, out).await,
         Command::Employees(args) => employees::run(args, out).await,
         Command::Runs(args) => runs::run(args, out).await,
+        Command::Schedules(args) => schedules::run(args, out).await,
         Command::Show(args) => show::run(args, out).await,
         Command::Approve(args) => approve::run(args, out).await,
         Command::Cancel(args) => cancel::run(args, out).await,

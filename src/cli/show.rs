@@ -5,6 +5,7 @@ use super::{
     names,
     output::{Format, Output, field, indent, moment, shorten, text_at, yaml},
     remote::RemoteArgs,
+    schedules::recurrence,
 };
 use crate::domain::{ApprovalId, EffectId, EmployeeId, ExecutionId, ScheduleId};
 use serde_json::{Value, json};
@@ -122,7 +123,7 @@ fn employee_in_words(employee: &Value, out: Output) -> String {
         format!(
             "{:<24}{} {}",
             text_at(schedule, "name"),
-            text_at(schedule, "cron"),
+            recurrence(schedule),
             text_at(schedule, "time_zone")
         )
     });

@@ -1,6 +1,9 @@
 //! What an employee is hired with, beside its graphs.
 
-use super::EventFilter;
+use super::{
+    EventFilter,
+    recurrence::{Every, NthWorkingDay, OffDays, RecurrenceSpec},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -24,6 +27,9 @@ pub struct EmployeeSpec {
     /// The text that it was hired from, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_description: Option<String>,
+    /// IANA name of the zone whose calendar its runs go by; absent: UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
 }
 
 /// What happens to a trigger whose conversation already has an unfinished run.
@@ -80,26 +86,113 @@ pub enum Misfire {
     Skip,
 }
 
+/// When an employee works of its own accord. JSON has the fields of the recurrence beside the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "FlatSchedule", into = "FlatSchedule")]
 pub struct ScheduleSpec {
     /// Unique in the employee.
     pub name: String,
-    /// Five fields: minute, hour, day of month, month, day of week.
-    pub cron: String,
+    pub recurrence: RecurrenceSpec,
     /// IANA name, for example `Europe/Zurich`.
-    #[serde(default = "utc")]
     pub time_zone: String,
-    #[serde(default)]
     pub overlap: Overlap,
-    #[serde(default)]
     pub misfire: Misfire,
     /// Payload of the triggers that it fires.
-    #[serde(default)]
     pub payload: Value,
     /// The sentence that it was read from, if it was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+}
+
+/// A schedule as it is written: serde cannot both flatten a part and refuse unknown fields.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FlatSchedule {
+    name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cron: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    every: Option<Every>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rrule: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    working_day: Option<NthWorkingDay>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    at: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    off_days: Option<OffDays>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    calendar: Option<String>,
+    #[serde(default = "utc")]
+    time_zone: String,
+    #[serde(default)]
+    overlap: Overlap,
+    #[serde(default)]
+    misfire: Misfire,
+    #[serde(default)]
+    payload: Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+}
+
+impl From<FlatSchedule> for ScheduleSpec {
+    fn from(flat: FlatSchedule) -> Self {
+        Self {
+            name: flat.name,
+            recurrence: RecurrenceSpec {
+                cron: flat.cron,
+                every: flat.every,
+                rrule: flat.rrule,
+                working_day: flat.working_day,
+                at: flat.at,
+                start: flat.start,
+                until: flat.until,
+                off_days: flat.off_days,
+                calendar: flat.calendar,
+            },
+            time_zone: flat.time_zone,
+            overlap: flat.overlap,
+            misfire: flat.misfire,
+            payload: flat.payload,
+            from: flat.from,
+        }
+    }
+}
+
+impl From<ScheduleSpec> for FlatSchedule {
+    fn from(spec: ScheduleSpec) -> Self {
+        let RecurrenceSpec {
+            cron,
+            every,
+            rrule,
+            working_day,
+            at,
+            start,
+            until,
+            off_days,
+            calendar,
+        } = spec.recurrence;
+        Self {
+            name: spec.name,
+            cron,
+            every,
+            rrule,
+            working_day,
+            at,
+            start,
+            until,
+            off_days,
+            calendar,
+            time_zone: spec.time_zone,
+            overlap: spec.overlap,
+            misfire: spec.misfire,
+            payload: spec.payload,
+            from: spec.from,
+        }
+    }
 }
 
 fn utc() -> String {

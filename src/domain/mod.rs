@@ -6,6 +6,7 @@ pub mod filter;
 pub mod hash;
 pub mod ids;
 pub mod memory;
+pub mod recurrence;
 pub mod role;
 pub mod time;
 pub mod trigger;

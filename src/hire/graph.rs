@@ -248,13 +248,25 @@ fn schedules(commands: &[&Flow<'_>], zone: &str) -> Vec<ScheduleSpec> {
         .flat_map(|(place, flow)| flow.schedules.iter().map(move |schedule| (place, schedule)));
     all.enumerate()
         .map(
-            |(number, (place, (When { cron, zone: said }, from)))| ScheduleSpec {
+            |(
+                number,
+                (
+                    place,
+                    (
+                        When {
+                            recurrence,
+                            zone: said,
+                        },
+                        from,
+                    ),
+                ),
+            )| ScheduleSpec {
                 name: if number == 0 {
                     "schedule".into()
                 } else {
                     format!("schedule_{}", number + 1)
                 },
-                cron: cron.clone(),
+                recurrence: recurrence.clone(),
                 time_zone: said.clone().unwrap_or_else(|| zone.to_owned()),
                 overlap: Overlap::default(),
                 misfire: Misfire::default(),

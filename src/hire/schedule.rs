@@ -1,10 +1,19 @@
-//! Times in a clause: how often, at what time, where. Reads them as cron, or says what is missing; never fills it in.
+//! Times in a clause: how often, at what time, from when to when, where. Reads them as a recurrence, or says what is missing; never fills
+//! it in.
 
+mod bounds;
 mod cadence;
+mod compose;
 mod time_of_day;
+mod window;
 
-use super::{text::Token, zone};
+use super::{
+    text::Token,
+    zone::{self, Zone},
+};
+use crate::domain::recurrence::RecurrenceSpec;
 use cadence::Cadence;
+use compose::{Said, compose};
 use time_of_day::TimeOfDay;
 
 /// What a clause says about when.
@@ -17,18 +26,17 @@ pub struct Reading {
     pub problem: Option<String>,
 }
 
-/// A recurring time.
+/// A recurring time. Its `start` and `until` may lack the year (`03-01`) or the day (`03`): whoever hires knows which is next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct When {
-    /// Five fields.
-    pub cron: String,
+    pub recurrence: RecurrenceSpec,
     /// IANA name, if the text gives one.
     pub zone: Option<String>,
 }
 
 /// Whether a recurrence begins here, as in "and every Monday"; such a clause is one of its own.
 pub fn begins(tokens: &[Token]) -> bool {
-    cadence::at(tokens, 0).is_some_and(|(_, end)| end > 0)
+    cadence::at(tokens, 0, false).is_some_and(|(_, end)| end > 0)
         && tokens
             .first()
             .is_some_and(|first| first.is_any(&["every", "each", "on"]))
@@ -43,7 +51,11 @@ pub fn read(tokens: &[Token]) -> Reading {
     let mut cadences = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
-        match cadence::at(tokens, at) {
+        let open = matches!(
+            cadences.last(),
+            Some(Cadence::Weeks(_) | Cadence::Often { .. })
+        );
+        match cadence::at(tokens, at, open) {
             Some((cadence, end)) => {
                 reading.cover(at, end);
                 cadences.push(cadence);
@@ -53,19 +65,45 @@ pub fn read(tokens: &[Token]) -> Reading {
         }
     }
     // Without a recurrence a number after "at" may be anything.
-    let Some(cadence) = cadences.first().cloned() else {
+    if cadences.is_empty() {
         return reading;
-    };
-    let zone = zone::zone(tokens).map(|(zone, span)| {
-        reading.cover(span.start, span.end);
-        zone
-    });
+    }
     let evening = cadences
         .iter()
         .any(|cadence| matches!(cadence, Cadence::Days { evening: true, .. }));
+    let zone = zone::read(tokens).map(|(zone, span)| {
+        reading.cover(span.start, span.end);
+        zone
+    });
+    let window = window::read(tokens, &reading.covered).map(|(window, span)| {
+        reading.cover(span.start, span.end);
+        window
+    });
     let times = times(tokens, &mut reading, evening);
-    match cron(&cadence, cadences.len(), &times) {
-        Ok(cron) => reading.found = Some(When { cron, zone }),
+    let bounds = bounds::read(tokens, &reading.covered);
+    for span in &bounds.spans {
+        reading.cover(span.start, span.end);
+    }
+    let zone = match zone {
+        None => None,
+        Some(Zone::Named(zone)) => Some(zone),
+        Some(Zone::Several { said, candidates }) => {
+            let candidates = candidates.join(", ");
+            reading.problem = Some(format!(
+                "“{said}” may be any of several time zones ({candidates}); name one of them"
+            ));
+            return reading;
+        }
+    };
+    let said = Said {
+        cadences,
+        times,
+        window,
+        start: bounds.start,
+        until: bounds.until,
+    };
+    match bounds.problem.map_or_else(|| compose(said), Err) {
+        Ok(recurrence) => reading.found = Some(When { recurrence, zone }),
         Err(problem) => reading.problem = Some(problem),
     }
     reading
@@ -93,40 +131,6 @@ fn times(tokens: &[Token], reading: &mut Reading, evening: bool) -> Vec<TimeOfDa
         }
     }
     times
-}
-
-fn cron(cadence: &Cadence, cadences: usize, times: &[TimeOfDay]) -> Result<String, String> {
-    if cadences > 1 {
-        return Err("says more than one recurrence in one clause".into());
-    }
-    let (days, fixed) = match cadence {
-        Cadence::Unknown(words) => {
-            return Err(format!(
-                "the recurrence “{words}” cannot be kept as a calendar entry"
-            ));
-        }
-        Cadence::Every(cron) if times.is_empty() => return Ok(cron.clone()),
-        Cadence::Every(_) => return Err("says both an interval and a time of day".into()),
-        Cadence::Days { of_week, .. } => ("* *".to_owned(), of_week.as_str()),
-        Cadence::OfMonth(days) => (format!("{days} *"), "*"),
-    };
-    let Some(first) = times.first() else {
-        return Err("says on which days, but no time of day".into());
-    };
-    if times.iter().any(|time| time.minute != first.minute) {
-        return Err(
-            "says times of day with different minutes; say them in clauses of their own".into(),
-        );
-    }
-    let mut hours: Vec<u32> = times.iter().map(|time| time.hour).collect();
-    hours.sort_unstable();
-    hours.dedup();
-    let hours = hours
-        .iter()
-        .map(u32::to_string)
-        .collect::<Vec<_>>()
-        .join(",");
-    Ok(format!("{} {hours} {days} {fixed}", first.minute))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod approvals;
 pub mod backup;
 mod blobs;
 mod body;
+mod calendars;
 pub mod codec;
 #[cfg(test)]
 mod conformance;
@@ -60,6 +61,7 @@ mod writer;
 pub use activation::*;
 pub use approvals::*;
 pub use blobs::blob_get;
+pub use calendars::*;
 pub use connection_notices::*;
 pub use connections::*;
 pub use credentials::*;

@@ -38,7 +38,12 @@ pub struct ScheduleRow {
     pub employee_id: EmployeeId,
     /// Unique for the employee.
     pub name: String,
+    /// Empty if `recurrence` says when.
     pub cron: String,
+    /// JSON of a `RecurrenceSpec`; absent: `cron` says all.
+    pub recurrence: Option<String>,
+    /// The org's calendar that the recurrence names.
+    pub calendar: Option<String>,
     pub time_zone: String,
     pub overlap: Overlap,
     pub misfire: Misfire,
@@ -51,6 +56,18 @@ pub struct ScheduleRow {
     #[sqlx(rename = "last_due_us")]
     pub last_due: Option<Timestamp>,
     pub last_run_id: Option<ExecutionId>,
+    /// When it is tried again, if it was due and could not be fired.
+    #[sqlx(rename = "retry_us")]
+    pub retry: Option<Timestamp>,
+    /// How often it could not be fired since it was last.
+    pub failures: i32,
+}
+
+impl ScheduleRow {
+    /// When it is to be looked at; `None` if never.
+    pub fn attempt(&self) -> Option<Timestamp> {
+        self.next_due.map(|due| self.retry.unwrap_or(due))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -63,11 +80,13 @@ pub struct ScheduleFireRow {
     pub run_id: Option<ExecutionId>,
     #[sqlx(rename = "at_us")]
     pub at: Timestamp,
+    /// How many due times it stands for, from `due` on; more than one only for what a long outage left behind.
+    pub times: i64,
 }
 
 macro_rules! schedule_columns {
     () => {
-        "org_id, id, employee_id, name, cron, time_zone, overlap, misfire, payload, status, next_due_us, last_due_us, last_run_id"
+        "org_id, id, employee_id, name, cron, recurrence, calendar, time_zone, overlap, misfire, payload, status, next_due_us, last_due_us, last_run_id, retry_us, failures"
     };
 }
 
@@ -125,6 +144,14 @@ pub(super) async fn schedules_replace(
             Column::Text(all().map(|one| one.cron.as_str()).collect()),
         ),
         (
+            "recurrence",
+            Column::MaybeText(all().map(|one| one.recurrence.as_deref()).collect()),
+        ),
+        (
+            "calendar",
+            Column::MaybeText(all().map(|one| one.calendar.as_deref()).collect()),
+        ),
+        (
             "time_zone",
             Column::Text(all().map(|one| one.time_zone.as_str()).collect()),
         ),
@@ -147,11 +174,11 @@ pub(super) async fn schedules_replace(
             ),
         ),
     ];
-    const NAMES: &str = "org_id, id, employee_id, name, cron, time_zone, overlap, misfire, payload, status, next_due_us";
+    const NAMES: &str = "org_id, id, employee_id, name, cron, recurrence, calendar, time_zone, overlap, misfire, payload, status, next_due_us";
     let statement = format!(
         "INSERT INTO schedule ({NAMES}) SELECT {NAMES} FROM t WHERE true
-         ON CONFLICT (employee_id, name) DO UPDATE SET cron = excluded.cron, time_zone = excluded.time_zone, overlap = excluded.overlap,
-             misfire = excluded.misfire, payload = excluded.payload, next_due_us = excluded.next_due_us"
+         ON CONFLICT (employee_id, name) DO UPDATE SET cron = excluded.cron, recurrence = excluded.recurrence, calendar = excluded.calendar,
+             time_zone = excluded.time_zone, overlap = excluded.overlap, retry_us = NULL, failures = 0, misfire = excluded.misfire, payload = excluded.payload, next_due_us = excluded.next_due_us"
     );
     Rows::new(columns)
         .execute(&mut tx.inner, &statement)
@@ -206,8 +233,9 @@ pub async fn schedule_set_status(
     next_due: Option<Timestamp>,
 ) -> Result<()> {
     let org = tx.org();
-    let changed = on_tx!(tx, |conn| sqlx::query(
-        "UPDATE schedule SET status = $3, next_due_us = $4 WHERE org_id = $1 AND id = $2"
+    let changed = on_tx!(tx, |conn| {
+        sqlx::query(
+        "UPDATE schedule SET status = $3, next_due_us = $4, retry_us = NULL, failures = 0 WHERE org_id = $1 AND id = $2"
     )
     .bind(org)
     .bind(schedule)
@@ -215,12 +243,13 @@ pub async fn schedule_set_status(
     .bind(next_due)
     .execute(conn)
     .await
-    .map(|done| done.rows_affected()))?;
+    .map(|done| done.rows_affected())
+    })?;
     one_row(changed, "schedule")
 }
 
-/// Active schedules of all orgs that are due by `until`, the earliest first, from after `after` in that order; those of employees that
-/// are not dismissed.
+/// Active schedules of all orgs that are to be looked at by `until` ([`ScheduleRow::attempt`]), the earliest first, from after `after` in
+/// that order; those of employees that are not dismissed.
 pub async fn schedules_due(
     tx: &mut SystemTx,
     until: Timestamp,
@@ -232,9 +261,9 @@ pub async fn schedules_due(
         sqlx::query_as(concat!(
         "SELECT ",
         schedule_columns!(),
-        " FROM schedule WHERE status = 'active' AND next_due_us <= $1 AND (next_due_us, id) > ($2, $3)
+        " FROM schedule WHERE status = 'active' AND coalesce(retry_us, next_due_us) <= $1 AND (coalesce(retry_us, next_due_us), id) > ($2, $3)
            AND EXISTS (SELECT 1 FROM employee e WHERE e.id = schedule.employee_id AND e.status <> 'dismissed')
-          ORDER BY next_due_us, id LIMIT $4"
+          ORDER BY coalesce(retry_us, next_due_us), id LIMIT $4"
     ))
     .bind(until)
     .bind(due)
@@ -245,10 +274,82 @@ pub async fn schedules_due(
     })?)
 }
 
-/// When the next schedule of all is due.
+/// Lets a schedule that was due and could not be fired wait until `retry`. False if it is not due at `due` any more, or is gone.
+#[must_use = "a schedule that was changed meanwhile does not wait"]
+pub async fn schedule_defer(
+    tx: &mut Tx,
+    schedule: ScheduleId,
+    due: Timestamp,
+    retry: Timestamp,
+    failures: i32,
+) -> Result<bool> {
+    let org = tx.org();
+    let changed = on_tx!(tx, |conn| {
+        sqlx::query(
+        "UPDATE schedule SET retry_us = $4, failures = $5 WHERE org_id = $1 AND id = $2 AND next_due_us = $3"
+    )
+    .bind(org)
+    .bind(schedule)
+    .bind(due)
+    .bind(retry)
+    .bind(failures)
+    .execute(conn)
+    .await
+    .map(|done| done.rows_affected())
+    })?;
+    Ok(changed > 0)
+}
+
+/// Schedules of the org that name a calendar, by id, from after `after`.
+pub async fn schedules_of_calendar(
+    tx: &mut Tx,
+    calendar: &str,
+    after: Option<ScheduleId>,
+    limit: u32,
+) -> Result<Vec<ScheduleRow>> {
+    let (org, after) = (tx.org(), after.map_or(Uuid::nil(), ScheduleId::uuid));
+    Ok(on_tx!(tx, |conn| sqlx::query_as(concat!(
+        "SELECT ",
+        schedule_columns!(),
+        " FROM schedule WHERE org_id = $1 AND calendar = $2 AND id > $3 ORDER BY id LIMIT $4"
+    ))
+    .bind(org)
+    .bind(calendar)
+    .bind(after)
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await)?)
+}
+
+/// Says anew when a schedule is next due, if it still is due when it was; else false.
+#[must_use = "a schedule that was fired meanwhile has its next time already"]
+pub async fn schedule_set_next(
+    tx: &mut Tx,
+    schedule: ScheduleId,
+    due: Option<Timestamp>,
+    next_due: Option<Timestamp>,
+) -> Result<bool> {
+    let org = tx.org();
+    let changed = on_tx!(tx, |conn| {
+        sqlx::query(
+        "UPDATE schedule SET next_due_us = $4, retry_us = NULL, failures = 0
+         WHERE org_id = $1 AND id = $2 AND status = 'active' AND next_due_us IS NOT DISTINCT FROM $3"
+    )
+    .bind(org)
+    .bind(schedule)
+    .bind(due)
+    .bind(next_due)
+    .execute(conn)
+    .await
+    .map(|done| done.rows_affected())
+    })?;
+    Ok(changed > 0)
+}
+
+/// When the next schedule of all is due or tried again.
 pub async fn schedules_next(tx: &mut SystemTx) -> Result<Option<Timestamp>> {
     Ok(on_tx!(tx, |conn| sqlx::query_scalar(
-        "SELECT min(next_due_us) FROM schedule WHERE status = 'active'"
+        "SELECT min(coalesce(retry_us, next_due_us)) FROM schedule WHERE status = 'active'"
     )
     .fetch_one(conn)
     .await)?)
@@ -263,7 +364,7 @@ pub async fn schedule_fires(
 ) -> Result<Vec<ScheduleFireRow>> {
     let (org, before) = (tx.org(), before.unwrap_or(Timestamp::from_micros(i64::MAX)));
     Ok(on_tx!(tx, |conn| sqlx::query_as(
-        "SELECT org_id, schedule_id, due_us, outcome, run_id, at_us FROM schedule_fire
+        "SELECT org_id, schedule_id, due_us, outcome, run_id, at_us, times FROM schedule_fire
          WHERE org_id = $1 AND schedule_id = $2 AND due_us < $3 ORDER BY due_us DESC LIMIT $4"
     )
     .bind(org)

@@ -1,12 +1,11 @@
 //! What the compiler of graphs does not look at: names, limits, calendars, subscriptions.
 
-use super::StaffError;
+use super::{StaffError, calendar::Calendars};
 use crate::{
-    actors::schedules::{Calendar, CalendarError},
-    domain::{Concurrency, EmployeeId, ScheduleSpec, SubscriptionSpec},
+    domain::{Concurrency, EmployeeId, ScheduleSpec, SubscriptionSpec, recurrence::Recurrence},
     graph::{EventExpr, Plan},
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Characters of a name at most.
 const NAME_MAX: usize = 100;
@@ -47,7 +46,21 @@ pub fn concurrency(rules: &Concurrency) -> Result<(), StaffError> {
     Ok(())
 }
 
-pub fn schedules(specs: &[ScheduleSpec]) -> Result<(), StaffError> {
+pub fn time_zone(zone: Option<&str>) -> Result<(), StaffError> {
+    match zone {
+        Some(zone) if zone.parse::<chrono_tz::Tz>().is_err() => Err(field(
+            "time_zone",
+            format!("`{zone}` is not an IANA time zone such as Europe/Zurich"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The recurrence of each.
+pub fn schedules(
+    specs: &[ScheduleSpec],
+    calendars: &Calendars,
+) -> Result<Vec<Recurrence>, StaffError> {
     if specs.len() > SCHEDULES_MAX {
         return Err(field(
             "schedules",
@@ -55,8 +68,9 @@ pub fn schedules(specs: &[ScheduleSpec]) -> Result<(), StaffError> {
         ));
     }
     let mut names = BTreeSet::new();
+    let mut recurrences = Vec::with_capacity(specs.len());
     for (place, spec) in specs.iter().enumerate() {
-        calendar(place, spec)?;
+        recurrences.push(recurrence(place, spec, calendars)?);
         let wrong = |message: &str| {
             Err(StaffError::Schedule {
                 field: format!("schedules[{place}].name"),
@@ -70,20 +84,28 @@ pub fn schedules(specs: &[ScheduleSpec]) -> Result<(), StaffError> {
             return wrong("must be unique in the employee");
         }
     }
-    Ok(())
+    Ok(recurrences)
 }
 
-pub fn calendar(place: usize, spec: &ScheduleSpec) -> Result<Calendar, StaffError> {
-    Calendar::parse(&spec.cron, &spec.time_zone).map_err(|error| {
-        let name = match &error {
-            CalendarError::Cron { .. } => "cron",
-            CalendarError::TimeZone(_) => "time_zone",
-        };
-        StaffError::Schedule {
-            field: format!("schedules[{place}].{name}"),
-            message: error.to_string(),
-        }
-    })
+fn recurrence(
+    place: usize,
+    spec: &ScheduleSpec,
+    calendars: &Calendars,
+) -> Result<Recurrence, StaffError> {
+    let wrong = |name: &str, message: String| StaffError::Schedule {
+        field: format!("schedules[{place}].{name}"),
+        message,
+    };
+    let calendar = match &spec.recurrence.calendar {
+        None => Arc::default(),
+        Some(name) => calendars.get(name).cloned().ok_or_else(|| {
+            let message =
+                format!("there is no calendar `{name}`; PUT /v1/calendars/{{name}} makes one");
+            wrong("calendar", message)
+        })?,
+    };
+    Recurrence::parse(&spec.recurrence, &spec.time_zone, calendar)
+        .map_err(|error| wrong(error.field, error.message))
 }
 
 pub fn subscriptions(specs: &[SubscriptionSpec], plan: &Plan) -> Result<(), StaffError> {
@@ -155,19 +177,36 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_calendar_names_its_field() {
-        let spec = ScheduleSpec {
-            name: "daily".into(),
-            cron: "0 9 * * *".into(),
-            time_zone: "Nowhere/At_all".into(),
-            overlap: Default::default(),
-            misfire: Default::default(),
-            payload: Default::default(),
-            from: None,
-        };
-        let error = schedules(&[spec]).expect_err("no such zone");
-        assert!(
-            matches!(error, StaffError::Schedule { field, .. } if field == "schedules[0].time_zone")
-        );
+    fn a_wrong_schedule_names_its_field() {
+        let cases = [
+            (
+                serde_json::json!({"cron": "0 9 * * *", "time_zone": "Nowhere/At_all"}),
+                "time_zone",
+            ),
+            (serde_json::json!({"cron": "0 0 30 2 *"}), "cron"),
+            (serde_json::json!({"rrule": "FREQ=DAILY"}), "at"),
+            (
+                serde_json::json!({"cron": "0 9 * * *", "calendar": "swiss"}),
+                "calendar",
+            ),
+            (
+                serde_json::json!({"working_day": {"nth": 40, "of": "month"}, "at": ["09:00"]}),
+                "working_day.nth",
+            ),
+            (
+                serde_json::json!({"cron": "0 9 * * *", "until": "soon"}),
+                "until",
+            ),
+        ];
+        for (mut json, expected) in cases {
+            json["name"] = "daily".into();
+            let spec: ScheduleSpec = serde_json::from_value(json).expect("a schedule");
+            let error = schedules(&[spec], &Calendars::new()).expect_err(expected);
+            let expected = format!("schedules[0].{expected}");
+            assert!(
+                matches!(&error, StaffError::Schedule { field, .. } if *field == expected),
+                "{error}"
+            );
+        }
     }
 }

@@ -4,11 +4,12 @@ use super::super::{
     entity::number_at,
     text::{Kind, Token, folded, ordinal},
 };
+use crate::domain::recurrence::Period;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cadence {
-    /// A whole cron line: an interval of minutes or hours.
-    Every(String),
+    /// An interval.
+    Minutes(u32),
     /// Days of the week, as cron has them.
     Days {
         of_week: String,
@@ -17,8 +18,34 @@ pub enum Cadence {
     },
     /// Days of the month, as cron has them.
     OfMonth(String),
-    /// A recurrence that cron cannot say, or that lacks its day.
-    Unknown(String),
+    /// Days as iCalendar has them.
+    Rule(String),
+    /// A working day of each period.
+    Working(i32, Period),
+    /// Every so many weeks; the day is said beside it, or the first one counts.
+    Weeks(u32),
+    /// "twice a day", "three times a week": says how many times or days the clause has to give.
+    Often { times: usize, per_day: bool },
+    /// A recurrence that cannot be kept, or that lacks its day; and why.
+    Unknown(String, &'static str),
+}
+
+const CANNOT: &str = "cannot be kept as a calendar entry";
+const WHICH_DAY: &str = "cannot be kept as a calendar entry: it does not say on which day";
+const TWO_MEANINGS: &str = "cannot be kept as a calendar entry: it means every so many weeks or one day of the month; say which";
+
+impl Cadence {
+    pub fn every_day() -> Self {
+        days("*")
+    }
+
+    /// Why it cannot be kept, if it cannot.
+    pub fn unknown(&self) -> Option<String> {
+        match self {
+            Cadence::Unknown(words, why) => Some(format!("the recurrence “{words}” {why}")),
+            _ => None,
+        }
+    }
 }
 
 const DAYS: &[&str] = &[
@@ -34,16 +61,19 @@ const ORDINALS: &[&str] = &[
     "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
 ];
 
-/// The recurrence that begins at a place, and where it ends.
-pub fn at(tokens: &[Token], place: usize) -> Option<(Cadence, usize)> {
+/// The recurrence that begins at a place, and where it ends. `follows`: after one that leaves the day open ("every other week on Monday").
+pub fn at(tokens: &[Token], place: usize, follows: bool) -> Option<(Cadence, usize)> {
     let first = tokens.get(place)?;
     let opened = first.is_any(&["every", "each", "all", "once"]);
     let on = first.is_word("on") || first.is_word("from");
     let start = place + usize::from(opened || on);
     interval(tokens, place, opened)
+        .or_else(|| of_period(tokens, place))
+        .or_else(|| often(tokens, place))
+        .or_else(|| alternating(tokens, place, opened))
         .or_else(|| unknown(tokens, place, opened))
         .or_else(|| of_month(tokens, place))
-        .or_else(|| days_of_week(tokens, start, opened))
+        .or_else(|| days_of_week(tokens, start, opened || on && follows))
         .or_else(|| whole_days(tokens, place, start, opened))
 }
 
@@ -58,114 +88,300 @@ fn word_at(tokens: &[Token], at: usize, words: &[&str]) -> bool {
     tokens.get(at).is_some_and(|token| token.is_any(words))
 }
 
-/// `hourly`, `every hour`, `every 15 minutes`.
+fn words(tokens: &[Token], place: usize, end: usize) -> String {
+    let tokens = &tokens[place..end.min(tokens.len())];
+    let words: Vec<&str> = tokens.iter().map(|token| token.text.as_str()).collect();
+    folded(&words.join(" "))
+}
+
+/// `hourly`, `every hour`, `every 15 minutes`, `every two weeks`, `every 3 days`.
 fn interval(tokens: &[Token], place: usize, opened: bool) -> Option<(Cadence, usize)> {
     if word_at(tokens, place, &["hourly"]) {
-        return Some((Cadence::Every("0 * * * *".into()), place + 1));
+        return Some((Cadence::Minutes(60), place + 1));
     }
     if !opened {
         return None;
     }
     if word_at(tokens, place + 1, &["minute"]) {
-        return Some((Cadence::Every("* * * * *".into()), place + 2));
+        return Some((Cadence::Minutes(1), place + 2));
     }
-    if word_at(tokens, place + 1, &["hour"])
-        || (word_at(tokens, place + 1, &["an"]) && word_at(tokens, place + 2, &["hour"]))
-    {
-        return Some((
-            Cadence::Every("0 * * * *".into()),
-            place + 2 + usize::from(word_at(tokens, place + 1, &["an"])),
-        ));
+    let an = usize::from(word_at(tokens, place + 1, &["an"]));
+    if word_at(tokens, place + 1 + an, &["hour"]) {
+        return Some((Cadence::Minutes(60), place + 2 + an));
     }
     if word_at(tokens, place + 1, &["half"]) && word_at(tokens, place + 2, &["hour", "an"]) {
         let end = place + 3 + usize::from(word_at(tokens, place + 2, &["an"]));
-        return Some((Cadence::Every("*/30 * * * *".into()), end.min(tokens.len())));
+        return Some((Cadence::Minutes(30), end.min(tokens.len())));
     }
     let (number, end) = number_at(tokens, place + 1)?;
     let number: u32 = number.parse().ok()?;
-    let words = || {
-        folded(
-            &tokens[place..(end + 1).min(tokens.len())]
-                .iter()
-                .map(|token| token.text.as_str())
-                .collect::<Vec<_>>()
-                .join(" "),
-        )
-    };
-    let even = |whole: u32| number > 0 && number < whole && whole.is_multiple_of(number);
-    let cadence = if word_at(tokens, end, &["minute", "minutes"]) {
-        if even(60) {
-            Cadence::Every(format!("*/{number} * * * *"))
-        } else {
-            Cadence::Unknown(words())
-        }
-    } else if word_at(tokens, end, &["hour", "hours"]) {
-        if even(24) {
-            Cadence::Every(format!("0 */{number} * * *"))
-        } else {
-            Cadence::Unknown(words())
-        }
-    } else if word_at(
-        tokens,
-        end,
-        &[
-            "second", "seconds", "day", "days", "week", "weeks", "month", "months", "years",
-        ],
-    ) {
-        Cadence::Unknown(words())
+    let unit = |units: &[&str]| word_at(tokens, end, units);
+    let cannot = |why| Cadence::Unknown(words(tokens, place, end + 1), why);
+    let cadence = if unit(&["minute", "minutes"]) {
+        Cadence::Minutes(number)
+    } else if unit(&["hour", "hours"]) {
+        Cadence::Minutes(number.checked_mul(60)?)
+    } else if unit(&["day", "days"]) {
+        Cadence::Rule(format!("FREQ=DAILY;INTERVAL={number}"))
+    } else if unit(&["week", "weeks"]) {
+        Cadence::Weeks(number)
+    } else if unit(&["month", "months", "years", "quarters"]) {
+        cannot(WHICH_DAY)
+    } else if unit(&["second", "seconds"]) {
+        cannot(CANNOT)
     } else {
         return None;
     };
-    Some((cadence, end + 1))
+    let fits = match cadence {
+        Cadence::Minutes(minutes) => (1..=MINUTES_MAX).contains(&minutes),
+        Cadence::Rule(_) | Cadence::Weeks(_) => (1..=100).contains(&number),
+        _ => true,
+    };
+    Some((if fits { cadence } else { cannot(CANNOT) }, end + 1))
 }
 
-/// Recurrences that cron cannot say or that do not say enough. They must not be taken for the simpler ones that they contain.
+/// A week.
+const MINUTES_MAX: u32 = 7 * 24 * 60;
+
+/// `on the first working day of each month`, `the last Friday of the month`, `at the end of each quarter`, `every quarter`.
+fn of_period(tokens: &[Token], place: usize) -> Option<(Cadence, usize)> {
+    let every = word_at(tokens, place, &["every", "each"]);
+    // "monthly on the last working day", "every quarter on the first Monday"
+    let (said, at) = if word_at(tokens, place, &["monthly"]) {
+        (Some(Period::Month), place + 1)
+    } else if word_at(tokens, place, &["quarterly"]) {
+        (Some(Period::Quarter), place + 1)
+    } else if every && word_at(tokens, place + 1, &["month"]) {
+        (Some(Period::Month), place + 2)
+    } else if every && word_at(tokens, place + 1, &["quarter"]) {
+        (Some(Period::Quarter), place + 2)
+    } else {
+        (None, place)
+    };
+    let whole = match said {
+        Some(Period::Quarter) => Some((day_of(Period::Quarter, 1)?, at)),
+        _ => None,
+    };
+    let mut at = at;
+    at += usize::from(word_at(tokens, at, &["on", "at"]));
+    at += usize::from(word_at(tokens, at, &["the", "every", "each"]));
+    if word_at(tokens, at, &["end", "start", "beginning"]) {
+        let nth = if word_at(tokens, at, &["end"]) { -1 } else { 1 };
+        let (period, end) = period(tokens, at + 1)?;
+        return Some((day_of(period, nth)?, end));
+    }
+    let Some((nth, kind, end)) = nth_day(tokens, at) else {
+        return whole;
+    };
+    match (said, period(tokens, end)) {
+        (None, None) => None,
+        (None, Some((period, end))) => Some((nth_of(nth, kind, period)?, end)),
+        (Some(said), None) => Some((nth_of(nth, kind, said)?, end)),
+        (Some(said), Some((period, end))) if said == period => {
+            Some((nth_of(nth, kind, period)?, end))
+        }
+        (Some(_), Some((_, end))) => {
+            let words = words(tokens, place, end);
+            Some((Cadence::Unknown(words, CANNOT), end))
+        }
+    }
+}
+
+enum Kinds {
+    Working,
+    Any,
+    Weekday(usize),
+}
+
+/// `first working day`, `last Friday`, `third day`, `last day`: the number, of what, and where it ends.
+fn nth_day(tokens: &[Token], at: usize) -> Option<(i32, Kinds, usize)> {
+    let at = at + usize::from(word_at(tokens, at, &["the", "every", "each"]));
+    let first = tokens.get(at)?;
+    let (nth, next) = if first.is_word("last") {
+        (-1, at + 1)
+    } else if word_at(tokens, at + 1, &["last", "to"]) {
+        return None;
+    } else {
+        (i32::try_from(month_day(first)?).ok()?, at + 1)
+    };
+    if word_at(tokens, next, &["working", "business", "work", "week"])
+        && word_at(tokens, next + 1, &["day"])
+    {
+        return Some((nth, Kinds::Working, next + 2));
+    }
+    if word_at(tokens, next, &["workday", "weekday"]) {
+        return Some((nth, Kinds::Working, next + 1));
+    }
+    if word_at(tokens, next, &["day"]) {
+        return Some((nth, Kinds::Any, next + 1));
+    }
+    let (day, false) = day(tokens.get(next)?)? else {
+        return None;
+    };
+    Some((nth, Kinds::Weekday(day), next + 1))
+}
+
+/// `of the month`, `of each quarter`, `each month`, `of a year`.
+fn period(tokens: &[Token], at: usize) -> Option<(Period, usize)> {
+    let of = usize::from(word_at(tokens, at, &["of", "in"]));
+    let article = ["the", "every", "each", "a"];
+    let said = usize::from(word_at(tokens, at + of, &article));
+    if of + said == 0 {
+        return None;
+    }
+    let place = at + of + said;
+    let period = if word_at(tokens, place, &["month"]) {
+        Period::Month
+    } else if word_at(tokens, place, &["quarter"]) {
+        Period::Quarter
+    } else if word_at(tokens, place, &["year"]) {
+        Period::Year
+    } else {
+        return None;
+    };
+    Some((period, place + 1))
+}
+
+fn nth_of(nth: i32, kind: Kinds, period: Period) -> Option<Cadence> {
+    const CODES: [&str; 7] = ["SU", "MO", "TU", "WE", "TH", "FR", "SA"];
+    match (kind, period) {
+        (Kinds::Working, _) => Some(Cadence::Working(nth, period)),
+        (Kinds::Any, _) => day_of(period, nth),
+        (Kinds::Weekday(day), Period::Month) if nth <= 4 => Some(Cadence::Rule(format!(
+            "FREQ=MONTHLY;BYDAY={nth}{}",
+            CODES[day]
+        ))),
+        (Kinds::Weekday(day), Period::Year) if nth.abs() <= 50 => Some(Cadence::Rule(format!(
+            "FREQ=YEARLY;BYDAY={nth}{}",
+            CODES[day]
+        ))),
+        (Kinds::Weekday(day), _) => Some(Cadence::Unknown(
+            format!("{nth}. {} of the period", DAYS[day]),
+            CANNOT,
+        )),
+    }
+}
+
+/// A calendar day of each period: the first ones and the last.
+fn day_of(period: Period, nth: i32) -> Option<Cadence> {
+    let rule = match period {
+        Period::Month if (1..=28).contains(&nth) => return Some(Cadence::OfMonth(nth.to_string())),
+        Period::Month if nth == -1 => "FREQ=MONTHLY;BYMONTHDAY=-1".to_owned(),
+        Period::Quarter if nth == -1 => "FREQ=YEARLY;BYMONTH=3,6,9,12;BYMONTHDAY=-1".to_owned(),
+        Period::Quarter if (1..=28).contains(&nth) => {
+            format!("FREQ=YEARLY;BYMONTH=1,4,7,10;BYMONTHDAY={nth}")
+        }
+        Period::Year if nth == -1 => "FREQ=YEARLY;BYYEARDAY=-1".to_owned(),
+        Period::Year if (1..=365).contains(&nth) => format!("FREQ=YEARLY;BYYEARDAY={nth}"),
+        _ => return None,
+    };
+    Some(Cadence::Rule(rule))
+}
+
+/// `once a day`, `twice a day`, `three times a week`.
+fn often(tokens: &[Token], place: usize) -> Option<(Cadence, usize)> {
+    let (times, at) = if word_at(tokens, place, &["once"]) {
+        (1, place + 1)
+    } else if word_at(tokens, place, &["twice"]) {
+        (2, place + 1)
+    } else if word_at(tokens, place, &["thrice"]) {
+        (3, place + 1)
+    } else {
+        let (number, end) = number_at(tokens, place)?;
+        if !word_at(tokens, end, &["times"]) {
+            return None;
+        }
+        (number.parse().ok()?, end + 1)
+    };
+    if !word_at(tokens, at, &["a", "per", "each", "every"]) {
+        return None;
+    }
+    let per_day = word_at(tokens, at + 1, &["day"]);
+    if per_day || word_at(tokens, at + 1, &["week"]) {
+        return Some((Cadence::Often { times, per_day }, at + 2));
+    }
+    let end = at + 2;
+    word_at(tokens, at + 1, &["month", "quarter", "year", "hour"])
+        .then(|| (Cadence::Unknown(words(tokens, place, end), CANNOT), end))
+}
+
+/// `every other Friday`, `every second Tuesday`, `every other week`, `fortnightly`.
+fn alternating(tokens: &[Token], place: usize, opened: bool) -> Option<(Cadence, usize)> {
+    if word_at(tokens, place, &["fortnightly"]) {
+        return Some((Cadence::Weeks(2), place + 1));
+    }
+    if opened && word_at(tokens, place + 1, &["fortnight"]) {
+        return Some((Cadence::Weeks(2), place + 2));
+    }
+    if !opened || !word_at(tokens, place + 1, &["other", "second", "alternate"]) {
+        return None;
+    }
+    if of_the_month(tokens, place + 2) || of_the_month(tokens, place + 3) {
+        return None;
+    }
+    if word_at(tokens, place + 2, &["week"]) {
+        return Some((Cadence::Weeks(2), place + 3));
+    }
+    if word_at(tokens, place + 2, &["day"]) {
+        return Some((Cadence::Rule("FREQ=DAILY;INTERVAL=2".into()), place + 3));
+    }
+    let (of_week, end) = match days_of_week(tokens, place + 2, true)? {
+        (Cadence::Days { of_week, .. }, end) => (of_week, end),
+        _ => return None,
+    };
+    const CODES: [&str; 8] = ["SU", "MO", "TU", "WE", "TH", "FR", "SA", "SU"];
+    let days: Option<Vec<&str>> = of_week
+        .split(',')
+        .map(|day| CODES.get(day.parse::<usize>().ok()?).copied())
+        .collect();
+    let cadence = match days {
+        Some(days) => {
+            let days = days.join(",");
+            Cadence::Rule(format!("FREQ=WEEKLY;INTERVAL=2;BYDAY={days}"))
+        }
+        None => Cadence::Unknown(words(tokens, place, end), CANNOT),
+    };
+    Some((cadence, end))
+}
+
+/// Recurrences that do not say enough. They must not be taken for the simpler ones that they contain.
 fn unknown(tokens: &[Token], place: usize, opened: bool) -> Option<(Cadence, usize)> {
     let token = &tokens[place];
-    let text = |end: usize| {
-        Cadence::Unknown(
-            tokens[place..end]
-                .iter()
-                .map(|token| token.text.as_str())
-                .collect::<Vec<_>>()
-                .join(" "),
-        )
+    let cannot = |end: usize, why| {
+        let end = end.min(tokens.len());
+        Some((Cadence::Unknown(words(tokens, place, end), why), end))
     };
     let alone = [
         "biweekly",
         "bi-weekly",
-        "fortnightly",
-        "quarterly",
         "yearly",
         "annually",
         "bimonthly",
         "bi-monthly",
         "semiweekly",
     ];
-    if token.is_any(&alone)
-        || (token.is_word("weekly") && !names_day(tokens))
-        || (token.is_word("monthly") && !names_month_day(tokens))
-    {
-        return Some((text(place + 1), place + 1));
+    if token.is_any(&alone) {
+        return cannot(place + 1, CANNOT);
     }
-    if token.is_any(&["once", "twice", "thrice"])
-        && word_at(tokens, place + 1, &["a", "per", "each", "every"])
-        && place + 2 < tokens.len()
+    if token.is_word("weekly") && !names_day(tokens)
+        || token.is_word("monthly") && !names_month_day(tokens)
     {
-        return Some((text(place + 3), place + 3));
+        return cannot(place + 1, WHICH_DAY);
     }
-    if opened
-        && word_at(
-            tokens,
-            place + 1,
-            &["other", "second", "third", "fourth", "last", "alternate"],
-        )
-        && !of_the_month(tokens, place + 2)
-    {
-        let end = (place + 3).min(tokens.len());
-        return Some((text(end), end));
+    let numbered = ["other", "second", "third", "fourth", "last", "alternate"];
+    if opened && word_at(tokens, place + 1, &numbered) && !of_the_month(tokens, place + 2) {
+        let why = if tokens
+            .get(place + 2)
+            .is_some_and(|next| day(next).is_some())
+        {
+            TWO_MEANINGS
+        } else {
+            CANNOT
+        };
+        return cannot(place + 3, why);
     }
-    if token.is_any(&["first", "second", "third", "fourth", "last"])
+    let nth = token.is_any(&["first", "second", "third", "fourth", "last"]);
+    if nth
         && tokens
             .get(place + 1)
             .is_some_and(|next| day(next).is_some())
@@ -173,14 +389,17 @@ fn unknown(tokens: &[Token], place: usize, opened: bool) -> Option<(Cadence, usi
         let end = (2..=5)
             .find(|length| word_at(tokens, place + length, &["month"]))
             .map_or(place + 2, |length| place + length + 1);
-        return Some((text(end), end));
+        return cannot(end, CANNOT);
     }
-    if opened && word_at(tokens, place + 1, &["quarter", "year", "fortnight"]) {
-        return Some((text(place + 2), place + 2));
+    if opened && word_at(tokens, place + 1, &["year"]) {
+        return cannot(place + 2, WHICH_DAY);
     }
     let bare = word_at(tokens, place + 1, &["week"]) && !names_day(tokens)
         || word_at(tokens, place + 1, &["month"]) && !names_month_day(tokens);
-    (opened && bare).then(|| (text(place + 2), place + 2))
+    if opened && bare {
+        return cannot(place + 2, WHICH_DAY);
+    }
+    None
 }
 
 fn names_day(tokens: &[Token]) -> bool {
@@ -190,7 +409,7 @@ fn names_day(tokens: &[Token]) -> bool {
 fn names_month_day(tokens: &[Token]) -> bool {
     tokens
         .iter()
-        .any(|token| token.kind == Kind::Ordinal || token.is_any(ORDINALS))
+        .any(|token| token.kind == Kind::Ordinal || token.is_any(ORDINALS) || token.is_word("last"))
 }
 
 /// `of the month`, `of every month`, `of each month`, `day of the month`.
@@ -223,35 +442,49 @@ fn of_month(tokens: &[Token], place: usize) -> Option<(Cadence, usize)> {
     let mut at = place + monthly + every_month;
     at += usize::from(word_at(tokens, at, &["on"]));
     at += usize::from(word_at(tokens, at, &["every", "each", "the"]));
-    let mut found = vec![month_day(tokens.get(at)?)?];
-    at += 1;
+    let (first, mut at) = listed_day(tokens, at)?;
+    let mut found = vec![first];
     while word_at(tokens, at, &["and"]) || tokens.get(at).is_some_and(|token| token.is(',')) {
         let skip = at + 1 + usize::from(word_at(tokens, at + 1, &["the"]));
-        let Some(next) = tokens.get(skip).and_then(month_day) else {
+        let Some((next, end)) = listed_day(tokens, skip) else {
             break;
         };
         found.push(next);
-        at = skip + 1;
+        at = end;
     }
     let end = match month_end(tokens, at) {
         Some(end) => end,
-        None if monthly + every_month > 0 => at,
+        // "on the 15th and the last day" can be of nothing else.
+        None if monthly + every_month > 0 || found.len() > 1 && found.contains(&-1) => at,
         None => return None,
     };
     found.sort_unstable();
+    found.dedup();
     let list = found
         .iter()
-        .map(u32::to_string)
+        .map(i32::to_string)
         .collect::<Vec<_>>()
         .join(",");
-    Some((
-        if found.iter().all(|day| *day <= 28) {
-            Cadence::OfMonth(list)
-        } else {
-            Cadence::Unknown(format!("day {list} of the month"))
-        },
-        end,
-    ))
+    let cadence = if found.iter().all(|day| (1..=28).contains(day)) {
+        Cadence::OfMonth(list)
+    } else if found.iter().all(|day| (-1..=28).contains(day)) {
+        Cadence::Rule(format!("FREQ=MONTHLY;BYMONTHDAY={list}"))
+    } else {
+        Cadence::Unknown(format!("day {list} of the month"), SHORT_MONTHS)
+    };
+    Some((cadence, end))
+}
+
+const SHORT_MONTHS: &str = "cannot be kept as a calendar entry: not every month has that day; say “the last day” if that is meant";
+
+/// `15th`, `the last day`; the last is -1.
+fn listed_day(tokens: &[Token], at: usize) -> Option<(i32, usize)> {
+    let at = at + usize::from(word_at(tokens, at, &["the"]));
+    if word_at(tokens, at, &["last"]) && word_at(tokens, at + 1, &["day"]) {
+        return Some((-1, at + 2));
+    }
+    let day = month_day(tokens.get(at)?)?;
+    Some((i32::try_from(day).ok()?, at + 1))
 }
 
 fn month_day(token: &Token) -> Option<u32> {

@@ -1,4 +1,6 @@
 use super::{super::text::tokens, *};
+use crate::domain::recurrence::Recurrence;
+use serde_json::json;
 use std::str::FromStr;
 
 #[test]
@@ -33,7 +35,10 @@ fn recurrences_become_cron() {
     for (text, cron) in cases {
         let reading = read(&tokens(text));
         assert_eq!(
-            reading.found.as_ref().map(|when| when.cron.as_str()),
+            reading
+                .found
+                .as_ref()
+                .and_then(|when| when.recurrence.cron.as_deref()),
             Some(cron),
             "{text}: {:?}",
             reading.problem
@@ -43,17 +48,251 @@ fn recurrences_become_cron() {
 }
 
 #[test]
+fn what_cron_cannot_say_becomes_a_recurrence_of_its_own() {
+    let cases = [
+        (
+            "every second Tuesday at 9",
+            json!({"rrule": "FREQ=WEEKLY;INTERVAL=2;BYDAY=TU", "at": ["09:00"]}),
+        ),
+        (
+            "every other Friday at 4pm",
+            json!({"rrule": "FREQ=WEEKLY;INTERVAL=2;BYDAY=FR", "at": ["16:00"]}),
+        ),
+        (
+            "every other Monday and Thursday at noon",
+            json!({"rrule": "FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,TH", "at": ["12:00"]}),
+        ),
+        (
+            "every other week on Monday at 9",
+            json!({"rrule": "FREQ=WEEKLY;INTERVAL=2;BYDAY=MO", "at": ["09:00"]}),
+        ),
+        (
+            "fortnightly on Fridays at 9",
+            json!({"rrule": "FREQ=WEEKLY;INTERVAL=2;BYDAY=FR", "at": ["09:00"]}),
+        ),
+        (
+            "every three weeks on Wednesdays at 10:30",
+            json!({"rrule": "FREQ=WEEKLY;INTERVAL=3;BYDAY=WE", "at": ["10:30"]}),
+        ),
+        (
+            "every two weeks from 3 March 2027 at 9",
+            json!({"rrule": "FREQ=WEEKLY;INTERVAL=2", "at": ["09:00"], "start": "2027-03-03"}),
+        ),
+        (
+            "every other day at 6 am",
+            json!({"rrule": "FREQ=DAILY;INTERVAL=2", "at": ["06:00"]}),
+        ),
+        (
+            "every 10 days at 7",
+            json!({"rrule": "FREQ=DAILY;INTERVAL=10", "at": ["07:00"]}),
+        ),
+        (
+            "on the first working day of each month at 8",
+            json!({"working_day": {"nth": 1, "of": "month"}, "at": ["08:00"]}),
+        ),
+        (
+            "on the last business day of the month at 5pm",
+            json!({"working_day": {"nth": -1, "of": "month"}, "at": ["17:00"]}),
+        ),
+        (
+            "every third working day of the month at 9",
+            json!({"working_day": {"nth": 3, "of": "month"}, "at": ["09:00"]}),
+        ),
+        (
+            "on the last working day of every quarter at 9",
+            json!({"working_day": {"nth": -1, "of": "quarter"}, "at": ["09:00"]}),
+        ),
+        (
+            "on the first Monday of the month at 9",
+            json!({"rrule": "FREQ=MONTHLY;BYDAY=1MO", "at": ["09:00"]}),
+        ),
+        (
+            "on the last Friday of each month at 16:00",
+            json!({"rrule": "FREQ=MONTHLY;BYDAY=-1FR", "at": ["16:00"]}),
+        ),
+        (
+            "on the last day of the month at 18:00",
+            json!({"rrule": "FREQ=MONTHLY;BYMONTHDAY=-1", "at": ["18:00"]}),
+        ),
+        (
+            "on the 15th and the last day at 9",
+            json!({"rrule": "FREQ=MONTHLY;BYMONTHDAY=-1,15", "at": ["09:00"]}),
+        ),
+        (
+            "on the 1st, the 15th and the last day of every month at 9",
+            json!({"rrule": "FREQ=MONTHLY;BYMONTHDAY=-1,1,15", "at": ["09:00"]}),
+        ),
+        (
+            "at the end of each quarter at 17:00",
+            json!({"rrule": "FREQ=YEARLY;BYMONTH=3,6,9,12;BYMONTHDAY=-1", "at": ["17:00"]}),
+        ),
+        (
+            "at the beginning of every quarter at 9",
+            json!({"rrule": "FREQ=YEARLY;BYMONTH=1,4,7,10;BYMONTHDAY=1", "at": ["09:00"]}),
+        ),
+        (
+            "every quarter at 9",
+            json!({"rrule": "FREQ=YEARLY;BYMONTH=1,4,7,10;BYMONTHDAY=1", "at": ["09:00"]}),
+        ),
+        (
+            "at the end of the month at 17:00",
+            json!({"rrule": "FREQ=MONTHLY;BYMONTHDAY=-1", "at": ["17:00"]}),
+        ),
+        ("every 90 minutes", json!({"every": {"minutes": 90}})),
+        ("every 7 minutes", json!({"every": {"minutes": 7}})),
+        ("every 5 hours", json!({"every": {"minutes": 300}})),
+        (
+            "every 90 minutes on weekdays",
+            json!({"every": {"minutes": 90}, "off_days": "skip"}),
+        ),
+        (
+            "every 90 minutes between 9 and 17 on weekdays",
+            json!({"rrule": "FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR", "at": ["09:00", "10:30", "12:00", "13:30", "15:00", "16:30"]}),
+        ),
+        (
+            "every hour between 9 and 17 on weekdays",
+            json!({"cron": "0 9-17 * * 1-5"}),
+        ),
+        (
+            "every hour from 9am to 5pm every day",
+            json!({"cron": "0 9-17 * * *"}),
+        ),
+        (
+            "every two hours between 8:30 and 16:30 on Mondays",
+            json!({"cron": "30 8-16/2 * * 1"}),
+        ),
+        (
+            "every half hour between 9 and 11 every Friday",
+            json!({"rrule": "FREQ=WEEKLY;BYDAY=FR", "at": ["09:00", "09:30", "10:00", "10:30", "11:00"]}),
+        ),
+        (
+            "every 15 minutes on weekdays",
+            json!({"cron": "*/15 * * * 1-5"}),
+        ),
+        ("twice a day at 9 and 15", json!({"cron": "0 9,15 * * *"})),
+        (
+            "three times a day at 8, 12 and 16",
+            json!({"cron": "0 8,12,16 * * *"}),
+        ),
+        (
+            "twice a week on Mondays and Thursdays at 9",
+            json!({"cron": "0 9 * * 1,4"}),
+        ),
+        (
+            "every day at 9:00 and 9:30",
+            json!({"rrule": "FREQ=DAILY", "at": ["09:00", "09:30"]}),
+        ),
+        (
+            "every weekday at 9:15 and 16:45",
+            json!({"rrule": "FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR", "at": ["09:15", "16:45"]}),
+        ),
+        (
+            "every Monday at 9 until 31 December",
+            json!({"cron": "0 9 * * 1", "until": "12-31"}),
+        ),
+        (
+            "every Monday at 9 until 31 December 2027",
+            json!({"cron": "0 9 * * 1", "until": "2027-12-31"}),
+        ),
+        (
+            "every weekday at 9 from March on",
+            json!({"cron": "0 9 * * 1-5", "start": "03"}),
+        ),
+        (
+            "every weekday at 9 starting on April 1st, 2027",
+            json!({"cron": "0 9 * * 1-5", "start": "2027-04-01"}),
+        ),
+        (
+            "every day at 9 from 2027-02-01 until 2027-02-14",
+            json!({"cron": "0 9 * * *", "start": "2027-02-01", "until": "2027-02-14"}),
+        ),
+        (
+            "from the 1st of May every hour until the 3rd of June",
+            json!({"cron": "0 * * * *", "start": "05-01", "until": "06-03"}),
+        ),
+    ];
+    let today = chrono::NaiveDate::from_ymd_opt(2027, 1, 4).expect("a date");
+    for (text, expected) in cases {
+        let reading = read(&tokens(text));
+        let found = reading.found.map(|when| when.recurrence);
+        let shown = serde_json::to_value(&found).expect("JSON");
+        assert_eq!(shown, expected, "{text}: {:?}", reading.problem);
+        assert!(
+            reading
+                .covered
+                .iter()
+                .zip(tokens(text))
+                .all(|(covered, token)| *covered || token.is(',') || token.is_word("and")),
+            "{text}: {:?}",
+            reading.covered
+        );
+        let mut settled = found.expect("found");
+        settled.settle(today);
+        if let Err(error) = Recurrence::parse(&settled, "Europe/Zurich", Default::default()) {
+            panic!("{text}: {error}");
+        }
+    }
+}
+
+#[test]
+fn zones_are_read_or_asked_about() {
+    let read = |text| read(&tokens(text));
+    let eastern = read("every weekday at nine Eastern time")
+        .found
+        .expect("found");
+    assert_eq!(eastern.zone.as_deref(), Some("America/New_York"));
+    for (text, candidate) in [
+        ("every day at 9 IST", "Asia/Kolkata"),
+        ("every Monday at 9:30 CST", "America/Chicago"),
+        ("daily at 9am BST", "Europe/London"),
+        ("every 2nd of the month at 9 AST", "America/Halifax"),
+        ("hourly from 9 to 17 GST", "Asia/Dubai"),
+    ] {
+        let reading = read(text);
+        assert_eq!(reading.found, None, "{text}");
+        assert!(
+            reading
+                .problem
+                .as_deref()
+                .is_some_and(|problem| problem.contains(candidate)),
+            "{text}: {:?}",
+            reading.problem
+        );
+    }
+}
+
+#[test]
 fn what_is_not_said_is_not_made_up() {
     let cases = [
         ("every Monday", "no time of day"),
-        ("every other Monday at 9", "cannot be kept"),
-        ("every 7 minutes", "cannot be kept"),
-        ("twice a week at 9", "cannot be kept"),
-        ("weekly at 9", "cannot be kept"),
-        ("on the first Monday of the month at 9", "cannot be kept"),
-        ("on the 31st of every month at 9", "cannot be kept"),
-        ("every day at 9:00 and 9:30", "different minutes"),
+        ("every second Tuesday", "no time of day"),
+        ("on the last working day of the month", "no time of day"),
+        ("every third Tuesday at 9", "say which"),
+        ("twice a week at 9", "on which days"),
+        ("twice a day at 9", "gives 1 times of day"),
+        ("three times a week on Mondays at 9", "gives 1 days"),
+        ("weekly at 9", "on which day"),
+        ("biweekly at 9", "cannot be kept"),
+        ("every month at 9", "on which day"),
+        ("every two months at 9", "on which day"),
+        ("every two weeks at 9", "on which day"),
+        (
+            "on the 31st of every month at 9",
+            "not every month has that day",
+        ),
         ("every hour at 9", "both an interval and a time"),
+        (
+            "every hour and every Monday at 9 and every Friday",
+            "more than one recurrence",
+        ),
+        ("every Monday between 9 and 17", "how often"),
+        (
+            "every minute between 9 and 17 on Mondays",
+            "more than can be kept",
+        ),
+        ("every 7 minutes on Mondays", "do not divide a day"),
+        ("every Monday at 9 until December", "on which day it ends"),
+        ("every 30 seconds", "cannot be kept"),
     ];
     for (text, reason) in cases {
         let reading = read(&tokens(text));
@@ -66,6 +305,16 @@ fn what_is_not_said_is_not_made_up() {
             "{text}: {:?}",
             reading.problem
         );
+    }
+    // What is listed is from March, not the work.
+    for text in [
+        "every Monday at 9 list the invoices from March",
+        "daily at 8 list what is unpaid until 3 June",
+    ] {
+        let reading = read(&tokens(text));
+        let recurrence = reading.found.expect(text).recurrence;
+        assert_eq!((recurrence.start, recurrence.until), (None, None), "{text}");
+        assert!(!reading.covered[reading.covered.len() - 1], "{text}");
     }
     for text in [
         "at nine",

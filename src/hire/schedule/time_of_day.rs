@@ -11,6 +11,26 @@ pub struct TimeOfDay {
     pub minute: u32,
 }
 
+impl TimeOfDay {
+    /// Since midnight.
+    pub fn minutes(self) -> u32 {
+        self.hour * 60 + self.minute
+    }
+}
+
+/// A time that need not be opened by "at".
+pub fn bare(tokens: &[Token], place: usize) -> Option<(TimeOfDay, usize)> {
+    let place = place + usize::from(tokens.get(place)?.is_word("at"));
+    let (hour, minute, end) = clock(tokens, place, true)?;
+    let (half, end) = half_of_day(tokens, end);
+    let hour = match half {
+        Some(Half::After) if hour < 12 => hour + 12,
+        Some(Half::Before) if hour == 12 => 0,
+        _ => hour,
+    };
+    (hour < 24 && minute < 60).then_some((TimeOfDay { hour, minute }, end))
+}
+
 /// The time at a place and where it ends. A bare number is one only after "at", or where it `follows` another time ("at 9 and 17").
 /// `evening`: the recurrence says that it is after noon ("every evening").
 pub fn at(

@@ -49,7 +49,10 @@ fn the_clerk_has_its_values_and_its_calendar() {
         panic!("{:?}", plan.schedules)
     };
     assert_eq!(
-        (schedule.cron.as_str(), schedule.time_zone.as_str()),
+        (
+            schedule.recurrence.cron.as_deref().unwrap_or_default(),
+            schedule.time_zone.as_str()
+        ),
         ("0 9 * * 1-5", "UTC")
     );
     let [subscription] = plan.subscriptions.as_slice() else {
@@ -132,7 +135,7 @@ fn several_times_become_flows_behind_one_entry() {
         .iter()
         .map(|schedule| {
             (
-                schedule.cron.as_str(),
+                schedule.recurrence.cron.as_deref().unwrap_or_default(),
                 schedule.payload["flow"].as_str().unwrap(),
             )
         })

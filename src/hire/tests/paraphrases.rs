@@ -30,7 +30,7 @@ fn the_whole_job_in_other_words() {
             let crons: Vec<_> = plan
                 .schedules
                 .iter()
-                .map(|each| each.cron.as_str())
+                .filter_map(|each| each.recurrence.cron.as_deref())
                 .collect();
             let said = json!(plan.understood[0].parameters);
             let right =

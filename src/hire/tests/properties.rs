@@ -1,6 +1,7 @@
 //! Generated texts.
 
 use super::*;
+use crate::domain::recurrence::Recurrence;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -112,7 +113,7 @@ proptest! {
         prop_assert!(nodes.iter().all(|node| plan.skill_graphs.contains_key(node["skill_graph"].as_str().unwrap())));
         prop_assert!(plan.understood.iter().all(|each| ids.contains(&each.skill.as_str())));
         prop_assert!(plan.schedules.is_empty() || !plan.graph["entry"].as_array().unwrap().is_empty());
-        prop_assert!(plan.schedules.iter().all(|schedule| schedule.cron.parse::<croner::Cron>().is_ok()), "{:?}", plan.schedules);
+        prop_assert!(plan.schedules.iter().all(|schedule| { let mut recurrence = schedule.recurrence.clone(); recurrence.settle(chrono::NaiveDate::from_ymd_opt(2027, 1, 4).expect("a date")); Recurrence::parse(&recurrence, &schedule.time_zone, Default::default()).is_ok() }), "{:?}", plan.schedules);
         let negated = text.contains("do not") || text.contains("never");
         prop_assert!(!negated || !plan.not_understood.is_empty() || plan.understood.iter().any(|each| each.sentence.contains("not") || each.sentence.contains("never")));
     }

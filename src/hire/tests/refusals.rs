@@ -233,12 +233,16 @@ fn a_time_that_cannot_be_kept_is_said_and_not_replaced() {
     );
     let cases = [
         (
-            "Every other Monday at 9 list the overdue invoices.",
-            "cannot be kept",
+            "Every third Monday at 9 list the overdue invoices.",
+            "say which",
         ),
         ("Every Monday list the overdue invoices.", "no time of day"),
         (
-            "Every 7 minutes list the overdue invoices.",
+            "Every weekday at 9 IST list the overdue invoices.",
+            "Asia/Kolkata",
+        ),
+        (
+            "Every 30 seconds list the overdue invoices.",
             "cannot be kept",
         ),
     ];

@@ -243,6 +243,8 @@ pub fn schedule(world: &World, employee: EmployeeId, name: &str) -> ScheduleRow 
         employee_id: employee,
         name: name.into(),
         cron: "0 9 * * 1-5".into(),
+        recurrence: None,
+        calendar: None,
         time_zone: "Europe/Zurich".into(),
         overlap: Overlap::Skip,
         misfire: Misfire::RunOnce,
@@ -251,6 +253,8 @@ pub fn schedule(world: &World, employee: EmployeeId, name: &str) -> ScheduleRow 
         next_due: Some(at(100)),
         last_due: None,
         last_run_id: None,
+        retry: None,
+        failures: 0,
     }
 }
 

@@ -507,6 +507,7 @@ async fn fires_are_accounted_for_once(world: World) {
         outcome,
         run_id,
         at: at(999),
+        times: 1,
     };
     let accept = world.accept(clerk);
     let run = Some(execution(&accept));
@@ -514,6 +515,7 @@ async fn fires_are_accounted_for_once(world: World) {
     fired.fires = vec![fire(100, FireOutcome::Fired, run)];
     fired.schedules = vec![ScheduleAdvance {
         id,
+        was_due: at(100),
         next_due: Some(at(200)),
         last_due: at(100),
         last_run: run,
@@ -527,12 +529,14 @@ async fn fires_are_accounted_for_once(world: World) {
     skipped.schedules = vec![
         ScheduleAdvance {
             id,
+            was_due: at(200),
             next_due: Some(at(300)),
             last_due: at(200),
             last_run: None,
         },
         ScheduleAdvance {
             id,
+            was_due: at(200),
             next_due: Some(at(300)),
             last_due: at(200),
             last_run: None,
@@ -542,6 +546,7 @@ async fn fires_are_accounted_for_once(world: World) {
     let mut late = Append::new(world.org);
     late.schedules = vec![ScheduleAdvance {
         id,
+        was_due: at(100),
         next_due: Some(at(200)),
         last_due: at(100),
         last_run: None,

@@ -25,6 +25,7 @@ mod policies;
 mod postgres_only;
 mod retention;
 mod runs;
+mod schedules;
 mod setup;
 mod sides;
 mod stream;

@@ -270,6 +270,8 @@ pub enum SnapshotChange {
 #[derive(Clone, Debug)]
 pub struct ScheduleAdvance {
     pub id: ScheduleId,
+    /// The next due time as it was read; if it is another one by now, only the account is kept.
+    pub was_due: Timestamp,
     pub next_due: Option<Timestamp>,
     pub last_due: Timestamp,
     /// `None` leaves the last one.

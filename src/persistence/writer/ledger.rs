@@ -279,8 +279,12 @@ async fn fires_insert(inner: &mut Inner, live: &[&Append]) -> Result<()> {
             "at_us",
             Column::Long(fires.iter().map(|(_, fire)| fire.at.micros()).collect()),
         ),
+        (
+            "times",
+            Column::Long(fires.iter().map(|(_, fire)| fire.times).collect()),
+        ),
     ];
-    const NAMES: &str = "org_id, schedule_id, due_us, outcome, run_id, at_us";
+    const NAMES: &str = "org_id, schedule_id, due_us, outcome, run_id, at_us, times";
     let statement = format!(
         "INSERT INTO schedule_fire ({NAMES}) SELECT {NAMES} FROM t WHERE true ON CONFLICT (schedule_id, due_us) DO NOTHING"
     );
@@ -290,7 +294,8 @@ async fn fires_insert(inner: &mut Inner, live: &[&Append]) -> Result<()> {
         .map(drop)
 }
 
-/// The last one counts if a schedule is advanced twice in a batch; a schedule never goes back in time.
+/// The last one counts if a schedule is advanced twice in a batch. Its next due time moves only if it still is the one that was looked
+/// at: one that was paused or changed meanwhile, or advanced by another node, keeps what it was given.
 async fn schedules_advance(inner: &mut Inner, live: &[&Append]) -> Result<()> {
     let advances: BTreeMap<_, _> = live
         .iter()
@@ -329,6 +334,15 @@ async fn schedules_advance(inner: &mut Inner, live: &[&Append]) -> Result<()> {
             ),
         ),
         (
+            "was_due_us",
+            Column::Long(
+                advances
+                    .values()
+                    .map(|advance| advance.was_due.micros())
+                    .collect(),
+            ),
+        ),
+        (
             "last_run_id",
             Column::MaybeUuid(
                 advances
@@ -338,9 +352,12 @@ async fn schedules_advance(inner: &mut Inner, live: &[&Append]) -> Result<()> {
             ),
         ),
     ];
-    let statement = "UPDATE schedule SET next_due_us = t.next_due_us, last_due_us = t.last_due_us,
+    let statement = "UPDATE schedule SET
+             next_due_us = CASE WHEN schedule.next_due_us = t.was_due_us THEN t.next_due_us ELSE schedule.next_due_us END,
+             retry_us = CASE WHEN schedule.next_due_us = t.was_due_us THEN NULL ELSE schedule.retry_us END,
+             failures = CASE WHEN schedule.next_due_us = t.was_due_us THEN 0 ELSE schedule.failures END,
+             last_due_us = CASE WHEN schedule.last_due_us > t.last_due_us THEN schedule.last_due_us ELSE t.last_due_us END,
              last_run_id = coalesce(t.last_run_id, schedule.last_run_id)
-         FROM t WHERE schedule.org_id = t.org_id AND schedule.id = t.id
-             AND (schedule.last_due_us IS NULL OR schedule.last_due_us <= t.last_due_us)";
+         FROM t WHERE schedule.org_id = t.org_id AND schedule.id = t.id";
     Rows::new(columns).execute(inner, statement).await.map(drop)
 }

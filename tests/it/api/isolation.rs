@@ -43,6 +43,7 @@ const BY_NAME: &[&str] = &[
     "/v1/catalog/{id}",
     "/proxy/{capability}",
     "/v1/memory/{layer}/{key}",
+    "/v1/calendars/{name}",
 ];
 
 /// Where the thing behind a path's parameters is found: the longest beginning that fits. So routes below a known thing are tried as well.
@@ -52,6 +53,7 @@ fn thing_of(path: &str) -> Option<&'static str> {
         ("/v1/runs/{id}", "run"),
         ("/v1/approvals/{id}", "approval"),
         ("/v1/schedules/{id}", "schedule"),
+        ("/v1/calendars/{name}", "calendar"),
         ("/v1/effects/{id}", "effect"),
         ("/v1/actors/{*path}", "actor"),
         ("/v1/nodes/{id}", "node"),
@@ -124,6 +126,7 @@ fn body_of(method: &Method, path: &str, things: &Things) -> Option<Value> {
             json!({"decision": "approve", "arguments_hash": hash})
         }
         ("PUT", "/v1/memory/{layer}/{key}") => json!({"value": "taken"}),
+        ("PUT", "/v1/calendars/{name}") => json!({"holidays": {"2027-01-01": "other"}}),
         (_, "/v1/effects/{id}/reconcile") => json!({"outcome": "not_done"}),
         ("POST", "/v1/connections") => {
             json!({"integration": "slack", "name": MARK, "token": "xoxb-other", "user": things["user"]})
@@ -206,7 +209,15 @@ async fn furnish(world: &World) -> Things {
             {"id": "ask", "type": "approval", "title": "zebra-question?", "arguments": {"amount": "trigger.payload.amount"}},
         ]),
     );
-    body["schedules"] = json!([{"name": "zebra-schedule", "cron": "0 9 1 1 *"}]);
+    let calendar = json!({"holidays": {"2027-08-01": "zebra-day"}});
+    let put = world
+        .admin
+        .put("/v1/calendars/zebra-calendar", calendar)
+        .await;
+    assert_eq!(put.status, 200, "{put:?}");
+    things.insert("calendar", "zebra-calendar".into());
+    body["schedules"] =
+        json!([{"name": "zebra-schedule", "cron": "0 9 1 1 *", "calendar": "zebra-calendar"}]);
     let employee = world.manager.hire(body).await;
     let trigger = json!({"payload": {"amount": "zebra-amount"}});
     let path = format!("/v1/employees/{employee}/triggers");

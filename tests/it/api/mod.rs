@@ -19,6 +19,7 @@ mod policies;
 mod proxy;
 mod proxy_raw;
 mod proxy_stream;
+mod schedules;
 mod slack;
 mod sources;
 mod triggers;
