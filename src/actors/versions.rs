@@ -65,6 +65,12 @@ pub enum VersionError {
     },
 }
 
+/// The zone in which an employee works. Versions from before there were zones, and those that say none, go by UTC.
+fn zone(spec: &EmployeeSpec) -> chrono_tz::Tz {
+    let said = spec.time_zone.as_deref();
+    said.and_then(|name| name.parse().ok()).unwrap_or_default()
+}
+
 /// Compiled specs by the hash of their text.
 #[derive(Clone)]
 pub struct Versions {
@@ -93,7 +99,7 @@ impl Versions {
             catalog,
             stored: false,
         };
-        let plan = graph::compile(&spec.graph, &spec.skill_graphs, &lookup)?;
+        let plan = graph::compile(&spec.graph, &spec.skill_graphs, &lookup)?.in_zone(zone(&spec));
         let text = serde_json::to_vec(&spec).expect("a spec holds JSON values with string keys");
         let hash = ContentHash::of(&text);
         Ok((
@@ -122,7 +128,8 @@ impl Versions {
             stored: true,
         };
         let plan = graph::compile(&spec.graph, &spec.skill_graphs, &lookup)
-            .map_err(|errors| VersionError::NotCompiling { hash, errors })?;
+            .map_err(|errors| VersionError::NotCompiling { hash, errors })?
+            .in_zone(zone(&spec));
         Ok(self.keep(Compiled {
             spec: Arc::new(spec),
             plan: Arc::new(plan),

@@ -202,6 +202,7 @@ impl Compiler<'_> {
             permissions: given,
             durability,
             capabilities,
+            zone: chrono_tz::Tz::UTC,
         })
     }
 }

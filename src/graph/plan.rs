@@ -24,6 +24,8 @@ pub struct Plan {
     pub(super) permissions: Vec<Arc<[String]>>,
     pub(super) durability: Durability,
     pub(super) capabilities: BTreeMap<String, CapabilityInfo>,
+    /// Whose days its runs go by. It is part of the version, so that a replay sees the same.
+    pub(super) zone: chrono_tz::Tz,
 }
 
 #[derive(Debug)]
@@ -135,6 +137,12 @@ impl WorkPlan {
 }
 
 impl Plan {
+    /// The plan for an employee that works in this zone; without it, days are those of UTC.
+    #[must_use]
+    pub fn in_zone(self, zone: chrono_tz::Tz) -> Self {
+        Self { zone, ..self }
+    }
+
     /// Whether every step has to be durable before the next one starts.
     pub fn durability(&self) -> Durability {
         self.durability

@@ -2,6 +2,8 @@
 
 use super::expr::EvalError;
 use crate::domain::{ExecutionId, MemoryView, Timestamp, Trigger};
+use chrono::SecondsFormat;
+use chrono_tz::Tz;
 use serde_json::{Map, Value, json};
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
@@ -134,6 +136,8 @@ pub struct Data<'a> {
     pub execution: ExecutionId,
     /// When the trigger was accepted: `run.at`.
     pub at: Timestamp,
+    /// Whose days the run goes by: `run.time_zone`.
+    pub zone: Tz,
     pub input: &'a Value,
     pub skills: &'a Log,
     pub nodes: &'a Log,
@@ -212,7 +216,7 @@ impl<'a> Data<'a> {
                 in_map(&self.memory.org_knowledge, key).map(|found| (found, 1))
             }
             (Place::Org, None) => whole(Value::Object((*self.memory.org_knowledge).clone())),
-            (Place::Run, _) => whole(json!({"at": self.at, "execution_id": self.execution})),
+            (Place::Run, _) => whole(self.run()),
             (Place::Steps, _) => whole(Value::Object(self.all_steps())),
             (Place::Output, _) => Ok((
                 self.output.map_or(Cow::Owned(Value::Null), Cow::Borrowed),
@@ -233,6 +237,18 @@ impl<'a> Data<'a> {
                 Ok((value.map_or(Cow::Owned(Value::Null), Cow::Borrowed), 0))
             }
         }
+    }
+
+    /// `today` and `local` are the day and the time of the acceptance as the clocks in the run's zone showed them.
+    fn run(&self) -> Value {
+        let local = self.at.to_chrono().with_timezone(&self.zone);
+        json!({
+            "at": self.at,
+            "execution_id": self.execution,
+            "time_zone": self.zone.name(),
+            "today": local.date_naive().to_string(),
+            "local": local.to_rfc3339_opts(SecondsFormat::Millis, false),
+        })
     }
 
     fn step_output(&self, step: StepRef) -> Option<&'a Value> {

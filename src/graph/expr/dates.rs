@@ -2,6 +2,7 @@
 
 use super::EvalError;
 use chrono::{DateTime, Days, FixedOffset, NaiveDate, SecondsFormat};
+use chrono_tz::Tz;
 
 enum Moment {
     Day(NaiveDate),
@@ -45,15 +46,24 @@ pub(super) fn add_days(text: &str, days: i64) -> Result<String, EvalError> {
     }
 }
 
-/// Whole calendar days from `from` to `to`, each in its own offset; negative if `to` is earlier.
-pub(super) fn days_between(from: &str, to: &str) -> Result<i64, EvalError> {
-    Ok((day_of(to)? - day_of(from)?).num_days())
+/// Whole calendar days from `from` to `to`, each in the zone, else in its own offset; negative if `to` is earlier.
+pub(super) fn days_between(from: &str, to: &str, zone: Option<&str>) -> Result<i64, EvalError> {
+    Ok((day_of(to, zone)? - day_of(from, zone)?).num_days())
 }
 
-/// The day of a time, in its own offset.
-pub(super) fn day_of(text: &str) -> Result<NaiveDate, EvalError> {
-    Ok(match parse(text)? {
-        Moment::Day(day) => day,
-        Moment::Time(time) => time.date_naive(),
+/// The day of a time, in the zone, else in its own offset. A date is its own day everywhere.
+pub(super) fn day_of(text: &str, zone: Option<&str>) -> Result<NaiveDate, EvalError> {
+    let parsed = parse(text)?;
+    let zone = zone.map(|name| {
+        name.parse::<Tz>().map_err(|_| {
+            EvalError::wrong(format!(
+                "`{name}` is not an IANA time zone such as Europe/Zurich"
+            ))
+        })
+    });
+    Ok(match (parsed, zone.transpose()?) {
+        (Moment::Day(day), _) => day,
+        (Moment::Time(time), None) => time.date_naive(),
+        (Moment::Time(time), Some(zone)) => time.with_timezone(&zone).date_naive(),
     })
 }

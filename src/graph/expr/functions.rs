@@ -3,7 +3,8 @@
 //! Standard CEL: `size`, `contains`, `startsWith`, `endsWith`, `matches`, `int`, `uint`, `double`, `string`, `bool`, `type`. Of the
 //! usual extensions: `lowerAscii`, `upperAscii`, `trim`, `replace`, `split`, `join`, `substring`, `indexOf`. For business graphs:
 //! `lower`, `upper`, `sum`, `min`, `max`, `abs`, `round(x, digits)`, `floor`, `ceil`, `keys`, `values`, `distinct`, `sort`, `reverse`,
-//! `first`, `last`, `date`, `date_add_days(text, n)`, `days_between(from, to)`; `default(value, fallback)` is a form, not a function.
+//! `first`, `last`, `date(text, zone)`, `date_add_days(text, n)`, `days_between(from, to, zone)`; without a zone the day of a time is that of
+//! its own offset. `default(value, fallback)` and `today()`, which is `run.today`, are forms, not functions.
 
 use super::{
     EvalError, Ir,
@@ -33,9 +34,9 @@ const TABLE: &[(&str, usize, usize)] = &[
     ("bool", 1, 1),
     ("ceil", 1, 1),
     ("contains", 2, 2),
-    ("date", 1, 1),
+    ("date", 1, 2),
     ("date_add_days", 2, 2),
-    ("days_between", 2, 2),
+    ("days_between", 2, 3),
     ("distinct", 1, 1),
     ("double", 1, 1),
     ("endsWith", 2, 2),
@@ -74,7 +75,7 @@ impl Function {
     /// An unknown name, a wrong number of arguments, a pattern that is none.
     pub fn resolve(name: &str, arguments: &[Ir]) -> Result<Function, String> {
         if name == "now" {
-            return Err("there is no now(), a run must see the same when it is replayed; `run.at` is when it was accepted".into());
+            return Err("there is no now(), a run must see the same when it is replayed; `run.at` is when it was accepted, `run.today` its day in `run.time_zone`".into());
         }
         let (name, least, most) = *TABLE.iter().find(|entry| entry.0 == name).ok_or_else(|| {
             let known: Vec<&str> = TABLE.iter().map(|entry| entry.0).collect();
@@ -127,10 +128,15 @@ impl Function {
             "sum" => sum(&first),
             "min" => self.extreme(first, rest, Ordering::Less),
             "max" => self.extreme(first, rest, Ordering::Greater),
-            "date" => Ok(Val::text(dates::day_of(self.text(&first)?)?.to_string())),
+            "date" => {
+                let zone = second.map(|zone| self.text(zone)).transpose()?;
+                let day = dates::day_of(self.text(&first)?, zone)?;
+                Ok(Val::text(day.to_string()))
+            }
             "days_between" => {
-                dates::days_between(self.text(&first)?, self.text(second.ok_or_else(missing)?)?)
-                    .map(Val::Int)
+                let zone = rest.get(1).map(|zone| self.text(zone)).transpose()?;
+                let to = self.text(second.ok_or_else(missing)?)?;
+                dates::days_between(self.text(&first)?, to, zone).map(Val::Int)
             }
             "date_add_days" => match second {
                 Some(Val::Int(days)) => dates::add_days(self.text(&first)?, *days).map(Val::text),

@@ -197,6 +197,10 @@ impl Lowering<'_> {
                 Ast::Select(select) if !select.test => self.has(&select.operand, &select.field),
                 _ => Err("has() takes a field, as in has(input.name)".into()),
             },
+            ("today", []) => match self.variable("run") {
+                Ok(run) => self.extend(run, "today"),
+                Err(_) => Err("today() is the day of a run; there is none here".into()),
+            },
             ("!_", [inner]) => Ok(Ir::Not(Box::new(self.lower(inner)?))),
             ("-_", [inner]) => Ok(Ir::Negate(Box::new(self.lower(inner)?))),
             ("_&&_", [left, right]) => Ok(Ir::And(

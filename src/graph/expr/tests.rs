@@ -53,6 +53,7 @@ fn with<T>(use_it: impl FnOnce(&Data<'_>) -> T) -> T {
         trigger: &trigger,
         execution: ExecutionId::from_uuid(uuid::Uuid::nil()),
         at: Timestamp::parse("2025-06-09T18:00:00Z").unwrap(),
+        zone: chrono_tz::Tz::Asia__Tokyo,
         input: &input,
         skills: &skills,
         nodes: &nodes,
@@ -240,4 +241,83 @@ fn the_hot_path_does_not_touch_the_rest_of_the_document() {
         "{:?} for 10,000",
         started.elapsed()
     );
+}
+
+#[test]
+fn today_and_days_late_are_those_of_the_zone() {
+    // In Tokyo the tenth has begun.
+    let cases = [
+        ("run.time_zone", json!("Asia/Tokyo")),
+        ("run.today", json!("2025-06-10")),
+        ("today()", json!("2025-06-10")),
+        ("run.local", json!("2025-06-10T03:00:00.000+09:00")),
+        ("days_between('2025-06-09', today())", json!(1)),
+        ("days_between(run.at, today(), run.time_zone)", json!(0)),
+        (
+            "days_between('2025-06-09T14:59:59Z', run.at, run.time_zone)",
+            json!(1),
+        ),
+        (
+            "days_between('2025-06-09T15:00:00Z', run.at, run.time_zone)",
+            json!(0),
+        ),
+        ("date(run.at)", json!("2025-06-09")),
+        ("date(run.at, run.time_zone)", json!("2025-06-10")),
+        (
+            "date('2028-02-29T23:30:00-05:00', 'Pacific/Kiritimati')",
+            json!("2028-03-01"),
+        ),
+        (
+            "date('2028-03-01T03:00:00Z', 'America/New_York')",
+            json!("2028-02-29"),
+        ),
+        (
+            "days_between('2028-02-28T23:00:00Z', '2028-03-01', 'Europe/Berlin')",
+            json!(1),
+        ),
+        (
+            "days_between('2027-03-27T22:30:00Z', '2027-03-28T22:30:00Z', 'Europe/Berlin')",
+            json!(2),
+        ),
+        (
+            "days_between('2027-10-30T22:30:00Z', '2027-10-31T22:59:00Z', 'Europe/Berlin')",
+            json!(0),
+        ),
+        (
+            "days_between('2027-06-01', '2027-05-31T23:30:00Z', 'America/Los_Angeles')",
+            json!(-1),
+        ),
+    ];
+    for (source, expected) in cases {
+        assert_eq!(value(source), Ok(expected), "{source}");
+    }
+    assert!(value("date(run.at, 'Mars/Base')").is_err());
+}
+
+#[test]
+fn a_day_begins_at_midnight_of_the_zone_east_and_west() {
+    let cases = [
+        ("2027-03-01T10:59:59Z", "Pacific/Auckland", "2027-03-01"),
+        ("2027-03-01T11:00:00Z", "Pacific/Auckland", "2027-03-02"),
+        ("2027-03-01T07:59:59Z", "America/Los_Angeles", "2027-02-28"),
+        ("2027-03-01T08:00:00Z", "America/Los_Angeles", "2027-03-01"),
+        ("2027-03-28T21:59:59Z", "Europe/Berlin", "2027-03-28"),
+        ("2027-03-28T22:00:00Z", "Europe/Berlin", "2027-03-29"),
+        ("2028-02-29T18:14:59Z", "Asia/Kathmandu", "2028-02-29"),
+        ("2028-02-29T18:15:00Z", "Asia/Kathmandu", "2028-03-01"),
+        ("2026-09-06T03:59:59Z", "America/Santiago", "2026-09-05"),
+        ("2026-09-06T04:00:00Z", "America/Santiago", "2026-09-06"),
+    ];
+    let today = compile("today()").unwrap();
+    for (at, zone, day) in cases {
+        let found = with(|data| {
+            let data = Data {
+                at: Timestamp::parse(at).unwrap(),
+                zone: zone.parse().unwrap(),
+                ..*data
+            };
+            today.evaluate(&data)
+        });
+        assert_eq!(found, Ok(json!(day)), "{at} in {zone}");
+    }
 }

@@ -214,6 +214,7 @@ impl StepContext {
             trigger: &self.trigger,
             execution: self.execution,
             at: self.at,
+            zone: self.plan.zone,
             input: &self.input,
             skills: seen(0),
             nodes: if in_skill { seen(1) } else { &[] },
