@@ -162,9 +162,48 @@ async fn gather(mut body: Body) -> Result<Bytes, Cut> {
     }
 }
 
+/// How deep a body may nest: what is deeper could not be read again from where it is kept, with what is put around it there.
+const DEPTH_MAX: usize = 100;
+/// What a body may become in memory: each value one, each object with something in it sixteen more.
+const COST_MAX: usize = 1_200_000;
+
+/// # Errors
+/// `malformed_json`, if it nests too deep or would become too many values. Looks at the brackets alone, before anything is built.
+fn check_cost(bytes: &[u8]) -> ApiResult<()> {
+    let (mut depth, mut cost) = (0usize, 1usize);
+    let (mut in_text, mut escaped) = (false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'[' | b'{' => {
+                depth += 1;
+                cost += if *byte == b'{' { 17 } else { 1 };
+                if depth > DEPTH_MAX {
+                    let text = format!("the body nests deeper than {DEPTH_MAX} levels");
+                    return Err(ApiError::new(Problem::MalformedJson, text));
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b',' => cost += 1,
+            _ => {}
+        }
+    }
+    if cost > COST_MAX {
+        return Err(ApiError::new(
+            Problem::PayloadTooLarge,
+            "the body has too many values: at most some 1,000,000, or 70,000 objects",
+        ));
+    }
+    Ok(())
+}
+
 /// # Errors
 /// `malformed_json` with line and column, or `invalid_field` with the field.
 pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
+    check_cost(bytes)?;
     serde_json::from_slice(bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         if error.is_data() {
@@ -230,6 +269,25 @@ mod tests {
     #[expect(dead_code, reason = "only its shape matters")]
     struct Inner {
         count: u32,
+    }
+
+    #[test]
+    fn a_body_that_nests_deep_or_has_many_values_is_refused_before_it_is_built() {
+        let nested = |open: &str, close: &str, count: usize| {
+            format!("{}1{}", open.repeat(count), close.repeat(count))
+        };
+        for (text, expected) in [
+            (nested("[", "]", 100), None),
+            (nested("[", "]", 101), Some(Problem::MalformedJson)),
+            (nested("{\"a\":", "}", 120), Some(Problem::MalformedJson)),
+            (format!("[{}]", "{\"a\":1},".repeat(100_000)), Some(Problem::PayloadTooLarge)),
+            (format!("[\"{}\"]", "[{,\\\"".repeat(100_000)), None),
+            (format!("[{}1]", "1,".repeat(500_000)), None),
+        ] {
+            let read = from_json::<serde_json::Value>(text.as_bytes());
+            let found = read.err().map(|error| error.problem());
+            assert_eq!(found, expected, "{}", &text[..20]);
+        }
     }
 
     #[test]

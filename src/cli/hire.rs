@@ -78,7 +78,7 @@ fn body_of(path: &Path, text: String) -> anyhow::Result<Map<String, Value>> {
     let extension = path.extension().and_then(|extension| extension.to_str());
     let parsed: Result<Value, String> = match extension {
         Some("json") => serde_json::from_str(&text).map_err(|error| error.to_string()),
-        Some("yaml" | "yml") => serde_yaml_ng::from_str(&text).map_err(|error| error.to_string()),
+        Some("yaml" | "yml") => crate::domain::yaml::from_str(&text),
         _ => Ok(json!({"job_description": text})),
     };
     match parsed {

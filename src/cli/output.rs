@@ -187,7 +187,7 @@ pub fn moment(text: &str) -> String {
 
 /// JSON as indented lines that people can read: YAML.
 pub fn yaml(value: &Value) -> String {
-    serde_yaml_ng::to_string(value)
+    crate::domain::yaml::to_string(value)
         .unwrap_or_else(|_| value.to_string())
         .trim_end()
         .to_owned()

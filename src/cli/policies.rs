@@ -138,7 +138,7 @@ fn read(file: &Path) -> anyhow::Result<Value> {
             .with_context(|| format!("cannot read {}", file.display()))?,
     };
     // JSON is YAML too.
-    match serde_yaml_ng::from_str(&text) {
+    match crate::domain::yaml::from_str(&text) {
         Ok(rule @ Value::Object(_)) => Ok(rule),
         Ok(_) => Err(Failure::failed(format!(
             "{}: expected an object with `name`, `effect` and `capabilities`",

@@ -6,10 +6,12 @@ pub mod filter;
 pub mod hash;
 pub mod ids;
 pub mod memory;
+pub mod money;
 pub mod recurrence;
 pub mod role;
 pub mod time;
 pub mod trigger;
+pub mod yaml;
 
 pub use employee::{
     Concurrency, ConflictPolicy, EmployeeSpec, Misfire, Overlap, ScheduleSpec, SubscriptionSpec,

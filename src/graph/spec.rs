@@ -216,7 +216,7 @@ impl GraphSpec {
 /// # Errors
 /// One sentence with line and column.
 pub fn yaml_to_value(text: &str) -> Result<Value, String> {
-    serde_yaml_ng::from_str(text).map_err(|error| format!("the YAML cannot be read: {error}"))
+    crate::domain::yaml::from_str(text).map_err(|error| format!("the YAML cannot be read: {error}"))
 }
 
 /// Whether a text can be the id of a graph or a node.

@@ -190,8 +190,7 @@ impl Template {
             file: file.to_owned(),
             reason,
         };
-        let template: Template =
-            serde_yaml_ng::from_str(yaml).map_err(|error| wrong(error.to_string()))?;
+        let template: Template = crate::domain::yaml::from_str(yaml).map_err(wrong)?;
         template.check(words).map_err(wrong)?;
         Ok(template)
     }

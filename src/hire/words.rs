@@ -77,7 +77,7 @@ impl Words {
     /// # Errors
     /// The text is not YAML of the expected shape.
     pub fn parse(yaml: &str) -> Result<Words, String> {
-        let file: File = serde_yaml_ng::from_str(yaml).map_err(|error| error.to_string())?;
+        let file: File = crate::domain::yaml::from_str(yaml)?;
         let mut words = Words {
             entries: HashMap::new(),
             groups: file.groups.keys().cloned().collect(),

@@ -4,7 +4,6 @@
 mod settings;
 
 use crate::cli::dev::{Said, tenure};
-use serde::Deserialize as _;
 use serde_json::Value;
 use settings::Certified;
 use std::{collections::BTreeMap, fs, path::PathBuf};
@@ -23,17 +22,7 @@ fn file(name: &str) -> String {
 /// All documents of a YAML file, with its merge keys carried out.
 fn yaml(name: &str) -> Vec<Value> {
     let text = file(name);
-    let documents = serde_yaml_ng::Deserializer::from_str(&text);
-    documents
-        .map(|document| {
-            let mut value = serde_yaml_ng::Value::deserialize(document).expect("YAML");
-            // What is merged may merge others itself.
-            for _ in 0..4 {
-                value.apply_merge().expect("merge keys");
-            }
-            serde_json::to_value(value).expect("plain values")
-        })
-        .collect()
+    serde_saphyr::from_multiple(&text).expect("YAML")
 }
 
 /// It is understood up to the database, which nobody answers for.

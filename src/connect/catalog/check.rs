@@ -53,7 +53,7 @@ impl Report<'_> {
 /// # Errors
 /// All its mistakes, in the order of the file as far as there is one; never an empty list.
 pub(super) fn read(name: &str, text: &str) -> Result<Integration, Vec<CatalogError>> {
-    let parsed = serde_yaml_ng::from_str(text).map_err(|error| error.to_string());
+    let parsed = crate::domain::yaml::from_str(text);
     read_parsed(name, parsed)
 }
 
