@@ -6,6 +6,7 @@ use super::{
     cluster::{Cluster, employee_entity},
     connector::ConnectorPool,
     employee::{EmployeeError, Message, Reply},
+    evaluation::Evaluations,
     faults::Faults,
     host::HostHandle,
     hub::Hub,
@@ -94,6 +95,8 @@ pub struct Core {
     /// What each org lets be called.
     pub policies: Policies,
     pub versions: Versions,
+    /// Where expressions and texts are evaluated that take long.
+    pub evaluations: Evaluations,
     pub placement: Arc<dyn Placement>,
     /// Absent: this node is alone.
     pub cluster: Option<Arc<Cluster>>,

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     connect::{CallOutcome, Capability, passing::Sink, shape},
     domain::{EmployeeId, ExecutionId, OrgId},
-    graph::{NamedWait, StepError, StepId},
+    graph::{NamedWait, StepContext, StepError, StepId},
     persistence::EffectChange,
 };
 use ledger::write;
@@ -57,6 +57,8 @@ pub struct Call {
     pub connection: Option<String>,
     pub arguments: Value,
     pub authority: Authority,
+    /// Of a step: what tells data from its author's words, where the capability has markup. Others send what they were given as it is.
+    pub context: Option<StepContext>,
 }
 
 /// What the employee notes for a step, and the ledger's changes that become durable with it.
@@ -91,13 +93,21 @@ pub async fn perform_into(
 struct Prepared {
     capability: Arc<Capability>,
     connection: Arc<Connection>,
+    /// As they were resolved: what rules, people and the ledger see, and what the effect's key is made of.
     arguments: Value,
+    /// As they leave, where that is something else: with data escaped for the provider's markup.
+    marked: Option<Value>,
     authority: Authority,
     deadline: Instant,
     sink: Option<Arc<Sink>>,
 }
 
 impl Prepared {
+    /// The arguments as they leave.
+    fn outgoing(&self) -> &Value {
+        self.marked.as_ref().unwrap_or(&self.arguments)
+    }
+
     /// Whether it may leave now. Nobody is asked about what the provider would not take.
     async fn pass(&self, core: &Core, job: &Behalf) -> Result<(), StepResult> {
         let wanted = Wanted {
@@ -111,7 +121,7 @@ impl Prepared {
         if matches!(passed, Err(StepResult::Asks(_))) {
             let account = &self.connection.account;
             let key = self.capability.write.then_some("");
-            shape(&self.capability, &self.arguments, account, key)
+            shape(&self.capability, self.outgoing(), account, key)
                 .map_err(|error| StepResult::Failed(bad_params(&error)))?;
         }
         passed
@@ -156,9 +166,11 @@ async fn prepare(core: &Core, job: &Behalf, call: Call) -> Result<Prepared, Step
         }
         Err(error) => return Err(unavailable(&error)),
     };
+    let marked = marked(core, job, &capability, &call).await?;
     Ok(Prepared {
         capability,
         connection,
+        marked,
         arguments: call.arguments,
         authority: call.authority,
         deadline: Instant::now() + core.settings.action_deadline,
@@ -166,10 +178,52 @@ async fn prepare(core: &Core, job: &Behalf, call: Call) -> Result<Prepared, Step
     })
 }
 
+/// The arguments with data escaped for the markup of the capability; `None` where that changes nothing.
+async fn marked(
+    core: &Core,
+    job: &Behalf,
+    capability: &Arc<Capability>,
+    call: &Call,
+) -> Result<Option<Value>, StepResult> {
+    let Some(context) = &call.context else {
+        return Ok(None);
+    };
+    if capability.markup.is_empty() || !call.arguments.is_object() {
+        return Ok(None);
+    }
+    let (context, capability) = (context.clone(), capability.clone());
+    let evaluated = core
+        .evaluations
+        .run(job.org, move |budget| {
+            context.marked_arguments(&capability.markup, budget)
+        })
+        .await;
+    let fields = match evaluated {
+        Ok(Ok(fields)) => fields,
+        Ok(Err(error)) => return Err(StepResult::Failed(error)),
+        Err(error) => {
+            let error = StepError::retryable("panicked", error.to_string());
+            return Err(StepResult::Failed(error));
+        }
+    };
+    let changed: Vec<_> = fields
+        .into_iter()
+        .filter(|(name, value)| call.arguments.get(name) != Some(value))
+        .collect();
+    if changed.is_empty() {
+        return Ok(None);
+    }
+    let mut arguments = call.arguments.clone();
+    for (name, value) in changed {
+        arguments[name] = value;
+    }
+    Ok(Some(arguments))
+}
+
 async fn read(core: &Core, job: &Behalf, call: &Prepared) -> StepResult {
     let request = match shape(
         &call.capability,
-        &call.arguments,
+        call.outgoing(),
         &call.connection.account,
         None,
     ) {

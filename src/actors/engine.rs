@@ -151,6 +151,7 @@ impl Engine {
         let core = Arc::new(Core {
             clock,
             versions: Versions::new(catalog.clone()),
+            evaluations: Default::default(),
             catalogs,
             policies: Policies::new(db.clone()),
             catalog,

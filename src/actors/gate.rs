@@ -6,7 +6,6 @@ use super::{
     core::Core,
     effects::Behalf,
     employee::{StepResult, approval_id},
-    policies::PoliciesError,
 };
 use crate::{
     connect::{
@@ -113,8 +112,7 @@ pub async fn pass(
         return Ok(());
     }
     let verdict = verdict(core, job, authority, wanted)
-        .await
-        .map_err(|error| unknown(&error))?;
+        .await?;
     match verdict.effect {
         RuleEffect::Allow => Ok(()),
         RuleEffect::Deny => Err(StepResult::Failed(StepError::new(
@@ -140,18 +138,20 @@ async fn verdict(
     job: &Behalf,
     authority: &Authority,
     wanted: &Wanted<'_>,
-) -> Result<Verdict, PoliciesError> {
-    let rules = core.policies.of(job.org).await?;
+) -> Result<Verdict, StepResult> {
+    let rules = core.policies.of(job.org).await;
+    let rules = rules.map_err(|error| unknown(&error))?;
     let (employee, role) = match authority {
         Authority::Client { role, .. } => (None, role.name()),
         _ if rules.looks_at_employees() => {
-            (Some(employee(core, job.org, job.employee).await?), EMPLOYEE)
+            let found = employee(core, job.org, job.employee).await;
+            (Some(found.map_err(|error| unknown(&error))?), EMPLOYEE)
         }
         // Nobody asks for its name.
         _ => (Some((job.employee.to_string(), String::new())), EMPLOYEE),
     };
     let connection = wanted.connection.id.to_string();
-    Ok(rules.decide(&Asked {
+    let asked = Asked {
         capability: wanted.capability,
         integration: wanted.integration,
         risk: wanted.risk,
@@ -162,7 +162,9 @@ async fn verdict(
         }),
         employee: employee.as_ref().map(|(id, name)| Party { id, name }),
         role,
-    }))
+    };
+    let verdict = core.evaluations.verdict(job.org, &rules, &asked).await;
+    verdict.map_err(|error| unknown(&error))
 }
 
 /// Id and name.

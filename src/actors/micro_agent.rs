@@ -7,6 +7,7 @@ use super::{
     core::Core,
     effects::{self, Behalf},
     employee::{EmployeeMailbox, Message as EmployeeMessage, StepAnswer, StepResult},
+    evaluation::in_place,
     faults::FaultPoint,
     gate::Authority,
     mailbox::{Envelope, Mailbox, Named},
@@ -196,55 +197,47 @@ impl MicroAgent {
         self.core.faults.reach(FaultPoint::MicroAgent {
             execution: job.execution,
         });
-        match job.context.evaluate() {
-            Ok(Work::Output { output, remember }) => {
+        match in_place(|budget| job.context.evaluate(budget)) {
+            Some(Ok(Work::Output { output, remember })) => {
                 self.answer(&job, StepResult::Completed { output, remember }, Vec::new())
             }
-            Ok(Work::Call {
-                capability,
-                connection,
-                mut arguments,
-            }) => {
-                let trigger = job.context.trigger();
-                if trigger.kind == TriggerType::ExternalEvent {
-                    answer_in_thread(&capability, &mut arguments, &trigger.payload);
-                }
-                let call = effects::Call {
-                    capability,
-                    connection,
-                    arguments,
-                    authority: Authority::Step {
-                        permissions: job.context.permissions(),
-                        agreed: job.context.agreed().clone(),
-                    },
-                };
-                let own = Mailbox::new(myself, state.vitals.clone());
-                let (core, employee, key) = (
-                    self.core.clone(),
-                    self.employee.clone(),
-                    (job.execution, job.step),
-                );
-                let alive = self.alive.clone();
-                let task = tokio::spawn(async move {
-                    let behalf = job.behalf();
-                    let performed = tokio::select! {
-                        biased;
-                        () = alive.cancelled() => return,
-                        performed = effects::perform(&core, &behalf, call) => performed,
-                    };
-                    let (result, effects) = performed;
-                    answer(&employee, &job, result, effects);
-                    let _ = own.tell(Message::OutsideDone {
-                        execution: job.execution,
-                        step: job.step,
-                    });
-                });
-                state.outside.insert(key, AbortOnDrop(task.abort_handle()));
-                state.show_outside(&self.core);
-            }
-            Err(error) => self.answer(&job, StepResult::Failed(error), Vec::new()),
+            Some(Err(error)) => self.answer(&job, StepResult::Failed(error), Vec::new()),
+            // It has to wait, for the outside or for a thread that has the time.
+            Some(Ok(call @ Work::Call { .. })) => self.apart(job, Some(call), myself, state),
+            None => self.apart(job, None, myself, state),
         }
         state.vitals.set_current(None);
+    }
+
+    /// Does it in a task of its own; `None`: its expressions are still to be evaluated.
+    fn apart(
+        &self,
+        job: Job,
+        call: Option<Work>,
+        myself: ActorRef<Envelope<Message>>,
+        state: &mut State,
+    ) {
+        let own = Mailbox::new(myself, state.vitals.clone());
+        let (core, employee, key) = (
+            self.core.clone(),
+            self.employee.clone(),
+            (job.execution, job.step),
+        );
+        let alive = self.alive.clone();
+        let task = tokio::spawn(async move {
+            let (result, effects) = tokio::select! {
+                biased;
+                () = alive.cancelled() => return,
+                done = carry_out(&core, &job, call) => done,
+            };
+            answer(&employee, &job, result, effects);
+            let _ = own.tell(Message::OutsideDone {
+                execution: job.execution,
+                step: job.step,
+            });
+        });
+        state.outside.insert(key, AbortOnDrop(task.abort_handle()));
+        state.show_outside(&self.core);
     }
 
     fn answer(
@@ -254,6 +247,50 @@ impl MicroAgent {
         effects: Vec<crate::persistence::EffectChange>,
     ) {
         answer(&self.employee, job, result, effects);
+    }
+}
+
+async fn carry_out(
+    core: &Arc<Core>,
+    job: &Job,
+    call: Option<Work>,
+) -> (StepResult, Vec<crate::persistence::EffectChange>) {
+    let work = match call {
+        Some(call) => Ok(call),
+        None => {
+            let context = job.context.clone();
+            let evaluated = core
+                .evaluations
+                .apart(job.org, move |budget| context.evaluate(budget));
+            evaluated.await.unwrap_or_else(|_| Err(panicked()))
+        }
+    };
+    match work {
+        Ok(Work::Output { output, remember }) => {
+            (StepResult::Completed { output, remember }, Vec::new())
+        }
+        Ok(Work::Call {
+            capability,
+            connection,
+            mut arguments,
+        }) => {
+            let trigger = job.context.trigger();
+            if trigger.kind == TriggerType::ExternalEvent {
+                answer_in_thread(&capability, &mut arguments, &trigger.payload);
+            }
+            let call = effects::Call {
+                capability,
+                connection,
+                arguments,
+                authority: Authority::Step {
+                    permissions: job.context.permissions(),
+                    agreed: job.context.agreed().clone(),
+                },
+                context: Some(job.context.clone()),
+            };
+            effects::perform(core, &job.behalf(), call).await
+        }
+        Err(error) => (StepResult::Failed(error), Vec::new()),
     }
 }
 

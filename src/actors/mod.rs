@@ -10,6 +10,7 @@ pub mod core;
 mod effects;
 pub mod employee;
 pub mod engine;
+pub mod evaluation;
 pub mod events;
 pub mod faults;
 pub mod gate;

@@ -154,6 +154,8 @@ pub async fn call_into(
             role: request.role,
             user: request.user,
         },
+        // The caller's own text: nobody else's is in it as far as we know.
+        context: None,
     };
     let (result, changes) = perform_into(core, &behalf, call, sink).await;
     if !changes.is_empty() {

@@ -3,10 +3,15 @@
 use super::{
     core::Core,
     employee::{Accepted, EmployeeError, EventMessage, Message, TriggerMessage},
+    evaluation::in_place,
 };
 use crate::{
     domain::{EmployeeId, EventFilter, ExecutionId, OrgId, Trigger, TriggerType},
-    graph::{EventExpr, StepId},
+    graph::{
+        EventExpr, StepId,
+        budget::{Budget, INLINE_FUEL},
+        expr::EvalError,
+    },
     persistence::{DbError, SubscriptionRow, WaitRow, subscriptions_find, waits_find},
 };
 use serde_json::Value;
@@ -78,7 +83,7 @@ pub async fn route(core: &Core, org: OrgId, event: Event) -> Result<Routed, DbEr
 /// Who listens to some events of an org, read once for all of them.
 pub struct Audience {
     org: OrgId,
-    listeners: Vec<Listener>,
+    listeners: Vec<Arc<Listener>>,
     waits: HashMap<String, Vec<WaitRow>>,
 }
 
@@ -112,7 +117,7 @@ impl Audience {
         }
         Ok(Self {
             org,
-            listeners: rows.into_iter().map(Listener::new).collect(),
+            listeners: rows.into_iter().map(Listener::new).map(Arc::new).collect(),
             waits,
         })
     }
@@ -131,7 +136,7 @@ impl Audience {
             payload: event.payload.clone(),
             source: event.source.clone(),
         };
-        let near: Vec<&Listener> = self
+        let near: Vec<&Arc<Listener>> = self
             .listeners
             .iter()
             .filter(|listener| {
@@ -140,15 +145,22 @@ impl Audience {
                     .any(|source| fits(&listener.row.source, source))
             })
             .collect();
-        let told: Vec<_> = near
-            .iter()
-            .filter(|listener| listener.wants(&trigger, event.event.as_deref()))
-            .map(|listener| start(core, self.org, listener, &trigger, event))
-            .collect();
-        let mut routed = Routed {
-            passed_over: near.len() - told.len(),
-            ..Routed::default()
-        };
+        let mut routed = Routed::default();
+        let mut wanting = Vec::new();
+        for (listener, wants) in self.ask(core, &near, &trigger, event).await {
+            match wants {
+                Ok(true) => wanting.push(listener),
+                Ok(false) => routed.passed_over += 1,
+                Err(error) => routed.refused.push(Refused {
+                    employee: listener.row.employee_id,
+                    reason: format!("the condition of its subscription: {error}"),
+                    transient: false,
+                }),
+            }
+        }
+        let told = wanting
+            .into_iter()
+            .map(|listener| start(core, self.org, listener, &trigger, event));
         for outcome in futures::future::join_all(told).await {
             match outcome {
                 Ok(started) => routed.started.push(started),
@@ -169,6 +181,41 @@ impl Audience {
             }
         }
         routed
+    }
+
+    /// Which of them want the event. Conditions that are cheap are evaluated in place, all of them within one small budget.
+    async fn ask<'l>(
+        &self,
+        core: &Core,
+        near: &[&'l Arc<Listener>],
+        trigger: &Trigger,
+        event: &Event,
+    ) -> Vec<(&'l Arc<Listener>, Result<bool, String>)> {
+        let first: Vec<_> = {
+            let small = Budget::new(INLINE_FUEL);
+            near.iter()
+                .map(|listener| listener.wants(trigger, event.event.as_deref(), &small))
+                .collect()
+        };
+        let mut asked = Vec::with_capacity(near.len());
+        for (listener, wants) in near.iter().zip(first) {
+            let wants = match wants {
+                Ok(wants) => Ok(wants),
+                Err(_) => {
+                    let (own, trigger) = (Arc::clone(listener), trigger.clone());
+                    let name = event.event.clone();
+                    let again = core.evaluations.apart(self.org, move |budget| {
+                        own.wants(&trigger, name.as_deref(), budget)
+                    });
+                    match again.await {
+                        Ok(wants) => wants.map_err(|error| error.to_string()),
+                        Err(error) => Err(error.to_string()),
+                    }
+                }
+            };
+            asked.push((*listener, wants));
+        }
+        asked
     }
 }
 
@@ -192,24 +239,67 @@ impl Listener {
         }
     }
 
-    fn wants(&self, trigger: &Trigger, event: Option<&str>) -> bool {
-        let holds =
-            |when: &Option<EventExpr>| when.as_ref().is_some_and(|when| when.holds(trigger));
-        self.row.is_for(event)
-            && self.filter.admits(&trigger.payload)
-            && self.when.as_ref().is_none_or(holds)
+    /// # Errors
+    /// If a limit was met before it was known.
+    fn wants(
+        &self,
+        trigger: &Trigger,
+        event: Option<&str>,
+        budget: &Budget,
+    ) -> Result<bool, EvalError> {
+        if !self.row.is_for(event) || !self.filter.admits(&trigger.payload) {
+            return Ok(false);
+        }
+        match &self.when {
+            None => Ok(true),
+            Some(None) => Ok(false),
+            Some(Some(when)) => when.holds(trigger, budget),
+        }
     }
 
     /// The key that the subscription makes of the event; where it says nothing, the event's own.
-    fn conversation(&self, trigger: &Trigger, event: &Event) -> Option<String> {
+    ///
+    /// # Errors
+    /// If a limit was met before it was known.
+    fn conversation(
+        &self,
+        trigger: &Trigger,
+        event: Option<&str>,
+        budget: &Budget,
+    ) -> Result<Option<String>, EvalError> {
         let Some(key) = &self.conversation_key else {
-            return event.conversation.clone();
+            return Ok(event.map(str::to_owned));
         };
-        match key.evaluate(trigger).ok()? {
-            Value::String(text) => Some(text),
-            Value::Null => None,
-            other => Some(other.to_string()),
+        match key.evaluate(trigger, budget) {
+            Ok(Value::String(text)) => Ok(Some(text)),
+            Ok(Value::Null) => Ok(None),
+            Ok(other) => Ok(Some(other.to_string())),
+            Err(error) if error.is_limit() => Err(error),
+            Err(_) => Ok(None),
         }
+    }
+}
+
+/// As [`Listener::conversation`], wherever it takes.
+async fn conversation(
+    core: &Core,
+    org: OrgId,
+    listener: &Arc<Listener>,
+    trigger: &Trigger,
+    event: &Event,
+) -> Result<Option<String>, String> {
+    let own = event.conversation.as_deref();
+    if let Some(found) = in_place(|budget| listener.conversation(trigger, own, budget)) {
+        return found.map_err(|error| error.to_string());
+    }
+    let (listener, trigger, own) = (listener.clone(), trigger.clone(), own.map(str::to_owned));
+    let found = core
+        .evaluations
+        .apart(org, move |budget| listener.conversation(&trigger, own.as_deref(), budget))
+        .await;
+    match found {
+        Ok(found) => found.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -224,12 +314,17 @@ fn fits(wanted: &str, source: &str) -> bool {
 async fn start(
     core: &Core,
     org: OrgId,
-    listener: &Listener,
+    listener: &Arc<Listener>,
     trigger: &Trigger,
     event: &Event,
 ) -> Result<Started, Refused> {
     let row = &listener.row;
-    let conversation = listener.conversation(trigger, event);
+    let conversation = conversation(core, org, listener, trigger, event).await;
+    let conversation = conversation.map_err(|error| Refused {
+        employee: row.employee_id,
+        reason: format!("the conversation key of its subscription: {error}"),
+        transient: false,
+    })?;
     let message = |reply| {
         Message::Trigger(Box::new(TriggerMessage {
             trigger: trigger.clone(),

@@ -4,6 +4,7 @@ mod departure;
 mod effects;
 mod house;
 mod ingest;
+mod limits;
 mod policies;
 mod runs;
 mod schedules;

@@ -189,6 +189,7 @@ fn capability_view(capability: &Capability, schemas: bool) -> Value {
     });
     if schemas {
         view["input"] = capability.input.clone();
+        view["markup"] = json!(capability.markup);
         view["output"] = capability.output.clone();
     }
     view

@@ -279,7 +279,8 @@ pub async fn dry_run(
     );
     let employee = employee.as_ref().zip(ids.0.as_ref());
     let connection = connection.as_ref().zip(ids.1.as_ref());
-    let verdict = core.policies.of(caller.org).await?.decide(&Asked {
+    let rules = core.policies.of(caller.org).await?;
+    let asked = Asked {
         capability: &body.capability,
         integration: &integration,
         risk,
@@ -296,7 +297,12 @@ pub async fn dry_run(
             Some(_) => "employee",
             None => caller.role.name(),
         },
-    });
+    };
+    let verdict = core
+        .evaluations
+        .verdict(caller.org, &rules, &asked)
+        .await
+        .map_err(|error| ApiError::new(Problem::Internal, error.to_string()))?;
     Ok(Json(json!({
         "effect": verdict.effect,
         "decided_by": match verdict.by {

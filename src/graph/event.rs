@@ -2,6 +2,7 @@
 //! policies over a call.
 
 use super::{
+    budget::Budget,
     expr::{EvalError, Expr},
     scope::{CallScope, Data, Names},
 };
@@ -27,10 +28,10 @@ impl EventExpr {
     }
 
     /// # Errors
-    /// If the event has not what the expression names.
-    pub fn evaluate(&self, trigger: &Trigger) -> Result<Value, EvalError> {
+    /// If the event has not what the expression names, or if the budget is used up.
+    pub fn evaluate(&self, trigger: &Trigger, budget: &Budget) -> Result<Value, EvalError> {
         let memory = MemoryView::default();
-        self.0.evaluate(&Data {
+        let data = Data {
             trigger,
             execution: ExecutionId::from_uuid(Uuid::nil()),
             at: Timestamp::default(),
@@ -45,13 +46,20 @@ impl EventExpr {
             item: Some((&trigger.payload, 0)),
             item_name: "event",
             call: None,
-        })
+        };
+        self.0.evaluate(&data, budget)
     }
 
     /// Whether the condition holds; an event that lacks what it names does not meet it.
-    pub fn holds(&self, trigger: &Trigger) -> bool {
-        self.evaluate(trigger)
-            .is_ok_and(|value| value == Value::Bool(true))
+    ///
+    /// # Errors
+    /// If a limit was met before it was known.
+    pub fn holds(&self, trigger: &Trigger, budget: &Budget) -> Result<bool, EvalError> {
+        match self.evaluate(trigger, budget) {
+            Ok(value) => Ok(value == Value::Bool(true)),
+            Err(error) if error.is_limit() => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 }
 
@@ -74,13 +82,18 @@ impl CallExpr {
 
     /// # Errors
     /// If the call has not what the expression names, if its value is no boolean, or if it does too much work.
-    pub fn holds(&self, input: &Value, call: CallScope<'_>) -> Result<bool, EvalError> {
+    pub fn holds(
+        &self,
+        input: &Value,
+        call: CallScope<'_>,
+        budget: &Budget,
+    ) -> Result<bool, EvalError> {
         let trigger = Trigger {
             kind: TriggerType::DirectCommand,
             payload: std::sync::Arc::default(),
             source: String::new(),
         };
-        self.0.test(&Data {
+        let data = Data {
             trigger: &trigger,
             execution: ExecutionId::from_uuid(Uuid::nil()),
             at: Timestamp::default(),
@@ -95,7 +108,8 @@ impl CallExpr {
             item: None,
             item_name: "item",
             call: Some(call),
-        })
+        };
+        self.0.test(&data, budget)
     }
 }
 
@@ -112,7 +126,10 @@ mod tests {
             payload: Arc::new(json!({"amount": 7})),
             source: "hook:shop/x".into(),
         };
-        let holds = |text: &str| EventExpr::compile(text).expect("compiles").holds(&trigger);
+        let holds = |text: &str| {
+            let condition = EventExpr::compile(text).expect("compiles");
+            condition.holds(&trigger, &Budget::new(1_000)) == Ok(true)
+        };
         assert!(holds("event.amount > 5 && trigger.source == 'hook:shop/x'"));
         assert!(!holds("event.amount > 9"));
         assert!(

@@ -2,20 +2,26 @@
 //!
 //! Why not the interpreter of the crate: it wants every value converted first, iterates maps in random order (a replayed run must
 //! see the same order), and has no bound on the work of an expression. Here `steps.n1.output.got + 1` walks the JSON that is there, a
-//! comprehension over an object goes in key order, and every evaluation has a budget.
+//! comprehension over an object goes in key order, and every evaluation has a [`Budget`], which is charged before the work is done.
 //!
 //! The language is CEL with these differences: no `timestamp` and `duration` types (times are RFC 3339 text, see `date_add_days` and
 //! `days_between`), no protobuf messages, no optional syntax, and the functions of [`functions`].
 
+pub(crate) mod amounts;
 mod arithmetic;
 mod dates;
 mod eval;
 pub mod functions;
 mod lower;
 mod numbers;
+mod patterns;
 mod value;
 
-use super::scope::{Data, Names, Place};
+use super::{
+    budget::{Budget, FUEL, MAX_TEXT, TIME_MS},
+    markup::Markup,
+    scope::{Data, Names, Place},
+};
 use serde_json::Value;
 use std::borrow::Cow;
 use thiserror::Error;
@@ -26,8 +32,8 @@ pub const MAX_SOURCE: usize = 8 * 1024;
 pub const MAX_DEPTH: usize = 96;
 /// How deep comprehensions (`map`, `filter`, `all`, `exists`, `exists_one`) may nest.
 pub const MAX_FOLDS: usize = 3;
-/// Budget of one evaluation: about one unit an operation, an element, or 32 bytes of text made.
-pub const FUEL: u64 = 1_000_000;
+/// Longest message of an error, in characters: values are quoted in them.
+const MAX_MESSAGE: usize = 400;
 
 /// Why an evaluation gave no value.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -37,13 +43,38 @@ pub enum EvalError {
     Missing(String),
     #[error("{0}")]
     Wrong(String),
-    #[error("the expression does too much work (more than {FUEL} operations)")]
+    #[error(
+        "the evaluation does too much work: its limit is {FUEL} units, each a value, an operation or 32 bytes of text"
+    )]
     OutOfFuel,
+    #[error("the text is too long: the limit of a text is {MAX_TEXT} bytes")]
+    TooLong,
+    /// The value is not fit to be kept in a run.
+    #[error("the value is too large: {0}")]
+    TooLarge(String),
+    #[error("the evaluation took too long: its limit is {TIME_MS} ms")]
+    Stopped,
 }
 
 impl EvalError {
     pub(crate) fn wrong(message: impl Into<String>) -> Self {
-        EvalError::Wrong(message.into())
+        let mut message = message.into();
+        if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
+            message.truncate(end);
+            message.push('…');
+        }
+        EvalError::Wrong(message)
+    }
+
+    /// Whether a limit ended it: nothing in the expression makes that harmless.
+    pub fn is_limit(&self) -> bool {
+        matches!(
+            self,
+            EvalError::OutOfFuel
+                | EvalError::TooLong
+                | EvalError::TooLarge(_)
+                | EvalError::Stopped
+        )
     }
 }
 
@@ -116,29 +147,97 @@ impl Expr {
     }
 
     /// # Errors
-    /// A missing field, a wrong type, an overflow, a number that JSON cannot hold, or too much work.
-    pub fn evaluate(&self, data: &Data<'_>) -> Result<Value, EvalError> {
+    /// A missing field, a wrong type, an overflow, a number that JSON cannot hold, or a limit of the budget.
+    pub fn evaluate(&self, data: &Data<'_>, budget: &Budget) -> Result<Value, EvalError> {
         match &self.ir {
-            Ir::Literal(value) => Ok(value.clone()),
-            Ir::Path { place, segments } => data.lookup(*place, segments).map(Cow::into_owned),
-            ir => eval::evaluate(ir, data),
+            Ir::Literal(value) => {
+                budget.charge_json(value)?;
+                Ok(value.clone())
+            }
+            Ir::Path { place, segments } => match data.lookup(*place, segments, budget)? {
+                Cow::Borrowed(value) => {
+                    budget.charge_json(value)?;
+                    Ok(value.clone())
+                }
+                Cow::Owned(value) => Ok(value),
+            },
+            ir => eval::evaluate(ir, data, budget),
         }
+    }
+
+    /// The value as a target with markup has to get it; see [`super::template::Template::marked`].
+    ///
+    /// # Errors
+    /// As [`Expr::evaluate`].
+    pub(crate) fn marked(
+        &self,
+        data: &Data<'_>,
+        markup: Markup,
+        budget: &Budget,
+    ) -> Result<Value, EvalError> {
+        marked(&self.ir, data, markup, budget)
     }
 
     /// The value of a condition.
     ///
     /// # Errors
     /// As [`Expr::evaluate`], and if the value is not a boolean.
-    pub fn test(&self, data: &Data<'_>) -> Result<bool, EvalError> {
-        match self.evaluate(data)? {
+    pub fn test(&self, data: &Data<'_>, budget: &Budget) -> Result<bool, EvalError> {
+        match self.evaluate(data, budget)? {
             Value::Bool(yes) => Ok(yes),
             other => Err(EvalError::wrong(format!(
                 "`{}` is {}, not a boolean",
-                self.source,
+                self.source.chars().take(MAX_MESSAGE / 2).collect::<String>(),
                 kind_of(&other)
             ))),
         }
     }
+}
+
+fn marked(
+    ir: &Ir,
+    data: &Data<'_>,
+    markup: Markup,
+    budget: &Budget,
+) -> Result<Value, EvalError> {
+    let plain = |ir: &Ir| eval::evaluate(ir, data, budget);
+    match ir {
+        Ir::Literal(value) => {
+            budget.charge_json(value)?;
+            return Ok(value.clone());
+        }
+        Ir::Binary(arithmetic::Operator::Add, left, right) => {
+            let left = marked(left, data, markup, budget)?;
+            if let Value::String(left) = left
+                && let Value::String(right) = marked(right, data, markup, budget)?
+            {
+                budget.charge_new_text(left.len() + right.len())?;
+                return Ok(Value::String(left + &right));
+            }
+        }
+        Ir::Cond(parts) => {
+            let [condition, yes, no] = &**parts;
+            if let Value::Bool(holds) = plain(condition)? {
+                return marked(if holds { yes } else { no }, data, markup, budget);
+            }
+        }
+        Ir::Default(value, fallback) => {
+            return match plain(value) {
+                Ok(Value::Null) | Err(EvalError::Missing(_)) => {
+                    marked(fallback, data, markup, budget)
+                }
+                Ok(_) => marked(value, data, markup, budget),
+                Err(error) => Err(error),
+            };
+        }
+        _ => {}
+    }
+    let value = plain(ir)?;
+    // What is escaped may be six times as long.
+    for _ in 0..6 {
+        budget.charge_json(&value)?;
+    }
+    Ok(markup.escape_all(value))
 }
 
 /// The name of a JSON value's type, with its article.

@@ -17,6 +17,7 @@
 
 mod agreed;
 mod context;
+mod held;
 mod invariants;
 mod join;
 mod map;
@@ -49,6 +50,7 @@ pub struct Run {
     dirty: BTreeSet<FrameKey>,
     /// Commands of the fact at hand. Empty between facts.
     out: Vec<Command>,
+    limits: held::Limits,
 }
 
 impl Run {
@@ -59,13 +61,7 @@ impl Run {
         execution: ExecutionId,
         context: MemoryView,
     ) -> (Run, Vec<Command>) {
-        let at = accepted.at();
-        let mut run = Run {
-            plan,
-            state: RunState::new(execution, at, context),
-            dirty: BTreeSet::new(),
-            out: Vec::new(),
-        };
+        let mut run = Run::restore(plan, RunState::new(execution, accepted.at(), context));
         match accepted {
             Fact::Accepted { trigger, skill, .. } => {
                 run.state.trigger = Arc::new(trigger.clone());
@@ -85,6 +81,7 @@ impl Run {
             return Vec::new();
         }
         self.state.now = fact.at().into();
+        self.limits.renew();
         match fact {
             Fact::Accepted { .. } | Fact::Finished { .. } => {}
             Fact::StepCompleted { step, output, .. } => self.step_completed(*step, output.clone()),
@@ -140,12 +137,7 @@ impl Run {
         let mut facts = facts.into_iter();
         let Some(first) = facts.next() else {
             let at = Timestamp::default();
-            let mut run = Run {
-                plan,
-                state: RunState::new(execution, at, context),
-                dirty: BTreeSet::new(),
-                out: Vec::new(),
-            };
+            let mut run = Run::restore(plan, RunState::new(execution, at, context));
             run.broken("the journal is empty".into());
             run.out.clear();
             return run;
@@ -166,6 +158,7 @@ impl Run {
     pub fn restore(plan: Arc<Plan>, state: RunState) -> Run {
         Run {
             plan,
+            limits: held::Limits::of(&state),
             state,
             dirty: BTreeSet::new(),
             out: Vec::new(),

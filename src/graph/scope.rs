@@ -1,6 +1,6 @@
 //! What expressions and texts can name: checked when a graph is compiled ([`Names`]), read when a run evaluates ([`Data`]).
 
-use super::expr::EvalError;
+use super::{budget::Budget, expr::EvalError};
 use crate::domain::{ExecutionId, MemoryView, Timestamp, Trigger};
 use chrono::SecondsFormat;
 use chrono_tz::Tz;
@@ -164,9 +164,15 @@ impl<'a> Data<'a> {
     /// The value at a path.
     ///
     /// # Errors
-    /// [`EvalError::Missing`] with the path as far as it got; [`EvalError::Wrong`] if a part of it has no fields.
-    pub fn lookup(&self, place: Place, segments: &[Box<str>]) -> Result<Cow<'a, Value>, EvalError> {
-        let (start, taken) = self.start(place, segments)?;
+    /// [`EvalError::Missing`] with the path as far as it got; [`EvalError::Wrong`] if a part of it has no fields; a limit, if it has to be
+    /// put together and that costs more than what is left.
+    pub fn lookup(
+        &self,
+        place: Place,
+        segments: &[Box<str>],
+        budget: &Budget,
+    ) -> Result<Cow<'a, Value>, EvalError> {
+        let (start, taken) = self.start(place, segments, budget)?;
         descend(start, &segments[taken..]).map_err(|error| match error {
             EvalError::Missing(tail) => {
                 EvalError::Missing(format!("{}.{tail}", self.prefix(place, &segments[..taken])))
@@ -180,6 +186,7 @@ impl<'a> Data<'a> {
         &self,
         place: Place,
         segments: &[Box<str>],
+        budget: &Budget,
     ) -> Result<(Cow<'a, Value>, usize), EvalError> {
         let first = segments.first().map(AsRef::as_ref);
         let second = segments.get(1).map(AsRef::as_ref);
@@ -193,31 +200,53 @@ impl<'a> Data<'a> {
                     self.prefix(place, &[])
                 ))),
             },
-            (Place::Step(step), _) => whole(
-                self.step_output(step)
-                    .map_or(json!({}), |output| json!({"output": output})),
-            ),
+            (Place::Step(step), _) => {
+                let output = self.step_output(step);
+                output.map_or(Ok(()), |output| budget.charge_json(output))?;
+                whole(output.map_or(json!({}), |output| json!({"output": output})))
+            }
             (Place::Trigger, Some("payload")) => Ok((Cow::Borrowed(&*self.trigger.payload), 1)),
-            (Place::Trigger, _) => whole(json!({
-                "type": self.trigger.kind.name(), "payload": &*self.trigger.payload, "source": self.trigger.source
-            })),
+            (Place::Trigger, Some("type")) => Ok((Cow::Owned(json!(self.trigger.kind.name())), 1)),
+            (Place::Trigger, Some("source")) => Ok((Cow::Owned(json!(self.trigger.source)), 1)),
+            (Place::Trigger, _) => {
+                budget.charge_json(&self.trigger.payload)?;
+                whole(json!({
+                    "type": self.trigger.kind.name(), "payload": &*self.trigger.payload, "source": self.trigger.source
+                }))
+            }
             (Place::Memory, Some("skill")) => match (self.skill_memory(), second) {
                 (Some(memory), Some(key)) => in_map(memory, key).map(|found| (found, 2)),
-                (memory, _) => Ok((
-                    Cow::Owned(Value::Object(memory.cloned().unwrap_or_default())),
-                    1,
-                )),
+                (memory, _) => {
+                    memory.map_or(Ok(()), |memory| charge_map(memory, budget))?;
+                    Ok((
+                        Cow::Owned(Value::Object(memory.cloned().unwrap_or_default())),
+                        1,
+                    ))
+                }
             },
             (Place::Memory, Some(key)) => {
                 in_map(&self.memory.employee_memory, key).map(|found| (found, 1))
             }
-            (Place::Memory, None) => whole(Value::Object(self.whole_memory())),
+            (Place::Memory, None) => {
+                charge_map(&self.memory.employee_memory, budget)?;
+                self.skill_memory()
+                    .map_or(Ok(()), |memory| charge_map(memory, budget))?;
+                whole(Value::Object(self.whole_memory()))
+            }
             (Place::Org, Some(key)) => {
                 in_map(&self.memory.org_knowledge, key).map(|found| (found, 1))
             }
-            (Place::Org, None) => whole(Value::Object((*self.memory.org_knowledge).clone())),
+            (Place::Org, None) => {
+                charge_map(&self.memory.org_knowledge, budget)?;
+                whole(Value::Object((*self.memory.org_knowledge).clone()))
+            }
             (Place::Run, _) => whole(self.run()),
-            (Place::Steps, _) => whole(Value::Object(self.all_steps())),
+            (Place::Steps, _) => {
+                for (_, output) in self.skills.iter().chain(self.nodes) {
+                    budget.charge_json(output)?;
+                }
+                whole(Value::Object(self.all_steps()))
+            }
             (Place::Output, _) => Ok((
                 self.output.map_or(Cow::Owned(Value::Null), Cow::Borrowed),
                 0,
@@ -312,6 +341,11 @@ impl<'a> Data<'a> {
             .iter()
             .fold(root, |path, segment| format!("{path}.{segment}"))
     }
+}
+
+fn charge_map(map: &Map<String, Value>, budget: &Budget) -> Result<(), EvalError> {
+    budget.charge(2 + map.len() as u64)?;
+    map.values().try_for_each(|value| budget.charge_json(value))
 }
 
 fn in_map<'a>(map: &'a Map<String, Value>, key: &str) -> Result<Cow<'a, Value>, EvalError> {

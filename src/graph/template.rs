@@ -4,11 +4,14 @@
 //! arrays recurse.
 
 use super::{
+    budget::{Budget, Size},
     expr::{EvalError, Expr},
+    markup::Markup,
     scope::{Data, Names},
     text::{Text, TextSet},
 };
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// How deep a template may nest.
 const MAX_DEPTH: usize = 64;
@@ -44,22 +47,125 @@ impl Template {
         }
     }
 
-    pub fn evaluate(&self, data: &Data<'_>) -> Result<Value, EvalError> {
+    /// The value as it is, all of it within one budget.
+    ///
+    /// # Errors
+    /// What fails first in it, or that the value is too large to be kept.
+    pub fn evaluate(&self, data: &Data<'_>, budget: &Budget) -> Result<Value, EvalError> {
+        fit(self.part(data, budget)?)
+    }
+
+    fn part(&self, data: &Data<'_>, budget: &Budget) -> Result<Value, EvalError> {
+        budget.charge(1)?;
         Ok(match self {
-            Template::Literal(value) => value.clone(),
-            Template::Expr(expr) => expr.evaluate(data)?,
-            Template::Text(text) => Value::String(text.render(data)?),
+            Template::Literal(value) => {
+                budget.charge_json(value)?;
+                value.clone()
+            }
+            Template::Expr(expr) => expr.evaluate(data, budget)?,
+            Template::Text(text) => Value::String(text.render(data, Markup::Plain, budget)?),
             Template::List(items) => items
                 .iter()
-                .map(|item| item.evaluate(data))
+                .map(|item| item.part(data, budget))
                 .collect::<Result<_, _>>()?,
             Template::Object(fields) => Value::Object(
                 fields
                     .iter()
-                    .map(|(key, field)| Ok((key.to_string(), field.evaluate(data)?)))
+                    .map(|(key, field)| Ok((key.to_string(), field.part(data, budget)?)))
                     .collect::<Result<Map<_, _>, EvalError>>()?,
             ),
         })
+    }
+}
+
+impl Template {
+    /// The value as its target has to get it: what the author wrote is markup, and what comes from data is escaped. In an expression the
+    /// author's are its literal texts, where they stand for themselves, are joined by `+`, or chosen by `?:`; any other text is data.
+    ///
+    /// # Errors
+    /// As [`Template::evaluate`].
+    pub fn marked(
+        &self,
+        data: &Data<'_>,
+        markup: Markup,
+        budget: &Budget,
+    ) -> Result<Value, EvalError> {
+        fit(self.marked_part(data, markup, budget)?)
+    }
+
+    fn marked_part(
+        &self,
+        data: &Data<'_>,
+        markup: Markup,
+        budget: &Budget,
+    ) -> Result<Value, EvalError> {
+        budget.charge(1)?;
+        Ok(match self {
+            Template::Literal(_) => self.part(data, budget)?,
+            Template::Expr(expr) => expr.marked(data, markup, budget)?,
+            Template::Text(text) => Value::String(text.render(data, markup, budget)?),
+            Template::List(items) => items
+                .iter()
+                .map(|item| item.marked_part(data, markup, budget))
+                .collect::<Result<_, _>>()?,
+            Template::Object(fields) => {
+                let kind = fields.iter().find(|(key, _)| &**key == "type");
+                let kind = kind.map(|(_, kind)| kind.part(data, budget)).transpose()?;
+                let inner = markup.within(kind.as_ref().and_then(Value::as_str));
+                Value::Object(
+                    fields
+                        .iter()
+                        .map(|(key, field)| {
+                            let markup = if &**key == "text" { inner } else { markup };
+                            Ok((key.to_string(), field.marked_part(data, markup, budget)?))
+                        })
+                        .collect::<Result<Map<_, _>, EvalError>>()?,
+                )
+            }
+        })
+    }
+
+    /// The arguments among `markups`, as [`Template::marked`]; nothing for those that are not there.
+    ///
+    /// # Errors
+    /// As [`Template::evaluate`].
+    pub fn marked_arguments(
+        &self,
+        data: &Data<'_>,
+        markups: &BTreeMap<String, Markup>,
+        budget: &Budget,
+    ) -> Result<Vec<(String, Value)>, EvalError> {
+        let named = |name: &str| markups.get(name).copied();
+        match self {
+            Template::Object(fields) => fields
+                .iter()
+                .filter_map(|(name, field)| Some((name, field, named(name)?)))
+                .map(|(name, field, markup)| {
+                    Ok((name.to_string(), field.marked(data, markup, budget)?))
+                })
+                .collect(),
+            // The author's words, all of them.
+            Template::Literal(_) => Ok(Vec::new()),
+            other => {
+                let Value::Object(fields) = other.evaluate(data, budget)? else {
+                    return Ok(Vec::new());
+                };
+                let marked = fields.into_iter().filter_map(|(name, value)| {
+                    let markup = named(&name)?;
+                    Some((name, markup.escape_all(value)))
+                });
+                Ok(marked.collect())
+            }
+        }
+    }
+}
+
+/// # Errors
+/// That it is too large or too deep to be kept in a run, with the limit.
+fn fit(value: Value) -> Result<Value, EvalError> {
+    match Size::of(&value).check() {
+        Ok(()) => Ok(value),
+        Err(why) => Err(EvalError::TooLarge(why)),
     }
 }
 

@@ -1,10 +1,20 @@
-//! Texts: minijinja with strict undefined, no escaping, a budget, and the data of the run.
+//! Texts: minijinja with strict undefined, a budget, and the data of the run. What comes from data is escaped for the target of the text.
+
+mod builtins;
+mod escape;
+mod meter;
+mod program;
 
 use super::{
+    budget::{Budget, MAX_TEXT},
     expr::EvalError,
+    markup::Markup,
     scope::{Data, Names, Place},
 };
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, value::Value as Jinja};
+use minijinja::{
+    Environment, Template, UndefinedBehavior, machinery,
+    value::Value as Jinja,
+};
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
@@ -13,8 +23,8 @@ use std::{
 
 /// Longest template, in bytes.
 pub const MAX_SOURCE: usize = 64 * 1024;
-/// Instructions of one rendering.
-pub const FUEL: u64 = 200_000;
+/// Instructions of one rendering. Most of what they cost beyond that is charged to the budget of the evaluation.
+const INSTRUCTIONS: u64 = 400_000;
 
 /// Collects the texts of a graph, so that all of them share one environment.
 pub struct TextSet {
@@ -63,9 +73,11 @@ impl Default for TextSet {
     fn default() -> Self {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_fuel(Some(FUEL));
+        environment.set_auto_escape_callback(|_| escape::auto_escape(Markup::Plain));
+        environment.set_formatter(escape::write);
+        environment.set_fuel(Some(INSTRUCTIONS));
         environment.set_recursion_limit(50);
+        builtins::add_to(&mut environment);
         Self {
             environment,
             shared: Arc::default(),
@@ -89,13 +101,16 @@ impl TextSet {
         }
         let name = format!("text {}", self.count);
         self.count += 1;
+        let wrong = |error| format!("the text is no minijinja template: {}", describe(&error));
+        let metered = program::without_constant_products(source).map_err(wrong)?;
         self.environment
-            .add_template_owned(name.clone(), source.to_string())
-            .map_err(|error| format!("the text is no minijinja template: {}", describe(&error)))?;
+            .add_template_owned(name.clone(), metered)
+            .map_err(wrong)?;
         let template = self
             .environment
             .get_template(&name)
             .map_err(|error| describe(&error))?;
+        program::check(machinery::get_compiled_template(&template))?;
         let reads = reads(
             &template.undeclared_variables(true),
             &self.environment,
@@ -171,11 +186,21 @@ fn named_steps(
 }
 
 impl Text {
+    /// The text. `markup` is what its target makes of it: values are escaped for that, the words of the template are not.
+    ///
     /// # Errors
-    /// An undefined variable, a filter that does not fit, too much work.
-    pub fn render(&self, data: &Data<'_>) -> Result<String, EvalError> {
+    /// An undefined variable, a filter that does not fit, a limit of the budget.
+    pub fn render(
+        &self,
+        data: &Data<'_>,
+        markup: Markup,
+        budget: &Budget,
+    ) -> Result<String, EvalError> {
         match &self.0 {
-            Kind::Plain(text) => Ok(text.to_string()),
+            Kind::Plain(text) => {
+                budget.charge_text(text.len())?;
+                Ok(text.to_string())
+            }
             Kind::Template {
                 environment,
                 name,
@@ -189,31 +214,73 @@ impl Text {
                     .map_err(|error| EvalError::wrong(describe(&error)))?;
                 let context = reads
                     .iter()
-                    .map(|read| Ok((read.name.to_string(), read.value(data)?)))
+                    .map(|read| Ok((read.name.to_string(), read.value(data, budget)?)))
                     .collect::<Result<Vec<_>, EvalError>>()?;
-                template
-                    .render(Jinja::from_pairs(context))
-                    .map_err(|error| match error.kind() {
-                        minijinja::ErrorKind::OutOfFuel => EvalError::OutOfFuel,
-                        _ => EvalError::wrong(format!(
-                            "the text cannot be rendered: {}",
-                            describe(&error)
-                        )),
-                    })
+                carry_out(environment, &template, Jinja::from_pairs(context), markup, budget)
             }
         }
+    }
+
+    /// Whether it has parts that come from data.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.0, Kind::Plain(_))
+    }
+}
+
+fn carry_out<'env>(
+    environment: &'env Environment<'env>,
+    template: &Template<'env, 'env>,
+    context: Jinja,
+    markup: Markup,
+    budget: &Budget,
+) -> Result<String, EvalError> {
+    let compiled = machinery::get_compiled_template(template);
+    let program = program::Program::of(compiled, markup != Markup::Plain);
+    let metered = meter::Metered::by(budget);
+    let mut text = String::new();
+    let ended = machinery::eval(
+        environment,
+        &program.main,
+        context,
+        &program.blocks,
+        &mut machinery::make_string_output(&mut text),
+        escape::auto_escape(markup),
+    );
+    let done = match ended {
+        Ok((_, state)) => {
+            let used = state.fuel_levels().map_or(0, |(used, _)| used);
+            budget.charge(used)
+        }
+        Err(error) => Err(match (metered.met(), error.kind()) {
+            (Some(limit), _) => limit,
+            (None, minijinja::ErrorKind::OutOfFuel) => EvalError::OutOfFuel,
+            (None, _) => EvalError::wrong(format!(
+                "the text cannot be rendered: {}",
+                describe(&error)
+            )),
+        }),
+    };
+    done?;
+    match text.len() > MAX_TEXT {
+        true => Err(EvalError::TooLong),
+        false => Ok(text),
     }
 }
 
 impl Read {
-    fn value(&self, data: &Data<'_>) -> Result<Jinja, EvalError> {
+    fn value(&self, data: &Data<'_>, budget: &Budget) -> Result<Jinja, EvalError> {
+        let converted = |place: Place| {
+            let value = data.lookup(place, &[], budget)?;
+            budget.charge_json(&value)?;
+            Ok(convert(&value))
+        };
         if self.steps.is_empty() {
-            return data.lookup(self.place, &[]).map(|value| convert(&value));
+            return converted(self.place);
         }
         let steps = self
             .steps
             .iter()
-            .map(|(id, place)| Ok((id.to_string(), convert(&*data.lookup(*place, &[])?))));
+            .map(|(id, place)| Ok((id.to_string(), converted(*place)?)));
         Ok(Jinja::from_pairs(
             steps.collect::<Result<Vec<_>, EvalError>>()?,
         ))
@@ -237,3 +304,6 @@ fn convert(value: &Value) -> Jinja {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

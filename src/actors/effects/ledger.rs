@@ -202,7 +202,7 @@ impl Ledger<'_> {
     async fn send(&mut self) -> Performed {
         let request = match shape(
             &self.call.capability,
-            &self.call.arguments,
+            self.call.outgoing(),
             &self.call.connection.account,
             Some(&self.key),
         ) {
@@ -278,7 +278,7 @@ impl Ledger<'_> {
         let sent = self.sent.unwrap_or(now);
         let way = resolution(
             &self.call.capability,
-            &self.call.arguments,
+            self.call.outgoing(),
             &self.call.connection.account,
             &self.key,
             Doubt { sent, now },

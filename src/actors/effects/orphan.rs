@@ -79,6 +79,7 @@ async fn locate(core: &Core, row: &EffectRow) -> Result<Option<Prepared>, DbErro
             capability,
             connection,
             arguments,
+            marked: None,
             authority: Authority::Runtime,
             deadline: Instant::now() + core.settings.action_deadline,
             sink: None,

@@ -8,11 +8,25 @@ use super::{
 use crate::{
     actors::micro_agent,
     domain::{ContentHash, ExecutionId},
-    graph::{Fact, NamedWait, StepId, StopKind, TimerKey},
+    graph::{Fact, NamedWait, StepError, StepId, StopKind, TimerKey, budget::Size},
     persistence::{TimerChange, WaitChange, WaitRow},
 };
 use std::sync::Arc;
 use tokio::sync::oneshot;
+
+/// An output that is too large to be kept is none, whoever made it.
+fn within_limits(result: StepResult) -> StepResult {
+    let StepResult::Completed { output, remember } = result else {
+        return result;
+    };
+    match Size::of(&output).check() {
+        Ok(()) => StepResult::Completed { output, remember },
+        Err(why) => {
+            let message = format!("the output is too large: {why}");
+            StepResult::Failed(StepError::new("limit_exceeded", message))
+        }
+    }
+}
 
 impl State {
     pub(super) fn answer(&mut self, answer: StepAnswer) {
@@ -43,7 +57,7 @@ impl State {
             }
             return;
         }
-        let fact = match result {
+        let fact = match within_limits(result) {
             StepResult::Completed { output, remember } => Fact::StepCompleted {
                 step,
                 output,

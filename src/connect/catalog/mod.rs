@@ -18,15 +18,18 @@ pub use file::{
 pub use shelf::Catalog;
 pub use verify::{Verdict, VerifiedAccount, Verify};
 
-use crate::connect::{
-    answer::AnswerSpec,
-    request::{RequestTemplate, Step},
-    resolve::Probe,
+use crate::{
+    connect::{
+        answer::AnswerSpec,
+        request::{RequestTemplate, Step},
+        resolve::Probe,
+    },
+    graph::Markup,
 };
 use jsonschema::Validator;
 use serde::Serialize;
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// The published JSON Schema of an integration file.
 pub const INTEGRATION_SCHEMA: &str =
@@ -83,6 +86,8 @@ pub struct Capability {
     pub cost: u32,
     /// JSON Schema of the arguments.
     pub input: Value,
+    /// By argument: what its provider makes of the characters in it. Data in the arguments of an employee's step is escaped for it.
+    pub markup: BTreeMap<String, Markup>,
     /// JSON Schema of the result.
     pub output: Value,
     pub idempotency: Idempotency,

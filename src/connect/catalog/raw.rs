@@ -36,6 +36,7 @@ impl Integration {
             write,
             cost: 1,
             input: json!({"type": "object"}),
+            markup: Default::default(),
             output: Value::Bool(true),
             idempotency: Idempotency::None,
             key_valid_for: None,

@@ -4,7 +4,7 @@ use super::rule::{RuleEffect, RuleSpec};
 use crate::{
     connect::Risk,
     domain::PolicyId,
-    graph::{CallExpr, scope::CallScope},
+    graph::{Budget, CallExpr, scope::CallScope},
 };
 use serde_json::{Value, json};
 
@@ -28,6 +28,49 @@ pub struct Asked<'a> {
     pub employee: Option<Party<'a>>,
     /// `employee`, or the role of the API key.
     pub role: &'a str,
+}
+
+/// The same with everything its own, for work that goes elsewhere.
+pub struct OwnedAsked {
+    capability: String,
+    integration: String,
+    risk: Risk,
+    input: Value,
+    connection: Option<[String; 2]>,
+    employee: Option<[String; 2]>,
+    role: String,
+}
+
+impl Asked<'_> {
+    pub fn to_owned(&self) -> OwnedAsked {
+        let party = |party: Party<'_>| [party.id.to_owned(), party.name.to_owned()];
+        OwnedAsked {
+            capability: self.capability.into(),
+            integration: self.integration.into(),
+            risk: self.risk,
+            input: self.input.clone(),
+            connection: self.connection.map(party),
+            employee: self.employee.map(party),
+            role: self.role.into(),
+        }
+    }
+}
+
+impl OwnedAsked {
+    pub fn borrow(&self) -> Asked<'_> {
+        fn party([id, name]: &[String; 2]) -> Party<'_> {
+            Party { id, name }
+        }
+        Asked {
+            capability: &self.capability,
+            integration: &self.integration,
+            risk: self.risk,
+            input: &self.input,
+            connection: self.connection.as_ref().map(party),
+            employee: self.employee.as_ref().map(party),
+            role: &self.role,
+        }
+    }
 }
 
 /// Who decided.
@@ -119,8 +162,9 @@ impl PolicySet {
             .any(|rule| !rule.spec.employees.is_empty() || rule.when.is_some())
     }
 
-    /// What becomes of a call.
-    pub fn decide(&self, asked: &Asked<'_>) -> Verdict {
+    /// What becomes of a call. All conditions share the budget; one that cannot be evaluated within it denies, as one that cannot be
+    /// evaluated at all.
+    pub fn decide(&self, asked: &Asked<'_>, budget: &Budget) -> Verdict {
         let mut found: Option<Verdict> = None;
         let about: Vec<&Rule> = self
             .rules
@@ -145,7 +189,7 @@ impl PolicySet {
             connection: &connection,
         };
         for rule in about {
-            let Some(said) = rule.say(asked.input, scope) else {
+            let Some(said) = rule.say(asked.input, scope, budget) else {
                 continue;
             };
             if found
@@ -174,10 +218,10 @@ fn default(risk: Risk) -> Verdict {
 
 impl Rule {
     /// What it says of a call that it is about, if its condition holds.
-    fn say(&self, input: &Value, scope: CallScope<'_>) -> Option<Verdict> {
+    fn say(&self, input: &Value, scope: CallScope<'_>, budget: &Budget) -> Option<Verdict> {
         let holds = match &self.when {
             None => Ok(true),
-            Some(Ok(when)) => when.holds(input, scope).map_err(|error| error.to_string()),
+            Some(Ok(when)) => when.holds(input, scope, budget).map_err(|error| error.to_string()),
             Some(Err(error)) => Err(error.clone()),
         };
         match holds {

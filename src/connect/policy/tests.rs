@@ -1,5 +1,9 @@
 use super::*;
-use crate::{connect::Risk, domain::PolicyId};
+use crate::{
+    connect::Risk,
+    domain::PolicyId,
+    graph::budget::{Budget, FUEL},
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -215,7 +219,7 @@ fn what_becomes_of_a_call() {
             Some(0),
         ),
     ] {
-        let verdict = set(&rules).decide(&asked(capability, risk, input));
+        let verdict = set(&rules).decide(&asked(capability, risk, input), &Budget::new(FUEL));
         let rule = verdict.rule().map(|(id, _)| id);
         assert_eq!(
             (verdict.effect, rule),
@@ -233,7 +237,7 @@ fn a_client_is_no_employee() {
     let of = |field: &str, value: Value| {
         let mut rule = json!({"name": "d", "effect": "deny", "capabilities": ["*"]});
         rule[field] = value;
-        set(&[rule]).decide(&call).effect
+        set(&[rule]).decide(&call, &Budget::new(FUEL)).effect
     };
     assert_eq!(of("employees", json!(["clerk"])), RuleEffect::Allow);
     assert_eq!(of("roles", json!(["operator"])), RuleEffect::Deny);
@@ -251,7 +255,10 @@ fn an_expression_has_a_budget() {
     let input = json!({ "list": list });
     let when = "input.list.all(a, input.list.all(b, a + b >= 0))";
     let rule = json!({"name": "slow", "effect": "allow", "capabilities": ["*"], "when": when});
-    let verdict = set(&[rule]).decide(&asked("slack.chat.post", Risk::Low, &input));
+    let verdict = set(&[rule]).decide(
+        &asked("slack.chat.post", Risk::Low, &input),
+        &Budget::new(FUEL),
+    );
     assert_eq!(verdict.effect, RuleEffect::Deny);
     assert!(verdict.because().contains("too much work"), "{verdict:?}");
 }

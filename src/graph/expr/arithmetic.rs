@@ -1,7 +1,8 @@
 //! The binary operators. As in CEL, arithmetic does not mix int and double; comparisons do.
 
 use super::{EvalError, value::Val};
-use std::{borrow::Cow, cmp::Ordering};
+use crate::graph::budget::Budget;
+use std::borrow::Cow;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operator {
@@ -56,20 +57,32 @@ impl Operator {
         }
     }
 
-    pub fn apply<'a>(self, left: Val<'a>, right: Val<'a>) -> Result<Val<'a>, EvalError> {
+    /// Charges what it does before it does it.
+    pub fn apply<'a>(
+        self,
+        left: Val<'a>,
+        right: Val<'a>,
+        budget: &Budget,
+    ) -> Result<Val<'a>, EvalError> {
         match self {
-            Operator::Equal => Ok(Val::Bool(left.equals(&right))),
-            Operator::NotEqual => Ok(Val::Bool(!left.equals(&right))),
-            Operator::Less => self.order(&left, &right, Ordering::is_lt),
-            Operator::LessEqual => self.order(&left, &right, Ordering::is_le),
-            Operator::Greater => self.order(&left, &right, Ordering::is_gt),
-            Operator::GreaterEqual => self.order(&left, &right, Ordering::is_ge),
-            Operator::In => contains(&left, &right),
+            Operator::Equal => left.equals(&right, budget).map(Val::Bool),
+            Operator::NotEqual => left.equals(&right, budget).map(|same| Val::Bool(!same)),
+            Operator::Less
+            | Operator::LessEqual
+            | Operator::Greater
+            | Operator::GreaterEqual => {
+                budget.charge(left.compare_cost(&right))?;
+                self.order(&left, &right)
+            }
+            Operator::In => contains(&left, &right, budget),
             Operator::Add => match (left, right) {
-                (Val::Text(a), Val::Text(b)) => Ok(Val::Text(Cow::Owned(a.into_owned() + &b))),
+                (Val::Text(a), Val::Text(b)) => {
+                    budget.charge_new_text(a.len() + b.len())?;
+                    Ok(Val::Text(Cow::Owned(a.into_owned() + &b)))
+                }
                 (a, b) if a.is_list() && b.is_list() => {
-                    let mut all = a.elements()?;
-                    all.extend(b.elements()?);
+                    let mut all = a.elements(budget)?;
+                    all.extend(b.elements(budget)?);
                     Ok(Val::list(all))
                 }
                 (a, b) => self.calculate(a, b),
@@ -80,14 +93,14 @@ impl Operator {
         }
     }
 
-    fn order<'a>(
-        self,
-        left: &Val<'a>,
-        right: &Val<'a>,
-        holds: fn(Ordering) -> bool,
-    ) -> Result<Val<'a>, EvalError> {
+    fn order<'a>(self, left: &Val<'a>, right: &Val<'a>) -> Result<Val<'a>, EvalError> {
         let order = left.compare(right).ok_or_else(|| self.unfit(left, right))?;
-        Ok(Val::Bool(holds(order)))
+        Ok(Val::Bool(match self {
+            Operator::Less => order.is_lt(),
+            Operator::LessEqual => order.is_le(),
+            Operator::Greater => order.is_gt(),
+            _ => order.is_ge(),
+        }))
     }
 
     fn unfit(self, left: &Val<'_>, right: &Val<'_>) -> EvalError {
@@ -186,17 +199,29 @@ impl Operator {
     }
 }
 
-fn contains<'a>(item: &Val<'a>, list: &Val<'a>) -> Result<Val<'a>, EvalError> {
+pub(super) fn contains<'a>(
+    item: &Val<'a>,
+    list: &Val<'a>,
+    budget: &Budget,
+) -> Result<Val<'a>, EvalError> {
     match list {
         Val::Object(_) | Val::Map(_) => match item {
-            Val::Text(key) => Ok(Val::Bool(list.field(key).is_ok())),
+            Val::Text(key) => {
+                budget.charge_text(key.len())?;
+                Ok(Val::Bool(list.has(key)))
+            }
             other => Err(EvalError::wrong(format!(
                 "the keys of an object are strings, not {}",
                 other.kind()
             ))),
         },
-        list => Ok(Val::Bool(
-            list.elements()?.iter().any(|element| element.equals(item)),
-        )),
+        list => {
+            for element in list.elements(budget)? {
+                if element.equals(item, budget)? {
+                    return Ok(Val::Bool(true));
+                }
+            }
+            Ok(Val::Bool(false))
+        }
     }
 }

@@ -1,51 +1,70 @@
 //! Evaluation with a budget.
 
-use super::{EvalError, FUEL, Fold, FoldKind, Ir, value::Val};
-use crate::graph::scope::Data;
+use super::{
+    EvalError, Fold, FoldKind, Ir,
+    functions::Patterns,
+    value::Val,
+};
+use crate::graph::{budget::Budget, scope::Data};
 use serde_json::Value;
 use std::{borrow::Cow, rc::Rc};
 
-pub(super) fn evaluate(ir: &Ir, data: &Data<'_>) -> Result<Value, EvalError> {
+pub(super) fn evaluate(ir: &Ir, data: &Data<'_>, budget: &Budget) -> Result<Value, EvalError> {
     let mut machine = Machine {
         data,
         locals: Vec::new(),
-        fuel: FUEL,
+        budget,
+        patterns: Patterns::default(),
     };
     let value = machine.eval(ir)?;
-    machine.charge(value.weight())?;
+    value.charge(budget)?;
     value.into_json()
 }
+
+/// An object takes its memory with its first entry.
+const MAP_COST: u64 = 16;
 
 struct Machine<'d, 'a> {
     data: &'d Data<'a>,
     locals: Vec<Val<'a>>,
-    fuel: u64,
+    budget: &'d Budget,
+    /// Patterns that were computed and compiled in this evaluation.
+    patterns: Patterns,
 }
 
 impl<'a> Machine<'_, 'a> {
-    fn charge(&mut self, units: u64) -> Result<(), EvalError> {
-        self.fuel = self.fuel.checked_sub(units).ok_or(EvalError::OutOfFuel)?;
-        Ok(())
+    fn charge(&self, units: u64) -> Result<(), EvalError> {
+        self.budget.charge(units)
     }
 
     fn eval(&mut self, ir: &Ir) -> Result<Val<'a>, EvalError> {
         self.charge(1)?;
         match ir {
-            Ir::Literal(value) => Ok(Val::owned(value.clone())),
-            Ir::Path { place, segments } => match self.data.lookup(*place, segments)? {
-                Cow::Borrowed(value) => Ok(Val::borrowed(value)),
-                Cow::Owned(value) => self.made(Val::owned(value)),
+            Ir::Literal(value) => {
+                self.budget.charge_json(value)?;
+                Ok(Val::owned(value.clone()))
+            }
+            Ir::Path { place, segments } => {
+                match self.data.lookup(*place, segments, self.budget)? {
+                    Cow::Borrowed(value) => Ok(Val::borrowed(value)),
+                    Cow::Owned(value) => Ok(Val::owned(value)),
+                }
+            }
+            Ir::Local(slot) => match self.locals.get(*slot) {
+                Some(value) => {
+                    self.charge(value.clone_cost())?;
+                    Ok(value.clone())
+                }
+                None => Err(EvalError::wrong("loop variable without a loop")),
             },
-            Ir::Local(slot) => self
-                .locals
-                .get(*slot)
-                .cloned()
-                .ok_or_else(|| EvalError::wrong("loop variable without a loop")),
-            Ir::Select(owner, name) => self.eval(owner)?.field(name),
+            Ir::Select(owner, name) => {
+                let owner = self.eval(owner)?;
+                self.copied(owner.field(name))
+            }
             Ir::Has(owner, name) => self.has(owner, name),
             Ir::Index(owner, index) => {
-                let owner = self.eval(owner)?;
-                owner.index(&self.eval(index)?)
+                let (owner, index) = (self.eval(owner)?, self.eval(index)?);
+                self.copied(owner.index(&index))
             }
             Ir::Not(inner) => Ok(Val::Bool(!self.eval(inner)?.bool()?)),
             Ir::Negate(inner) => negate(self.eval(inner)?),
@@ -61,27 +80,20 @@ impl<'a> Machine<'_, 'a> {
             }
             Ir::Binary(operator, left, right) => {
                 let (left, right) = (self.eval(left)?, self.eval(right)?);
-                self.charge_copy(&left)?;
-                self.charge_copy(&right)?;
-                operator.apply(left, right)
+                operator.apply(left, right, self.budget)
             }
-            Ir::List(items) => Ok(Val::list(
-                items
-                    .iter()
-                    .map(|item| self.eval(item))
-                    .collect::<Result<_, _>>()?,
-            )),
+            Ir::List(items) => {
+                self.charge(items.len() as u64)?;
+                let items = items.iter().map(|item| self.eval(item));
+                Ok(Val::list(items.collect::<Result<_, _>>()?))
+            }
             Ir::Map(entries) => self.map_literal(entries),
             Ir::Call(function, arguments) => {
                 let arguments = arguments
                     .iter()
                     .map(|argument| self.eval(argument))
                     .collect::<Result<Vec<_>, _>>()?;
-                arguments
-                    .iter()
-                    .try_for_each(|argument| self.charge_copy(argument))?;
-                let value = function.call(arguments)?;
-                self.made(value)
+                function.call(arguments, self.budget, &mut self.patterns)
             }
             Ir::Default(value, fallback) => match self.eval(value) {
                 Ok(Val::Null) | Err(EvalError::Missing(_)) => self.eval(fallback),
@@ -91,18 +103,10 @@ impl<'a> Machine<'_, 'a> {
         }
     }
 
-    /// Operators and functions may copy or walk their operands.
-    fn charge_copy(&mut self, value: &Val<'a>) -> Result<(), EvalError> {
-        match value {
-            Val::Text(_) | Val::Array(_) | Val::List(_) | Val::Object(_) | Val::Map(_) => {
-                self.charge(value.weight())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn made(&mut self, value: Val<'a>) -> Result<Val<'a>, EvalError> {
-        self.charge_copy(&value)?;
+    /// A value that was found within another one.
+    fn copied(&self, found: Result<Val<'a>, EvalError>) -> Result<Val<'a>, EvalError> {
+        let value = found?;
+        self.charge(value.clone_cost())?;
         Ok(value)
     }
 
@@ -120,8 +124,10 @@ impl<'a> Machine<'_, 'a> {
         if left == Ok(decisive) {
             return Ok(Val::Bool(decisive));
         }
-        if left == Err(EvalError::OutOfFuel) {
-            return Err(EvalError::OutOfFuel);
+        if let Err(error) = &left
+            && error.is_limit()
+        {
+            return left.map(Val::Bool);
         }
         let right = self.eval(right)?.bool()?;
         if right == decisive {
@@ -133,6 +139,7 @@ impl<'a> Machine<'_, 'a> {
 
     fn map_literal(&mut self, entries: &[(Ir, Ir)]) -> Result<Val<'a>, EvalError> {
         let mut map = std::collections::BTreeMap::new();
+        self.charge(MAP_COST)?;
         for (key, value) in entries {
             let key = match self.eval(key)? {
                 Val::Text(key) => key.into_owned(),
@@ -150,8 +157,7 @@ impl<'a> Machine<'_, 'a> {
     }
 
     fn fold(&mut self, fold: &Fold) -> Result<Val<'a>, EvalError> {
-        let elements = self.eval(&fold.range)?.elements()?;
-        self.charge(elements.len() as u64)?;
+        let elements = self.eval(&fold.range)?.elements(self.budget)?;
         self.locals.truncate(fold.slot);
         self.locals.push(Val::Null);
         let result = self.turns(fold, elements);
@@ -163,6 +169,7 @@ impl<'a> Machine<'_, 'a> {
         let (mut made, mut found, mut pending) = (Vec::new(), 0u32, None);
         for element in elements {
             self.locals.truncate(fold.slot + 1);
+            self.charge(element.clone_cost())?;
             self.locals[fold.slot] = element.clone();
             if let Some(guard) = &fold.guard
                 && !self.eval(guard)?.bool()?
@@ -171,7 +178,7 @@ impl<'a> Machine<'_, 'a> {
             }
             let value = self.eval(&fold.body);
             match (fold.kind, value) {
-                (_, Err(EvalError::OutOfFuel)) => return Err(EvalError::OutOfFuel),
+                (_, Err(error)) if error.is_limit() => return Err(error),
                 (FoldKind::Map, value) => made.push(value?),
                 (FoldKind::Filter, value) => made.extend(value?.bool()?.then_some(element)),
                 (FoldKind::ExistsOne, value) => found += u32::from(value?.bool()?),

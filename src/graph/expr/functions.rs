@@ -5,27 +5,32 @@
 //! `lower`, `upper`, `sum`, `min`, `max`, `abs`, `round(x, digits)`, `floor`, `ceil`, `keys`, `values`, `distinct`, `sort`, `reverse`,
 //! `first`, `last`, `date(text, zone)`, `date_add_days(text, n)`, `days_between(from, to, zone)`; without a zone the day of a time is that of
 //! its own offset. `default(value, fallback)` and `today()`, which is `run.today`, are forms, not functions.
+//!
+//! Money, whose amounts are numbers or decimal texts: `money(amount, currency)` is the text `4,820.50 USD`, also of `{amount, currency}` and
+//! of lists of them; `sum_money(list)` one sum a currency; `to_minor(amount, currency)` and `from_minor(units, currency)` count in the
+//! smallest unit, `to_stripe` and `from_stripe` as Stripe does.
 
 use super::{
-    EvalError, Ir,
-    arithmetic::Operator,
-    dates,
+    EvalError, Ir, amounts, arithmetic, dates,
     numbers::{round, sum, to_bool, to_double, to_int, to_uint},
+    patterns::Pattern,
     value::Val,
 };
-use regex::Regex;
+use crate::graph::budget::Budget;
 use serde_json::Value;
 use std::{cmp::Ordering, sync::Arc};
 
-/// Size limit of a compiled pattern, in bytes; matching is linear in the text whatever the pattern is.
-const MAX_PATTERN: usize = 256 * 1024;
+pub(super) use super::patterns::Patterns;
+
+/// What reading or moving a date costs.
+const DATE_UNITS: u64 = 8;
 
 /// A function with the number of its arguments checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Function {
     name: &'static str,
     /// A literal pattern of `matches`, compiled with the graph.
-    pattern: Option<Arc<Regex>>,
+    pattern: Option<Arc<Pattern>>,
 }
 
 /// Name, least and most arguments.
@@ -42,6 +47,8 @@ const TABLE: &[(&str, usize, usize)] = &[
     ("endsWith", 2, 2),
     ("first", 1, 1),
     ("floor", 1, 1),
+    ("from_minor", 2, 2),
+    ("from_stripe", 2, 2),
     ("indexOf", 2, 2),
     ("int", 1, 1),
     ("join", 1, 2),
@@ -52,6 +59,7 @@ const TABLE: &[(&str, usize, usize)] = &[
     ("matches", 2, 2),
     ("max", 1, 16),
     ("min", 1, 16),
+    ("money", 1, 2),
     ("replace", 3, 3),
     ("reverse", 1, 1),
     ("round", 1, 2),
@@ -62,6 +70,9 @@ const TABLE: &[(&str, usize, usize)] = &[
     ("string", 1, 1),
     ("substring", 2, 3),
     ("sum", 1, 1),
+    ("sum_money", 1, 1),
+    ("to_minor", 2, 2),
+    ("to_stripe", 2, 2),
     ("trim", 1, 1),
     ("type", 1, 1),
     ("uint", 1, 1),
@@ -97,25 +108,38 @@ impl Function {
         }
         let pattern = match (name, arguments) {
             ("matches", [_, Ir::Literal(Value::String(pattern))]) => {
-                Some(Arc::new(compile_pattern(pattern)?))
+                Some(Arc::new(Pattern::compile(pattern)?))
             }
             _ => None,
         };
         Ok(Function { name, pattern })
     }
 
-    pub fn call<'a>(&self, arguments: Vec<Val<'a>>) -> Result<Val<'a>, EvalError> {
+    /// Charges what it does before it does it.
+    pub fn call<'a>(
+        &self,
+        arguments: Vec<Val<'a>>,
+        budget: &Budget,
+        patterns: &mut Patterns,
+    ) -> Result<Val<'a>, EvalError> {
         let mut arguments = arguments.into_iter();
         let missing = || EvalError::wrong(format!("{}() lacks an argument", self.name));
         let first = arguments.next().ok_or_else(missing)?;
         let rest: Vec<Val<'a>> = arguments.collect();
         let second = rest.first();
+        // Reading a text once. Whatever costs more than that says so below.
+        budget.charge_text(first.text_len())?;
         match self.name {
             "size" => Ok(Val::Int(first.size()? as i64)),
             "int" => to_int(&first),
             "uint" => to_uint(&first),
             "double" => to_double(&first).map(Val::Double),
-            "string" => Ok(Val::text(first.show())),
+            "string" => {
+                first.charge(budget)?;
+                let text = first.show();
+                budget.charge_new_text(text.len())?;
+                Ok(Val::text(text))
+            }
             "bool" => to_bool(&first),
             "type" => Ok(Val::text(
                 first
@@ -125,33 +149,40 @@ impl Function {
             )),
             "abs" | "floor" | "ceil" => self.rounded(first),
             "round" => round(&first, second),
-            "sum" => sum(&first),
-            "min" => self.extreme(first, rest, Ordering::Less),
-            "max" => self.extreme(first, rest, Ordering::Greater),
-            "date" => {
-                let zone = second.map(|zone| self.text(zone)).transpose()?;
-                let day = dates::day_of(self.text(&first)?, zone)?;
-                Ok(Val::text(day.to_string()))
+            "sum" => sum(&first, budget),
+            "min" => self.extreme(first, rest, Ordering::Less, budget),
+            "max" => self.extreme(first, rest, Ordering::Greater, budget),
+            "date" | "days_between" | "date_add_days" => {
+                budget.charge(DATE_UNITS)?;
+                self.on_dates(&first, &rest)
             }
-            "days_between" => {
-                let zone = rest.get(1).map(|zone| self.text(zone)).transpose()?;
-                let to = self.text(second.ok_or_else(missing)?)?;
-                dates::days_between(self.text(&first)?, to, zone).map(Val::Int)
+            "money" | "sum_money" | "to_minor" | "from_minor" | "to_stripe" | "from_stripe" => {
+                amounts::call(self.name, &first, second, budget)
             }
-            "date_add_days" => match second {
-                Some(Val::Int(days)) => dates::add_days(self.text(&first)?, *days).map(Val::text),
-                _ => Err(EvalError::wrong(
-                    "date_add_days() takes a date and an integer number of days",
-                )),
-            },
-            "join" => self.join(&first, second),
+            "join" => self.join(&first, second, budget),
+            "first" | "last" if first.is_list() => self.end_of(&first, budget),
             "keys" | "values" | "distinct" | "sort" | "reverse" | "first" | "last" => {
-                self.on_list(first)
+                self.on_list(first, budget)
             }
             "contains" if first.is_list() => {
-                Operator::In.apply(second.ok_or_else(missing)?.clone(), first)
+                arithmetic::contains(second.ok_or_else(missing)?, &first, budget)
             }
-            _ => self.on_text(&first, &rest),
+            _ => self.on_text(&first, &rest, budget, patterns),
+        }
+    }
+
+    fn on_dates<'a>(&self, first: &Val<'a>, rest: &[Val<'a>]) -> Result<Val<'a>, EvalError> {
+        let text = self.text(first)?;
+        let zone = |place: usize| rest.get(place).map(|zone| self.text(zone)).transpose();
+        match (self.name, rest.first()) {
+            ("date", _) => Ok(Val::text(dates::day_of(text, zone(0)?)?.to_string())),
+            ("days_between", Some(to)) => {
+                dates::days_between(text, self.text(to)?, zone(1)?).map(Val::Int)
+            }
+            (_, Some(Val::Int(days))) => dates::add_days(text, *days).map(Val::text),
+            _ => Err(EvalError::wrong(
+                "date_add_days() takes a date and an integer number of days",
+            )),
         }
     }
 
@@ -174,45 +205,48 @@ impl Function {
         .ok_or_else(|| EvalError::wrong(format!("{}() takes a position from 0", self.name)))
     }
 
-    fn on_text<'a>(&self, first: &Val<'a>, rest: &[Val<'a>]) -> Result<Val<'a>, EvalError> {
+    fn on_text<'a>(
+        &self,
+        first: &Val<'a>,
+        rest: &[Val<'a>],
+        budget: &Budget,
+        patterns: &mut Patterns,
+    ) -> Result<Val<'a>, EvalError> {
         let text = self.text(first)?;
         let other = |place: usize| rest.get(place).map_or(Ok(""), |value| self.text(value));
+        budget.charge_text(rest.iter().map(Val::text_len).sum())?;
         Ok(match self.name {
-            "lower" => Val::text(text.to_lowercase()),
-            "upper" => Val::text(text.to_uppercase()),
+            // A letter may become three.
+            "lower" => {
+                budget.charge_new_text(text.len())?;
+                Val::text(text.to_lowercase())
+            }
+            "upper" => {
+                budget.charge_new_text(text.len())?;
+                Val::text(text.to_uppercase())
+            }
             "lowerAscii" => Val::text(text.to_ascii_lowercase()),
             "upperAscii" => Val::text(text.to_ascii_uppercase()),
             "trim" => Val::text(text.trim()),
             "contains" => Val::Bool(text.contains(other(0)?)),
             "startsWith" => Val::Bool(text.starts_with(other(0)?)),
             "endsWith" => Val::Bool(text.ends_with(other(0)?)),
-            "matches" => Val::Bool(self.matches(text, other(0)?)?),
-            "replace" => Val::text(self.replace(text, other(0)?, other(1)?)?),
-            "split" => Val::list(text.split(other(0)?).map(Val::text).collect()),
+            "matches" => Val::Bool(match &self.pattern {
+                Some(pattern) => pattern.matches(text, budget)?,
+                None => patterns.get(other(0)?, budget)?.matches(text, budget)?,
+            }),
+            "replace" => Val::text(replace(text, other(0)?, other(1)?, budget)?),
+            "split" => {
+                let separator = other(0)?;
+                budget.charge(2 * text.matches(separator).count() as u64)?;
+                Val::list(text.split(separator).map(Val::text).collect())
+            }
             "indexOf" => Val::Int(
                 text.find(other(0)?)
                     .map_or(-1, |byte| text[..byte].chars().count() as i64),
             ),
             _ => self.substring(text, rest)?,
         })
-    }
-
-    fn matches(&self, text: &str, pattern: &str) -> Result<bool, EvalError> {
-        match &self.pattern {
-            Some(pattern) => Ok(pattern.is_match(text)),
-            None => compile_pattern(pattern)
-                .map(|pattern| pattern.is_match(text))
-                .map_err(EvalError::Wrong),
-        }
-    }
-
-    /// The result is measured before it is made: a replacement can be long.
-    fn replace(&self, text: &str, from: &str, to: &str) -> Result<String, EvalError> {
-        let found = text.matches(from).count();
-        if found.saturating_mul(to.len()) > 4 * 1024 * 1024 {
-            return Err(EvalError::OutOfFuel);
-        }
-        Ok(text.replace(from, to))
     }
 
     fn substring<'a>(&self, text: &str, rest: &[Val<'a>]) -> Result<Val<'a>, EvalError> {
@@ -236,21 +270,40 @@ impl Function {
         ))
     }
 
-    fn join<'a>(&self, list: &Val<'a>, separator: Option<&Val<'a>>) -> Result<Val<'a>, EvalError> {
+    /// The result is measured before it is made.
+    fn join<'a>(
+        &self,
+        list: &Val<'a>,
+        separator: Option<&Val<'a>>,
+        budget: &Budget,
+    ) -> Result<Val<'a>, EvalError> {
         let separator = separator.map_or(Ok(""), |value| self.text(value))?;
-        let elements = list.elements()?;
-        if elements.len().saturating_mul(separator.len()) > 4 * 1024 * 1024 {
-            return Err(EvalError::OutOfFuel);
-        }
+        let elements = list.elements(budget)?;
         let texts = elements
             .iter()
             .map(|element| self.text(element))
             .collect::<Result<Vec<_>, _>>()?;
+        let between = separator.len().saturating_mul(texts.len());
+        let length: usize = texts.iter().map(|text| text.len()).sum();
+        budget.charge_new_text(length.saturating_add(between))?;
         Ok(Val::text(texts.join(separator)))
     }
 
-    fn on_list<'a>(&self, value: Val<'a>) -> Result<Val<'a>, EvalError> {
-        let mut elements = value.elements()?;
+    fn end_of<'a>(&self, list: &Val<'a>, budget: &Budget) -> Result<Val<'a>, EvalError> {
+        let size = list.size()?;
+        let place = match self.name {
+            "first" => Some(0),
+            _ => size.checked_sub(1),
+        };
+        let found = place.and_then(|place| list.nth(place)).ok_or_else(|| {
+            EvalError::Missing(format!("the {} element of an empty list", self.name))
+        })?;
+        budget.charge(found.clone_cost())?;
+        Ok(found)
+    }
+
+    fn on_list<'a>(&self, value: Val<'a>, budget: &Budget) -> Result<Val<'a>, EvalError> {
+        let mut elements = value.elements(budget)?;
         let is_object = !value.is_list();
         match self.name {
             "keys" | "values" if !is_object => Err(EvalError::wrong(format!(
@@ -259,29 +312,26 @@ impl Function {
                 value.kind()
             ))),
             "keys" => Ok(Val::list(elements)),
-            "values" => elements
-                .iter()
-                .map(|key| value.index(key))
-                .collect::<Result<_, _>>()
-                .map(Val::list),
+            "values" => {
+                let mut values = Vec::with_capacity(elements.len());
+                for key in &elements {
+                    let found = value.index(key)?;
+                    budget.charge(found.clone_cost())?;
+                    values.push(found);
+                }
+                Ok(Val::list(values))
+            }
             _ if is_object => Err(EvalError::wrong(format!(
                 "{}() takes a list, not {}",
                 self.name,
                 value.kind()
             ))),
-            "first" => elements
-                .into_iter()
-                .next()
-                .ok_or_else(|| EvalError::Missing("the first element of an empty list".into())),
-            "last" => elements
-                .pop()
-                .ok_or_else(|| EvalError::Missing("the last element of an empty list".into())),
             "reverse" => {
                 elements.reverse();
                 Ok(Val::list(elements))
             }
-            "sort" => sort(elements),
-            _ => distinct(elements),
+            "sort" => sort(elements, budget),
+            _ => distinct(elements, budget),
         }
     }
 
@@ -307,9 +357,10 @@ impl Function {
         first: Val<'a>,
         rest: Vec<Val<'a>>,
         wanted: Ordering,
+        budget: &Budget,
     ) -> Result<Val<'a>, EvalError> {
         let mut elements = if rest.is_empty() && first.is_list() {
-            first.elements()?
+            first.elements(budget)?
         } else {
             [first].into_iter().chain(rest).collect()
         }
@@ -317,32 +368,42 @@ impl Function {
         let start = elements
             .next()
             .ok_or_else(|| EvalError::Missing(format!("the {} of an empty list", self.name)))?;
-        elements.try_fold(start, |best, next| match next.compare(&best) {
-            Some(order) if order == wanted => Ok(next),
-            Some(_) => Ok(best),
-            None => Err(EvalError::wrong(format!(
-                "{}() cannot compare {} with {}",
-                self.name,
-                next.kind(),
-                best.kind()
-            ))),
+        elements.try_fold(start, |best, next| {
+            budget.charge(next.compare_cost(&best))?;
+            match next.compare(&best) {
+                Some(order) if order == wanted => Ok(next),
+                Some(_) => Ok(best),
+                None => Err(EvalError::wrong(format!(
+                    "{}() cannot compare {} with {}",
+                    self.name,
+                    next.kind(),
+                    best.kind()
+                ))),
+            }
         })
     }
 }
 
-fn compile_pattern(pattern: &str) -> Result<Regex, String> {
-    regex::RegexBuilder::new(pattern)
-        .size_limit(MAX_PATTERN)
-        .build()
-        .map_err(|error| {
-            format!(
-                "`{pattern}` is no regular expression: {}",
-                error.to_string().lines().last().unwrap_or_default()
-            )
-        })
+/// The result is measured before it is made: a replacement can be long.
+fn replace(text: &str, from: &str, to: &str, budget: &Budget) -> Result<String, EvalError> {
+    let found = text.matches(from).count();
+    budget.charge(found as u64)?;
+    let grown = to.len().saturating_sub(from.len());
+    budget.charge_new_text(text.len().saturating_add(found.saturating_mul(grown)))?;
+    Ok(text.replace(from, to))
 }
 
-fn sort(mut elements: Vec<Val<'_>>) -> Result<Val<'_>, EvalError> {
+/// Each element is compared about as often as their number has binary digits.
+fn charge_sorting(elements: &[Val<'_>], budget: &Budget) -> Result<(), EvalError> {
+    let rounds = u64::from(usize::BITS - elements.len().leading_zeros());
+    for element in elements {
+        budget.charge(rounds.saturating_mul(element.compare_cost(element)))?;
+    }
+    Ok(())
+}
+
+fn sort<'a>(mut elements: Vec<Val<'a>>, budget: &Budget) -> Result<Val<'a>, EvalError> {
+    charge_sorting(&elements, budget)?;
     if let Some((a, b)) = elements
         .iter()
         .zip(elements.iter().skip(1))
@@ -358,13 +419,13 @@ fn sort(mut elements: Vec<Val<'_>>) -> Result<Val<'_>, EvalError> {
     Ok(Val::list(elements))
 }
 
-fn distinct(elements: Vec<Val<'_>>) -> Result<Val<'_>, EvalError> {
-    if elements.len() > 10_000 {
-        return Err(EvalError::OutOfFuel);
-    }
+fn distinct<'a>(elements: Vec<Val<'a>>, budget: &Budget) -> Result<Val<'a>, EvalError> {
     let mut seen = std::collections::HashSet::new();
     let mut kept = Vec::new();
     for element in elements {
+        // Once to copy it and once to write it as a text.
+        element.charge(budget)?;
+        element.charge(budget)?;
         // Equal values have equal keys once whole doubles are written as integers.
         let key = match &element {
             Val::Double(number) if number.fract() == 0.0 && number.abs() < 9e15 => {

@@ -1,6 +1,7 @@
 //! Conversions between types, rounding, sums.
 
 use super::{EvalError, arithmetic::Operator, value::Val};
+use crate::graph::budget::Budget;
 
 fn unconvertible(value: &Val<'_>, to: &str) -> EvalError {
     let shown = match value {
@@ -100,8 +101,8 @@ pub(super) fn round<'a>(value: &Val<'a>, digits: Option<&Val<'a>>) -> Result<Val
 }
 
 /// The sum of a list of numbers: an int if all are ints, else a double. It mixes what `+` does not: amounts in JSON come as `10` and `10.5`.
-pub(super) fn sum<'a>(list: &Val<'a>) -> Result<Val<'a>, EvalError> {
-    let elements = list.elements()?;
+pub(super) fn sum<'a>(list: &Val<'a>, budget: &Budget) -> Result<Val<'a>, EvalError> {
+    let elements = list.elements(budget)?;
     if elements
         .iter()
         .any(|element| matches!(element, Val::Double(_)))
@@ -117,6 +118,6 @@ pub(super) fn sum<'a>(list: &Val<'a>) -> Result<Val<'a>, EvalError> {
     elements
         .into_iter()
         .try_fold(Val::Int(0), |total, element| {
-            Operator::Add.apply(total, element)
+            Operator::Add.apply(total, element, budget)
         })
 }

@@ -1,6 +1,7 @@
 //! Values of an evaluation: borrowed from the run's JSON where they can be.
 
 use super::EvalError;
+use crate::graph::budget::{Budget, text_units};
 use serde_json::{Map, Number, Value};
 use std::{borrow::Cow, cmp::Ordering, collections::BTreeMap, rc::Rc};
 
@@ -79,7 +80,17 @@ impl<'a> Val<'a> {
     }
 
     /// The elements of a list, or the keys of an object in their order.
-    pub fn elements(&self) -> Result<Vec<Val<'a>>, EvalError> {
+    ///
+    /// # Errors
+    /// It is neither, or the budget is used up; what copying them costs is charged first.
+    pub fn elements(&self, budget: &Budget) -> Result<Vec<Val<'a>>, EvalError> {
+        match self {
+            Val::Array(items) => budget.charge(items.len() as u64)?,
+            Val::Object(map) => budget.charge(map.len() as u64)?,
+            Val::List(items) => charge_each(budget, items.iter().map(Val::clone_cost))?,
+            Val::Map(map) => charge_each(budget, map.keys().map(|key| text_units(key.len())))?,
+            _ => {}
+        }
         Ok(match self {
             Val::Array(items) => items.iter().map(Val::borrowed).collect(),
             Val::List(items) => items.to_vec(),
@@ -97,8 +108,26 @@ impl<'a> Val<'a> {
         })
     }
 
+    /// One element of a list, without the others.
+    pub fn nth(&self, place: usize) -> Option<Val<'a>> {
+        match self {
+            Val::Array(items) => items.get(place).map(Val::borrowed),
+            Val::List(items) => items.get(place).cloned(),
+            _ => None,
+        }
+    }
+
     pub fn is_list(&self) -> bool {
         matches!(self, Val::Array(_) | Val::List(_))
+    }
+
+    /// Whether it is an object that has the key.
+    pub fn has(&self, key: &str) -> bool {
+        match self {
+            Val::Object(map) => map.contains_key(key),
+            Val::Map(map) => map.contains_key(key),
+            _ => false,
+        }
     }
 
     pub fn field(&self, name: &str) -> Result<Val<'a>, EvalError> {
@@ -131,8 +160,7 @@ impl<'a> Val<'a> {
             }
         };
         match self {
-            Val::Array(items) => place.and_then(|place| items.get(place)).map(Val::borrowed),
-            Val::List(items) => place.and_then(|place| items.get(place)).cloned(),
+            list if list.is_list() => place.and_then(|place| list.nth(place)),
             other => {
                 return Err(EvalError::wrong(format!(
                     "cannot index {} with a number",
@@ -155,26 +183,53 @@ impl<'a> Val<'a> {
         })
     }
 
-    /// What it costs to copy or compare it.
-    pub fn weight(&self) -> u64 {
+    /// What it costs to have it once more: only a text that was made is copied.
+    pub fn clone_cost(&self) -> u64 {
         match self {
-            Val::Text(text) => 1 + text.len() as u64 / 32,
-            Val::Array(items) => {
-                items
-                    .iter()
-                    .map(|item| Val::borrowed(item).weight())
-                    .sum::<u64>()
-                    + 1
-            }
-            Val::List(items) => items.iter().map(Val::weight).sum::<u64>() + 1,
-            Val::Object(map) => {
-                map.values()
-                    .map(|item| Val::borrowed(item).weight())
-                    .sum::<u64>()
-                    + 1
-            }
-            Val::Map(map) => map.values().map(Val::weight).sum::<u64>() + 1,
+            Val::Text(Cow::Owned(text)) => text_units(text.len()),
             _ => 1,
+        }
+    }
+
+    /// Charges what it costs to walk or copy all of it, parts that are shared once for each place where they stand. Walks no further than
+    /// what is left.
+    ///
+    /// # Errors
+    /// If that is more than what is left.
+    pub fn charge(&self, budget: &Budget) -> Result<(), EvalError> {
+        let all = budget.left();
+        let mut left = all;
+        let fits = self.walk(&mut left);
+        budget.charge(if fits { all - left } else { u64::MAX })
+    }
+
+    fn walk(&self, left: &mut u64) -> bool {
+        let own = match self {
+            Val::Text(text) => text_units(text.len()),
+            Val::Array(items) => 1 + items.len() as u64 / 8,
+            Val::List(items) => 1 + items.len() as u64 / 8,
+            Val::Object(map) => 2 + map.len() as u64,
+            Val::Map(map) => MAP_UNITS + 2 * map.len() as u64,
+            _ => 1,
+        };
+        let Some(rest) = left.checked_sub(own) else {
+            return false;
+        };
+        *left = rest;
+        match self {
+            Val::Array(items) => items.iter().all(|item| Val::borrowed(item).walk(left)),
+            Val::List(items) => items.iter().all(|item| item.walk(left)),
+            Val::Object(map) => map.values().all(|item| Val::borrowed(item).walk(left)),
+            Val::Map(map) => map.values().all(|item| item.walk(left)),
+            _ => true,
+        }
+    }
+
+    /// Bytes of its text, if it is one.
+    pub fn text_len(&self) -> usize {
+        match self {
+            Val::Text(text) => text.len(),
+            _ => 0,
         }
     }
 
@@ -223,34 +278,61 @@ impl<'a> Val<'a> {
         })
     }
 
-    pub fn equals(&self, other: &Val<'a>) -> bool {
+    /// # Errors
+    /// The budget is used up before it is known.
+    pub fn equals(&self, other: &Val<'a>, budget: &Budget) -> Result<bool, EvalError> {
+        budget.charge(1)?;
         match (self, other) {
-            (Val::Null, Val::Null) => true,
-            (Val::Bool(a), Val::Bool(b)) => a == b,
-            (Val::Text(a), Val::Text(b)) => a == b,
-            (Val::Array(a), Val::Array(b)) if std::ptr::eq(*a, *b) => true,
-            (a, b) if a.is_list() && b.is_list() => match (a.elements(), b.elements()) {
-                (Ok(a), Ok(b)) => a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.equals(b)),
-                _ => false,
-            },
-            (Val::Object(_) | Val::Map(_), Val::Object(_) | Val::Map(_)) => {
-                self.same_entries(other)
+            (Val::Null, Val::Null) => Ok(true),
+            (Val::Bool(a), Val::Bool(b)) => Ok(a == b),
+            (Val::Text(a), Val::Text(b)) if a.len() == b.len() => {
+                budget.charge_text(a.len())?;
+                Ok(a == b)
             }
-            (a, b) => compare_numbers(a, b) == Some(Ordering::Equal),
+            (Val::Text(_), Val::Text(_)) => Ok(false),
+            (Val::Array(a), Val::Array(b)) if std::ptr::eq(*a, *b) => Ok(true),
+            (a, b) if a.is_list() && b.is_list() => {
+                let size = a.size()?;
+                if size != b.size()? {
+                    return Ok(false);
+                }
+                for place in 0..size {
+                    let (Some(a), Some(b)) = (a.nth(place), b.nth(place)) else {
+                        return Ok(false);
+                    };
+                    budget.charge(a.clone_cost() + b.clone_cost())?;
+                    if !a.equals(&b, budget)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            (Val::Object(_) | Val::Map(_), Val::Object(_) | Val::Map(_)) => {
+                self.same_entries(other, budget)
+            }
+            (a, b) => Ok(compare_numbers(a, b) == Some(Ordering::Equal)),
         }
     }
 
-    fn same_entries(&self, other: &Val<'a>) -> bool {
-        let (Ok(keys), Ok(size)) = (self.elements(), other.size()) else {
-            return false;
-        };
-        keys.len() == size
-            && keys
-                .iter()
-                .all(|key| match (self.index(key), other.index(key)) {
-                    (Ok(a), Ok(b)) => a.equals(&b),
-                    _ => false,
-                })
+    fn same_entries(&self, other: &Val<'a>, budget: &Budget) -> Result<bool, EvalError> {
+        if self.size()? != other.size()? {
+            return Ok(false);
+        }
+        for key in self.elements(budget)? {
+            let (Ok(a), Ok(b)) = (self.index(&key), other.index(&key)) else {
+                return Ok(false);
+            };
+            budget.charge(a.clone_cost() + b.clone_cost())?;
+            if !a.equals(&b, budget)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What [`Val::compare`] costs.
+    pub fn compare_cost(&self, other: &Val<'a>) -> u64 {
+        text_units(self.text_len().min(other.text_len()))
     }
 
     /// The order of two values, if they have one: numbers of any kind, texts, booleans.
@@ -261,6 +343,14 @@ impl<'a> Val<'a> {
             (a, b) => compare_numbers(a, b),
         }
     }
+}
+
+/// What an object that was made costs beside its entries: a node of a tree has room for eleven.
+const MAP_UNITS: u64 = 16;
+
+fn charge_each(budget: &Budget, costs: impl Iterator<Item = u64>) -> Result<(), EvalError> {
+    let mut costs = costs;
+    costs.try_for_each(|cost| budget.charge(cost))
 }
 
 fn number_of<'a>(number: &Number) -> Val<'a> {

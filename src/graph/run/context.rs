@@ -8,16 +8,18 @@ use super::{
 use crate::{
     domain::{ExecutionId, MemoryView, MemoryWrite, Timestamp, Trigger},
     graph::{
+        budget::Budget,
         expr::{EvalError, Expr},
         fact::{StepError, StepId},
         plan::{Plan, SKILL_NODE, WorkPlan},
         scope::Data,
+        markup::Markup,
         template::Template,
         text::Text,
     },
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Everything that the expressions of one step can see. `Send + 'static`, a few reference counts to make.
 #[derive(Clone)]
@@ -124,17 +126,19 @@ impl StepContext {
 
     /// Does the work of a `transform` or `decide`, and resolves the arguments of an `action`.
     ///
+    /// All of it within one budget.
+    ///
     /// # Errors
-    /// `expression_failed`, `no_case_matched`; none of them is worth trying again.
-    pub fn evaluate(&self) -> Result<Work, StepError> {
+    /// `expression_failed`, `no_case_matched`, `limit_exceeded`; none of them is worth trying again.
+    pub fn evaluate(&self, budget: &Budget) -> Result<Work, StepError> {
         match self.plan.work(self.step) {
             Some(WorkPlan::Transform { output, remember }) => {
-                let output = Arc::new(self.template(output)?);
+                let output = Arc::new(self.template(output, budget)?);
                 let write = |(layer, key, template): &(_, Box<str>, Template)| {
                     Ok(MemoryWrite {
                         layer: *layer,
                         key: key.to_string(),
-                        value: self.template(template)?,
+                        value: self.template(template, budget)?,
                     })
                 };
                 let remember = remember
@@ -143,7 +147,9 @@ impl StepContext {
                     .collect::<Result<_, EvalError>>()?;
                 Ok(Work::Output { output, remember })
             }
-            Some(WorkPlan::Decide { cases, otherwise }) => self.decide(cases, otherwise.as_ref()),
+            Some(WorkPlan::Decide { cases, otherwise }) => {
+                self.decide(cases, otherwise.as_ref(), budget)
+            }
             Some(WorkPlan::Action {
                 capability,
                 connection,
@@ -151,7 +157,7 @@ impl StepContext {
             }) => Ok(Work::Call {
                 capability: capability.to_string(),
                 connection: connection.as_deref().map(str::to_string),
-                arguments: self.template(arguments)?,
+                arguments: self.template(arguments, budget)?,
             }),
             _ => Err(StepError::new(
                 "not_work",
@@ -160,14 +166,32 @@ impl StepContext {
         }
     }
 
+    /// The arguments of an `action` whose capability says that they have markup, as the outside has to get them.
+    ///
+    /// # Errors
+    /// As [`StepContext::evaluate`].
+    pub fn marked_arguments(
+        &self,
+        markups: &BTreeMap<String, Markup>,
+        budget: &Budget,
+    ) -> Result<Vec<(String, Value)>, StepError> {
+        match self.plan.work(self.step) {
+            Some(WorkPlan::Action { arguments, .. }) => {
+                Ok(arguments.marked_arguments(&self.data(None), markups, budget)?)
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
     fn decide(
         &self,
         cases: &[(Expr, Value)],
         otherwise: Option<&Value>,
+        budget: &Budget,
     ) -> Result<Work, StepError> {
         let data = self.data(None);
         for (when, choice) in cases {
-            if when.test(&data)? {
+            if when.test(&data, budget)? {
                 return Ok(self.chosen(choice));
             }
         }
@@ -189,17 +213,26 @@ impl StepContext {
         }
     }
 
-    pub(super) fn template(&self, template: &Template) -> Result<Value, EvalError> {
-        template.evaluate(&self.data(None))
+    pub(super) fn template(
+        &self,
+        template: &Template,
+        budget: &Budget,
+    ) -> Result<Value, EvalError> {
+        template.evaluate(&self.data(None), budget)
     }
-    pub(super) fn value(&self, expr: &Expr) -> Result<Value, EvalError> {
-        expr.evaluate(&self.data(None))
+    pub(super) fn value(&self, expr: &Expr, budget: &Budget) -> Result<Value, EvalError> {
+        expr.evaluate(&self.data(None), budget)
     }
-    pub(super) fn render(&self, text: &Text) -> Result<String, EvalError> {
-        text.render(&self.data(None))
+    pub(super) fn render(&self, text: &Text, budget: &Budget) -> Result<String, EvalError> {
+        text.render(&self.data(None), Markup::Plain, budget)
     }
-    pub(super) fn test(&self, when: &Expr, output: &Value) -> Result<bool, EvalError> {
-        when.test(&self.data(Some(output)))
+    pub(super) fn test(
+        &self,
+        when: &Expr,
+        output: &Value,
+        budget: &Budget,
+    ) -> Result<bool, EvalError> {
+        when.test(&self.data(Some(output)), budget)
     }
 
     fn data<'a>(&'a self, output: Option<&'a Value>) -> Data<'a> {

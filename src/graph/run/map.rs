@@ -18,7 +18,8 @@ impl Run {
         id: StepId,
         map: &MapPlan,
     ) -> Result<Arc<Vec<Arc<Value>>>, StepError> {
-        let items = match self.step_context(id).value(&map.items)? {
+        let context = self.step_context(id);
+        let items = match self.within(|budget| context.value(&map.items, budget))? {
             Value::Array(items) => items,
             other => {
                 let kind = crate::graph::expr::kind_of(&other);
@@ -122,6 +123,9 @@ impl Run {
     }
 
     fn collect(&mut self, id: StepId, map: &MapPlan, items: usize) {
+        if let Err(error) = self.fits_together(id, items) {
+            return self.fail_for_good(id, error, None);
+        }
         let mut outputs = Vec::with_capacity(items);
         for item in (0u32..).take(items) {
             let Some(step) = self.state.steps.get(&StepId {

@@ -67,6 +67,7 @@ impl Run {
             length(FrameKey::Skill(id.skill, id.skill_visit)),
         );
         let now = self.now();
+        self.hold(&input);
         let step = Step {
             attempt: 1,
             phase: Phase::New,
@@ -102,6 +103,10 @@ impl Run {
             return;
         };
         step.output = Some(output.clone());
+        self.hold(&output);
+        if let Err(error) = self.check_held(&output) {
+            return self.fail_for_good(id, error, None);
+        }
         if id.item.is_some() {
             self.item_done(id, None)
         } else {
@@ -162,7 +167,10 @@ impl Run {
             let plan = &graph.edges[usize::from(edge)];
             let holds = match &plan.when {
                 None => Ok(true),
-                Some(when) => self.edge_context(id, output).test(when, output),
+                Some(when) => {
+                    let context = self.edge_context(id, output);
+                    self.within(|budget| context.test(when, output, budget))
+                }
             };
             if holds.map_err(|error| edge_error(graph, plan.to, error))? {
                 fired.push(edge);
@@ -184,7 +192,9 @@ impl Run {
         };
         step.error = Some(error.clone());
         // An output whose edges could not be evaluated does not count.
-        step.output = None;
+        if let Some(output) = step.output.take() {
+            self.let_go(&output);
+        }
         if id.item.is_some() {
             return self.item_done(id, Some(error));
         }
@@ -296,13 +306,14 @@ fn has_room(graph: &GraphPlan, nodes: &[NodeState], taker: u16) -> bool {
 }
 
 fn edge_error(graph: &GraphPlan, to: u16, error: crate::graph::expr::EvalError) -> StepError {
-    StepError::new(
-        "expression_failed",
-        format!(
-            "`when` of the edge to `{}`: {error}",
-            graph.ids[usize::from(to)]
+    let error = StepError::from(error);
+    StepError {
+        message: format!(
+            "`when` of the edge to `{}`: {}",
+            graph.ids[usize::from(to)], error.message
         ),
-    )
+        ..error
+    }
 }
 
 /// The input of a handler.

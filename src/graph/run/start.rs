@@ -16,9 +16,18 @@ use crate::{
 use serde_json::Value;
 use std::sync::Arc;
 
+/// Code of a step that met a limit of work or size; its message names the limit.
+pub(super) const LIMIT_EXCEEDED: &str = "limit_exceeded";
+
 impl From<EvalError> for StepError {
     fn from(error: EvalError) -> StepError {
-        StepError::new("expression_failed", error.to_string())
+        let message = error.to_string();
+        match error {
+            // Another time it may be fast enough.
+            EvalError::Stopped => StepError::retryable(LIMIT_EXCEEDED, message),
+            error if error.is_limit() => StepError::new(LIMIT_EXCEEDED, message),
+            _ => StepError::new("expression_failed", message),
+        }
     }
 }
 
@@ -68,13 +77,18 @@ impl Run {
             plan.node(id)
         };
         if let (Some(template), None) = (node.and_then(|node| node.input.as_ref()), id.item) {
-            let input = self.evaluate(id, template).map_err(|error| {
-                StepError::new("expression_failed", format!("`input`: {}", error.message))
+            let input = self.evaluate(id, template).map_err(|error| StepError {
+                message: format!("`input`: {}", error.message),
+                ..error
             })?;
+            let before = self.input_of(id);
+            self.let_go(&before);
+            self.hold(&input);
             if let Some(step) = self.state.steps.get_mut(&id) {
                 step.input = Arc::new(input);
             }
         }
+        self.check_held(&self.input_of(id))?;
         self.begin_attempt(id)
     }
 
@@ -97,7 +111,10 @@ impl Run {
                 ..
             }) => {
                 let title = match title {
-                    Some(title) => self.step_context(id).render(title)?,
+                    Some(title) => {
+                        let context = self.step_context(id);
+                        self.within(|budget| context.render(title, budget))?
+                    },
                     None => format!("{} asks for approval", plan.node_name(id)),
                 };
                 let arguments = match arguments {
@@ -186,7 +203,10 @@ impl Run {
                 self.set_timer(id, TimerPurpose::Wait, due);
             }
             WaitPlan::Until(until) => {
-                let value = self.step_context(id).value(until)?;
+                let value = {
+                    let context = self.step_context(id);
+                    self.within(|budget| context.value(until, budget))?
+                };
                 let due = value.as_str().and_then(Timestamp::parse).ok_or_else(|| {
                     StepError::new(
                         "expression_failed",
@@ -264,7 +284,8 @@ impl Run {
     }
 
     fn evaluate(&self, id: StepId, template: &Template) -> Result<Value, StepError> {
-        Ok(self.step_context(id).template(template)?)
+        let context = self.step_context(id);
+        Ok(self.within(|budget| context.template(template, budget))?)
     }
 
     pub(super) fn input_of(&self, id: StepId) -> Arc<Value> {

@@ -2,5 +2,6 @@
 
 mod driver;
 mod generated;
+mod limits;
 mod reference;
 mod table;

@@ -228,6 +228,7 @@ pub async fn send(
         connection: target.connection.clone(),
         arguments,
         authority: Authority::Runtime,
+        context: None,
     };
     let (result, changes) = effects::perform(core, &behalf, call).await;
     if !changes.is_empty() {

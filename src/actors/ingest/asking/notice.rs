@@ -196,6 +196,7 @@ async fn call(
         connection: settings.connection.clone(),
         arguments,
         authority: Authority::Runtime,
+        context: None,
     };
     let (result, changes) = effects::perform(core, &behalf, call).await;
     write(core, task, changes).await?;

@@ -27,6 +27,7 @@ pub(super) fn build(common: &Common, file: CapabilityFile) -> Result<Capability,
     jsonschema::validator_for(&file.output).map_err(|error| format!("output: {error}"))?;
     check_examples(&file.input, &input_validator)?;
     answers::check_places(&file.error, file.requires.as_deref().unwrap_or_default())?;
+    check_markup(&file)?;
     if let Some(pagination) = &file.pagination {
         pages::check(pagination, &file.input, &file.output)?;
     }
@@ -102,6 +103,7 @@ pub(super) fn build(common: &Common, file: CapabilityFile) -> Result<Capability,
         quota: file.quota,
         scopes: file.scopes,
         input: file.input,
+        markup: file.markup,
     })
 }
 
@@ -132,6 +134,17 @@ fn check_frame(owner: &Integration, file: &CapabilityFile) -> Result<(), String>
         ));
     }
     Ok(())
+}
+
+fn check_markup(file: &CapabilityFile) -> Result<(), String> {
+    let unknown = file
+        .markup
+        .keys()
+        .find(|name| file.input["properties"].get(name.as_str()).is_none());
+    match unknown {
+        Some(name) => Err(format!("`markup` names `{name}`, which is no argument")),
+        None => Ok(()),
+    }
 }
 
 fn check_examples(input: &Value, validator: &jsonschema::Validator) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! Capabilities as they are written.
 
 use super::{ErrorAt, Quota, RequestFile};
-use crate::connect::Backoff;
+use crate::{connect::Backoff, graph::Markup};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
@@ -218,6 +218,9 @@ pub(in crate::connect::catalog) struct CapabilityFile {
     pub cost: u32,
     pub quota: Option<Quota>,
     pub input: Value,
+    /// By argument: what its provider makes of the characters in it.
+    #[serde(default)]
+    pub markup: BTreeMap<String, Markup>,
     pub output: Value,
     #[serde(default)]
     pub steps: Vec<StepFile>,

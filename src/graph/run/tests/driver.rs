@@ -3,7 +3,7 @@
 use crate::{
     domain::{EmployeeId, ExecutionId, MemoryView, Timestamp, Trigger, TriggerType},
     graph::{
-        CapabilityInfo, CapabilityLookup, Plan, Run, Work, compile,
+        Budget, CapabilityInfo, CapabilityLookup, Plan, Run, Work, budget, compile,
         fact::{Command, Decision, Fact, StepError, StepId, TimerKey},
     },
 };
@@ -204,7 +204,11 @@ impl Driver {
                     _ => None,
                 })
         {
-            match self.run.step_context(step).evaluate() {
+            match self
+                .run
+                .step_context(step)
+                .evaluate(&Budget::new(budget::FUEL))
+            {
                 Ok(Work::Output { output, .. }) => self.done(step, (*output).clone()),
                 Ok(Work::Call { arguments, .. }) => self.done(step, arguments),
                 Err(error) => self.failed(step, attempt, error),
