@@ -17,6 +17,7 @@ use super::{
 };
 use reqwest::header::HeaderMap;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 const MESSAGE: &str = "message";
 /// Subtypes of what somebody says.
@@ -168,7 +169,7 @@ fn event(mut envelope: Value, kind: &str, bots: &[String]) -> Incoming {
         first(&inner, &["/user", "/user/id", "/message/user", "/user_id"]),
     );
     let said = inner.get("message").unwrap_or(&inner);
-    let words = first(&inner, &["/text", "/message/text"]).map(str::to_owned);
+    let words = first(&inner, &["/text", "/message/text"]).map(|text| unescaped(text).into_owned());
     fields.put("text", words.or_else(|| text::of(said)).as_deref());
     fields.copy("files", said.get("files").map(text::files).as_ref());
     fields.put("ts", ts);
@@ -190,6 +191,19 @@ fn event(mut envelope: Value, kind: &str, bots: &[String]) -> Incoming {
         payload: Value::Object(fields.0),
         echo,
     }
+}
+
+/// What somebody wrote, of which Slack sends three characters escaped; once, as `&amp;lt;` is a written `&lt;`. What Slack sent in full stays
+/// as it is under `event`.
+fn unescaped(text: &str) -> Cow<'_, str> {
+    if !text.contains('&') {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(
+        text.replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&amp;", "&"),
+    )
 }
 
 fn conversation(team: &str, channel: Option<&str>, thread: Option<&str>) -> Option<String> {
