@@ -111,8 +111,7 @@ pub async fn pass(
     if matches!(authority, Authority::Runtime) {
         return Ok(());
     }
-    let verdict = verdict(core, job, authority, wanted)
-        .await?;
+    let verdict = verdict(core, job, authority, wanted).await?;
     match verdict.effect {
         RuleEffect::Allow => Ok(()),
         RuleEffect::Deny => Err(StepResult::Failed(StepError::new(

@@ -295,7 +295,9 @@ async fn conversation(
     let (listener, trigger, own) = (listener.clone(), trigger.clone(), own.map(str::to_owned));
     let found = core
         .evaluations
-        .apart(org, move |budget| listener.conversation(&trigger, own.as_deref(), budget))
+        .apart(org, move |budget| {
+            listener.conversation(&trigger, own.as_deref(), budget)
+        })
         .await;
     match found {
         Ok(found) => found.map_err(|error| error.to_string()),

@@ -280,7 +280,10 @@ mod tests {
             (nested("[", "]", 100), None),
             (nested("[", "]", 101), Some(Problem::MalformedJson)),
             (nested("{\"a\":", "}", 120), Some(Problem::MalformedJson)),
-            (format!("[{}]", "{\"a\":1},".repeat(100_000)), Some(Problem::PayloadTooLarge)),
+            (
+                format!("[{}]", "{\"a\":1},".repeat(100_000)),
+                Some(Problem::PayloadTooLarge),
+            ),
             (format!("[\"{}\"]", "[{,\\\"".repeat(100_000)), None),
             (format!("[{}1]", "1,".repeat(500_000)), None),
         ] {

@@ -127,8 +127,7 @@ pub fn sums(
             .ok_or("the sum has more than 28 digits")?;
     }
     // Those with a currency first.
-    let (untold, told): (Vec<_>, Vec<_>) =
-        sums.into_iter().partition(|(code, _)| code.is_none());
+    let (untold, told): (Vec<_>, Vec<_>) = sums.into_iter().partition(|(code, _)| code.is_none());
     Ok(told.into_iter().chain(untold).collect())
 }
 
@@ -215,7 +214,10 @@ mod tests {
     use std::str::FromStr;
 
     fn shown(value: Value, currency: &str) -> String {
-        show(amount(&value).expect("an amount"), code(&json!(currency)).as_deref())
+        show(
+            amount(&value).expect("an amount"),
+            code(&json!(currency)).as_deref(),
+        )
     }
 
     #[test]
@@ -228,13 +230,21 @@ mod tests {
             (json!(0.1), "CHF", "0.10 CHF"),
             (json!(-1234.5), "GBP", "-1,234.50 GBP"),
             (json!(-0.004), "USD", "0.00 USD"),
-            (json!(9_007_199_254_740_993i64), "USD", "9,007,199,254,740,993.00 USD"),
+            (
+                json!(9_007_199_254_740_993i64),
+                "USD",
+                "9,007,199,254,740,993.00 USD",
+            ),
             (json!(1e21), "JPY", "1,000,000,000,000,000,000,000 JPY"),
             (json!("12.5"), "", "12.5 (currency not told)"),
             (json!(12.345), "ABC", "12.345 ABC"),
             (json!(999), "ISK", "999 ISK"),
         ] {
-            assert_eq!(shown(value.clone(), currency), expected, "{value} {currency}");
+            assert_eq!(
+                shown(value.clone(), currency),
+                expected,
+                "{value} {currency}"
+            );
         }
     }
 
@@ -257,20 +267,33 @@ mod tests {
     fn sums_are_exact_and_kept_apart_by_currency() {
         let of = |list: &[(&str, Option<&str>)]| {
             let amounts = list.iter().map(|(amount, code)| {
-                (Decimal::from_str(amount).expect("decimal"), code.map(str::to_owned))
+                (
+                    Decimal::from_str(amount).expect("decimal"),
+                    code.map(str::to_owned),
+                )
             });
             show_all(&sums(amounts).expect("sums"))
         };
-        assert_eq!(of(&[("0.1", Some("USD")), ("0.2", Some("USD"))]), "0.30 USD");
         assert_eq!(
-            of(&[("500", Some("USD")), ("500", Some("EUR")), ("20", Some("USD"))]),
+            of(&[("0.1", Some("USD")), ("0.2", Some("USD"))]),
+            "0.30 USD"
+        );
+        assert_eq!(
+            of(&[
+                ("500", Some("USD")),
+                ("500", Some("EUR")),
+                ("20", Some("USD"))
+            ]),
             "500.00 EUR and 520.00 USD"
         );
         assert_eq!(
             of(&[("1", None), ("2", Some("JPY")), ("3", Some("KWD"))]),
             "2 JPY, 3.000 KWD and 1 (currency not told)"
         );
-        assert_eq!(of(&[("9007199254740993", Some("USD")), ("0.01", Some("USD"))]), "9,007,199,254,740,993.01 USD");
+        assert_eq!(
+            of(&[("9007199254740993", Some("USD")), ("0.01", Some("USD"))]),
+            "9,007,199,254,740,993.01 USD"
+        );
         assert_eq!(of(&[]), "nothing");
         let huge = Decimal::MAX;
         assert!(sums([(huge, None), (huge, None)]).is_err());
@@ -299,8 +322,14 @@ mod tests {
         ] {
             assert_eq!(to_stripe(decimal(text), code), Ok(units), "{text} {code}");
         }
-        assert_eq!(from_stripe(1_230, "KWD").map(|amount| show(amount, Some("KWD"))), Ok("1.230 KWD".into()));
-        assert_eq!(from_minor(4_250, "JPY").map(|amount| amount.to_string()), Ok("4250".into()));
+        assert_eq!(
+            from_stripe(1_230, "KWD").map(|amount| show(amount, Some("KWD"))),
+            Ok("1.230 KWD".into())
+        );
+        assert_eq!(
+            from_minor(4_250, "JPY").map(|amount| amount.to_string()),
+            Ok("4250".into())
+        );
         assert!(to_minor(decimal("1"), "NOPE").is_err());
         assert!(to_minor(Decimal::MAX, "USD").is_err());
     }
@@ -332,7 +361,14 @@ mod tests {
 
     #[test]
     fn what_is_no_amount_is_refused() {
-        for value in [json!("12,50"), json!("ten"), json!(null), json!([1]), json!("1e99"), json!("")] {
+        for value in [
+            json!("12,50"),
+            json!("ten"),
+            json!(null),
+            json!([1]),
+            json!("1e99"),
+            json!(""),
+        ] {
             assert!(amount(&value).is_err(), "{value}");
         }
     }

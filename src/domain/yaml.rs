@@ -70,11 +70,26 @@ mod tests {
         for (text, expected) in [
             ("on: push\nno: yes", json!({"on": "push", "no": "yes"})),
             ("a: true\nb: False", json!({"a": true, "b": false})),
-            ("a: ~\nb: null\nc:", json!({"a": null, "b": null, "c": null})),
-            ("[0755, 1_000, 0x10, 1e3, -2, .5]", json!(["0755", "1_000", 16, 1000.0, -2, 0.5])),
-            ("a: 12:30\nb: 2025-06-09", json!({"a": "12:30", "b": "2025-06-09"})),
-            ("a: |\n  x\n  y\nb: >-\n  x\n  y", json!({"a": "x\ny\n", "b": "x y"})),
-            ("{\"a\": [1, {\"b\": \"c\"}]}", json!({"a": [1, {"b": "c"}]})),
+            (
+                "a: ~\nb: null\nc:",
+                json!({"a": null, "b": null, "c": null}),
+            ),
+            (
+                "[0755, 1_000, 0x10, 1e3, -2, .5]",
+                json!(["0755", "1_000", 16, 1000.0, -2, 0.5]),
+            ),
+            (
+                "a: 12:30\nb: 2025-06-09",
+                json!({"a": "12:30", "b": "2025-06-09"}),
+            ),
+            (
+                "a: |\n  x\n  y\nb: >-\n  x\n  y",
+                json!({"a": "x\ny\n", "b": "x y"}),
+            ),
+            (
+                "{\"a\": [1, {\"b\": \"c\"}]}",
+                json!({"a": [1, {"b": "c"}]}),
+            ),
             ("a: &x [1, 2]\nb: *x", json!({"a": [1, 2], "b": [1, 2]})),
             ("a: 18446744073709551615", json!({"a": u64::MAX})),
         ] {
@@ -84,7 +99,12 @@ mod tests {
 
     #[test]
     fn what_is_no_yaml_is_told_with_its_line() {
-        for text in ["a: 1\nb: [1", "a: 1\na: 2", "a: 1\n b: 2", "a: 1\nb: *nobody"] {
+        for text in [
+            "a: 1\nb: [1",
+            "a: 1\na: 2",
+            "a: 1\n b: 2",
+            "a: 1\nb: *nobody",
+        ] {
             let error = read(text).expect_err(text);
             assert!(error.contains("line 2"), "{text}: {error}");
         }
@@ -95,7 +115,10 @@ mod tests {
         let list = |what: &str, count: usize| vec![what; count].join(",");
         let laughs = (1..12).fold("l0: &l0 [x, x]\n".to_owned(), |text, level| {
             let before = level - 1;
-            format!("{text}l{level}: &l{level} [{}]\n", list(&format!("*l{before}"), 9))
+            format!(
+                "{text}l{level}: &l{level} [{}]\n",
+                list(&format!("*l{before}"), 9)
+            )
         });
         for text in [
             format!("x: &a [{}]\nz: [{}]", list("y", 4_000), list("*a", 4_000)),

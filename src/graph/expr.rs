@@ -70,10 +70,7 @@ impl EvalError {
     pub fn is_limit(&self) -> bool {
         matches!(
             self,
-            EvalError::OutOfFuel
-                | EvalError::TooLong
-                | EvalError::TooLarge(_)
-                | EvalError::Stopped
+            EvalError::OutOfFuel | EvalError::TooLong | EvalError::TooLarge(_) | EvalError::Stopped
         )
     }
 }
@@ -187,19 +184,17 @@ impl Expr {
             Value::Bool(yes) => Ok(yes),
             other => Err(EvalError::wrong(format!(
                 "`{}` is {}, not a boolean",
-                self.source.chars().take(MAX_MESSAGE / 2).collect::<String>(),
+                self.source
+                    .chars()
+                    .take(MAX_MESSAGE / 2)
+                    .collect::<String>(),
                 kind_of(&other)
             ))),
         }
     }
 }
 
-fn marked(
-    ir: &Ir,
-    data: &Data<'_>,
-    markup: Markup,
-    budget: &Budget,
-) -> Result<Value, EvalError> {
+fn marked(ir: &Ir, data: &Data<'_>, markup: Markup, budget: &Budget) -> Result<Value, EvalError> {
     let plain = |ir: &Ir| eval::evaluate(ir, data, budget);
     match ir {
         Ir::Literal(value) => {

@@ -123,10 +123,7 @@ fn line(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_break) {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(
-        text.replace("\r\n", " ")
-            .replace(is_break, " "),
-    )
+    Cow::Owned(text.replace("\r\n", " ").replace(is_break, " "))
 }
 
 fn is_break(letter: char) -> bool {
@@ -272,9 +269,21 @@ mod tests {
                 "\\[bank\\](https://evil.example) @\u{200b}team",
             ),
             (Markup::Markdown, "```\n<script>", "\\`\\`\\`\n\\<script\\>"),
-            (Markup::Markdown, "&lt; <@123> > x", "\\&lt; \\<@\u{200b}123\\> \\> x"),
-            (Markup::Markdown, "- a\n  12. b\n# c", "\\- a\n  12\\. b\n\\# c"),
-            (Markup::Markdown, "plain words, 12.5 - 3", "plain words, 12.5 - 3"),
+            (
+                Markup::Markdown,
+                "&lt; <@123> > x",
+                "\\&lt; \\<@\u{200b}123\\> \\> x",
+            ),
+            (
+                Markup::Markdown,
+                "- a\n  12. b\n# c",
+                "\\- a\n  12\\. b\n\\# c",
+            ),
+            (
+                Markup::Markdown,
+                "plain words, 12.5 - 3",
+                "plain words, 12.5 - 3",
+            ),
         ] {
             assert_eq!(markup.escape(data), expected, "{markup:?} {data}");
         }

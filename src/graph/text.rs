@@ -11,10 +11,7 @@ use super::{
     markup::Markup,
     scope::{Data, Names, Place},
 };
-use minijinja::{
-    Environment, Template, UndefinedBehavior, machinery,
-    value::Value as Jinja,
-};
+use minijinja::{Environment, Template, UndefinedBehavior, machinery, value::Value as Jinja};
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
@@ -216,7 +213,13 @@ impl Text {
                     .iter()
                     .map(|read| Ok((read.name.to_string(), read.value(data, budget)?)))
                     .collect::<Result<Vec<_>, EvalError>>()?;
-                carry_out(environment, &template, Jinja::from_pairs(context), markup, budget)
+                carry_out(
+                    environment,
+                    &template,
+                    Jinja::from_pairs(context),
+                    markup,
+                    budget,
+                )
             }
         }
     }
@@ -254,10 +257,9 @@ fn carry_out<'env>(
         Err(error) => Err(match (metered.met(), error.kind()) {
             (Some(limit), _) => limit,
             (None, minijinja::ErrorKind::OutOfFuel) => EvalError::OutOfFuel,
-            (None, _) => EvalError::wrong(format!(
-                "the text cannot be rendered: {}",
-                describe(&error)
-            )),
+            (None, _) => {
+                EvalError::wrong(format!("the text cannot be rendered: {}", describe(&error)))
+            }
         }),
     };
     done?;

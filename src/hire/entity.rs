@@ -2,6 +2,7 @@
 //! number words and weeks.
 
 use super::text::{Kind, Token};
+use crate::domain::money;
 use serde_json::{Value, json};
 use std::ops::Range;
 
@@ -128,9 +129,12 @@ fn entity_at(tokens: &[Token], at: usize) -> Option<Entity> {
     }
 }
 
+/// Any code of ISO 4217 counts if it is written in capitals, as `try` and `all` are words too.
 fn is_currency(token: &Token) -> bool {
+    let is_code = token.text.bytes().all(|byte| byte.is_ascii_uppercase())
+        && money::code_of_word(&token.text).is_some();
     matches!(token.kind, Kind::Word | Kind::Currency)
-        && (token.kind == Kind::Currency || token.is_any(CURRENCIES))
+        && (token.kind == Kind::Currency || token.is_any(CURRENCIES) || is_code)
 }
 
 /// A number and what it counts.
@@ -277,6 +281,9 @@ mod tests {
             ("over $1,200.50", EntityKind::Money, json!("1200.50")),
             ("at least EUR 300", EntityKind::Money, json!("300")),
             ("500 euros", EntityKind::Money, json!("500")),
+            ("over SEK 5000", EntityKind::Money, json!("5000")),
+            ("750 KWD", EntityKind::Money, json!("750")),
+            ("JPY 50,000", EntityKind::Money, json!("50000")),
             ("over 500 and", EntityKind::Money, json!("500")),
             ("over five hundred", EntityKind::Money, json!("500")),
             ("two thousand", EntityKind::Money, json!("2000")),

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 pub struct Filling {
     pub value: Value,
     pub op: Option<String>,
+    /// Code of the currency that the text names, of an amount.
+    pub currency: Option<String>,
 }
 
 pub type Fillings = BTreeMap<String, Filling>;
@@ -32,7 +34,10 @@ pub fn check(template: &Value, parameters: &BTreeMap<String, Parameter>) -> Resu
             if matches!(key, "$text" | "title") {
                 return Err(format!("`{name}` stands in a rendered text"));
             }
-            if !matches!(part, None | Some("op" | "bare")) {
+            if !matches!(
+                part,
+                None | Some("op" | "bare" | "currency" | "query" | "query_op")
+            ) {
                 return Err(format!("`{name}` has no such part"));
             }
             let quoted = text.contains(&format!("'${{{name}"));
@@ -46,6 +51,17 @@ pub fn check(template: &Value, parameters: &BTreeMap<String, Parameter>) -> Resu
         }
         Ok(())
     })
+}
+
+/// Whether the template looks at the currency of a parameter.
+pub fn reads_currency(template: &Value, parameter: &str) -> bool {
+    let wanted = format!("${{{parameter}.currency}}");
+    let mut found = false;
+    let _ = each_text(template, &mut |_, text| {
+        found |= text.contains(&wanted);
+        Ok(())
+    });
+    found
 }
 
 /// The template with its placeholders filled. A field whose whole value is a parameter that is not there is left out.
@@ -99,6 +115,11 @@ fn replaced(text: &str, fillings: &Fillings, shown: impl Fn(&str) -> String) -> 
             let value = plain(&filling.value);
             out.push_str(&match part {
                 "op" => filling.op.clone().unwrap_or_else(|| "=".into()),
+                // An amount in a currency cannot be a question to books that hold several: all are asked for, and compared here.
+                "query" if filling.currency.is_some() => "0".into(),
+                "query_op" if filling.currency.is_some() => ">".into(),
+                "query_op" => filling.op.clone().unwrap_or_else(|| "=".into()),
+                "currency" => shown(filling.currency.as_deref().unwrap_or_default()),
                 "bare" => shown(value.trim_start_matches('@')),
                 _ => shown(&value),
             });
@@ -166,6 +187,7 @@ mod tests {
         let filling = Filling {
             value: json!("it's {{ 7 }} \\ ' + org.secret + '${b}"),
             op: None,
+            currency: None,
         };
         let fillings = Fillings::from([
             ("a".into(), filling),
@@ -174,6 +196,7 @@ mod tests {
                 Filling {
                     value: json!("x"),
                     op: None,
+                    currency: None,
                 },
             ),
         ]);

@@ -206,7 +206,7 @@ impl<'m> Matcher<'m> {
         let currency = values.currency.map(|currency| {
             (
                 currency,
-                "amounts are compared in the currency of the books; the currency was not read"
+                "amounts are compared in the currency of the books; this skill does not read the currency"
                     .into(),
             )
         });

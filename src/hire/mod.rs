@@ -91,7 +91,8 @@ pub struct Understood {
     pub sentence: String,
     /// Id of the skill node in the employee graph.
     pub skill: String,
-    /// What was read out of the clause, by name; defaults are not listed. Amounts are decimal text (`"1200.50"`), days are numbers.
+    /// What was read out of the clause, by name; defaults are not listed. Amounts are decimal text (`"1200.50"`), with
+    /// the code of a currency that was told under `<name>_currency`; days are numbers.
     pub parameters: BTreeMap<String, Value>,
 }
 

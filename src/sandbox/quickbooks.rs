@@ -5,8 +5,9 @@ use super::{
     query::Query,
     seed, urlencoded,
 };
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, money};
 use chrono::NaiveDate;
+use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -100,8 +101,9 @@ impl QuickBooks {
         let amounts = lines
             .into_iter()
             .flatten()
-            .map(|line| line["Amount"].as_f64());
-        let Some(total) = amounts.sum::<Option<f64>>().filter(|_| lines.is_some()) else {
+            .map(|line| money::amount(&line["Amount"]).ok());
+        let total = amounts.sum::<Option<Decimal>>().filter(|_| lines.is_some());
+        let Some(total) = total.and_then(|total| total.to_f64()) else {
             return Err(invalid("2020", "Required param missing", "Line"));
         };
         let number = self.invoices.len();

@@ -32,7 +32,9 @@ fn failed(outcome: &Outcome) -> (&str, &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_expression_that_makes_much_fails_its_run_and_the_next_one_works() {
     let mut house = House::build().await;
-    let hungry = house.hire(employee(&[one(json!({"got": copies(50)}))], json!({}))).await;
+    let hungry = house
+        .hire(employee(&[one(json!({"got": copies(50)}))], json!({})))
+        .await;
     let payload = json!({"l": vec![0; 20_000]});
     let finished = house.run(hungry, payload.clone()).await;
     let (code, message) = failed(&finished.outcome);
@@ -55,7 +57,9 @@ async fn work_that_is_too_long_for_its_place_is_done_elsewhere() {
     let house = House::build().await;
     let output = json!({"count": "size(input.l.filter(x, x % 2 == 0))", "text": {"$text": "{{ input.l | length }}"}});
     let id = house.hire(employee(&[one(output)], json!({}))).await;
-    let finished = house.run(id, json!({"l": (0..20_000).collect::<Vec<_>>()})).await;
+    let finished = house
+        .run(id, json!({"l": (0..20_000).collect::<Vec<_>>()}))
+        .await;
     match finished.outcome {
         Outcome::Completed { result } => {
             assert_eq!(*result, json!({"count": 10_000, "text": "20000"}))
@@ -69,14 +73,24 @@ async fn a_text_or_an_output_without_bound_fails_with_the_limit_that_it_met() {
     let house = House::build().await;
     let payload = json!({"n": 400, "t": "x".repeat(900_000)});
     let looped = "{% for i in range(trigger.payload.n) %}{{ trigger.payload.t }}{% endfor %}";
-    let fields: serde_json::Map<String, Value> =
-        (0..20).map(|n| (format!("f{n}"), json!("input.t"))).collect();
+    let fields: serde_json::Map<String, Value> = (0..20)
+        .map(|n| (format!("f{n}"), json!("input.t")))
+        .collect();
     for (output, limit) in [
         (json!({"got": {"$text": looped}}), "4194304 bytes"),
-        (json!({"got": {"$text": "{{ 'x' * 99999999 }}"}}), "4194304 bytes"),
+        (
+            json!({"got": {"$text": "{{ 'x' * 99999999 }}"}}),
+            "4194304 bytes",
+        ),
         (Value::Object(fields), "16777216"),
-        (json!({"got": "input.t.replace('x', input.t)"}), "4194304 bytes"),
-        (json!({"got": "input.t.split('').map(x, input.t.split(''))"}), "limit"),
+        (
+            json!({"got": "input.t.replace('x', input.t)"}),
+            "4194304 bytes",
+        ),
+        (
+            json!({"got": "input.t.split('').map(x, input.t.split(''))"}),
+            "limit",
+        ),
     ] {
         let shown = output.to_string();
         let id = house.hire(employee(&[one(output)], json!({}))).await;
@@ -97,7 +111,9 @@ async fn a_condition_of_a_subscription_that_does_too_much_is_told_and_the_others
     let hungry = house
         .hire(listens("event.l.map(a, event.l.map(b, a + b)).size() > 0"))
         .await;
-    let heavy = house.hire(listens("event.l.filter(a, a == 0).size() == 20000")).await;
+    let heavy = house
+        .hire(listens("event.l.filter(a, a == 0).size() == 20000"))
+        .await;
     let light = house.hire(listens("size(event.l) > 3")).await;
     let event = Event {
         kind: TriggerType::ExternalEvent,
@@ -135,8 +151,10 @@ async fn a_rule_that_does_too_much_denies() {
     let mut house = House::build().await;
     house.connect_sandbox().await;
     house
-        .rule(json!({"name": "hungry", "effect": "allow", "capabilities": ["slack.*"],
-                     "when": "input.text.split('').map(a, input.text.split('')).size() > 0"}))
+        .rule(
+            json!({"name": "hungry", "effect": "allow", "capabilities": ["slack.*"],
+                     "when": "input.text.split('').map(a, input.text.split('')).size() > 0"}),
+        )
         .await;
     let arguments = json!({"channel": "'#finance'", "text": "input.t"});
     let id = house.hire(employee(&[post(arguments)], json!({}))).await;
@@ -167,7 +185,11 @@ async fn data_in_a_message_is_escaped_by_the_capability_and_the_ledger_has_it_as
             "<!here> <!channel> & Sons owes *7*",
             "<!here> &lt;!channel&gt; &amp; Sons owes *7*",
         ),
-        (json!("input.who"), "<!channel> & Sons", "&lt;!channel&gt; &amp; Sons"),
+        (
+            json!("input.who"),
+            "<!channel> & Sons",
+            "&lt;!channel&gt; &amp; Sons",
+        ),
         (
             json!("'<@U1> ' + input.who"),
             "<@U1> <!channel> & Sons",
@@ -178,7 +200,11 @@ async fn data_in_a_message_is_escaped_by_the_capability_and_the_ledger_has_it_as
             "<!here>",
             "<!here>",
         ),
-        (json!({"$value": "<!channel> all"}), "<!channel> all", "<!channel> all"),
+        (
+            json!({"$value": "<!channel> all"}),
+            "<!channel> all",
+            "<!channel> all",
+        ),
         (
             json!("default(input.missing, input.link)"),
             "<https://evil.example|https://bank.example>",

@@ -221,7 +221,9 @@ impl Rule {
     fn say(&self, input: &Value, scope: CallScope<'_>, budget: &Budget) -> Option<Verdict> {
         let holds = match &self.when {
             None => Ok(true),
-            Some(Ok(when)) => when.holds(input, scope, budget).map_err(|error| error.to_string()),
+            Some(Ok(when)) => when
+                .holds(input, scope, budget)
+                .map_err(|error| error.to_string()),
             Some(Err(error)) => Err(error.clone()),
         };
         match holds {

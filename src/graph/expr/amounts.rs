@@ -36,7 +36,10 @@ pub(crate) fn show(value: &Value, currency: Option<&Value>) -> Result<String, St
     match (value, currency) {
         (Value::Array(list), None) => {
             let each = amounts_of(list)?;
-            let each: Vec<_> = each.into_iter().map(|(amount, code)| (code, amount)).collect();
+            let each: Vec<_> = each
+                .into_iter()
+                .map(|(amount, code)| (code, amount))
+                .collect();
             Ok(money::show_all(&each))
         }
         (Value::Object(_), None) => {

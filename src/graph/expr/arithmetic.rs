@@ -67,10 +67,7 @@ impl Operator {
         match self {
             Operator::Equal => left.equals(&right, budget).map(Val::Bool),
             Operator::NotEqual => left.equals(&right, budget).map(|same| Val::Bool(!same)),
-            Operator::Less
-            | Operator::LessEqual
-            | Operator::Greater
-            | Operator::GreaterEqual => {
+            Operator::Less | Operator::LessEqual | Operator::Greater | Operator::GreaterEqual => {
                 budget.charge(left.compare_cost(&right))?;
                 self.order(&left, &right)
             }

@@ -1,10 +1,6 @@
 //! Evaluation with a budget.
 
-use super::{
-    EvalError, Fold, FoldKind, Ir,
-    functions::Patterns,
-    value::Val,
-};
+use super::{EvalError, Fold, FoldKind, Ir, functions::Patterns, value::Val};
 use crate::graph::{budget::Budget, scope::Data};
 use serde_json::Value;
 use std::{borrow::Cow, rc::Rc};

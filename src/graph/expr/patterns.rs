@@ -70,10 +70,9 @@ fn positions(hir: &Hir) -> u64 {
             positions(&repetition.sub).saturating_mul(u64::from(times))
         }
         HirKind::Capture(capture) => positions(&capture.sub),
-        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts
-            .iter()
-            .map(positions)
-            .fold(0, u64::saturating_add),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+            parts.iter().map(positions).fold(0, u64::saturating_add)
+        }
     }
 }
 
@@ -91,8 +90,7 @@ impl Patterns {
             None => {
                 let length = pattern.len() as u64;
                 budget.charge(COMPILE_UNITS + length.saturating_mul(COMPILE_UNITS_A_BYTE))?;
-                let compiled =
-                    Pattern::within(pattern, MAX_COMPUTED).map_err(EvalError::wrong)?;
+                let compiled = Pattern::within(pattern, MAX_COMPUTED).map_err(EvalError::wrong)?;
                 if self.0.len() == REMEMBERED {
                     self.0.remove(0);
                 }

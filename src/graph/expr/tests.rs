@@ -263,10 +263,26 @@ fn many(value: &str, count: usize) -> String {
 fn an_expression_ends_in_its_budget_whatever_it_is_made_of() {
     let n = 50;
     let sources = [
-        format!("[input.l].map(a, {}.map(b, {}.map(c, {})))", many("a", n), many("b", n), many("c", n)),
-        format!("[input.t].map(a, {}.map(b, {}.map(c, b + c)))", many("a", n), many("a + a", n)),
-        format!("[input.o].map(a, {}.map(b, {}.map(c, string(b))))", many("a", n), many("a", n)),
-        format!("{}.map(a, input.l.filter(b, input.l == input.l.map(c, c)))", many("1", n)),
+        format!(
+            "[input.l].map(a, {}.map(b, {}.map(c, {})))",
+            many("a", n),
+            many("b", n),
+            many("c", n)
+        ),
+        format!(
+            "[input.t].map(a, {}.map(b, {}.map(c, b + c)))",
+            many("a", n),
+            many("a + a", n)
+        ),
+        format!(
+            "[input.o].map(a, {}.map(b, {}.map(c, string(b))))",
+            many("a", n),
+            many("a", n)
+        ),
+        format!(
+            "{}.map(a, input.l.filter(b, input.l == input.l.map(c, c)))",
+            many("1", n)
+        ),
         "input.l.map(a, input.l.map(b, a + b))".into(),
         "input.l.exists(a, input.l.exists(b, a + b == 1))".into(),
         "input.l.filter(a, {'l': [input.l]} == {'l': [[0] + input.l]})".into(),
@@ -353,7 +369,11 @@ fn a_limit_is_not_made_harmless_by_what_is_around_it() {
 fn messages_do_not_carry_whole_values() {
     let expr = compile("date(input.t)").unwrap();
     let error = with_large(|data| expr.evaluate(data, &Budget::new(FUEL))).unwrap_err();
-    assert!(error.to_string().len() < 2_000, "{}", error.to_string().len());
+    assert!(
+        error.to_string().len() < 2_000,
+        "{}",
+        error.to_string().len()
+    );
 }
 
 #[test]
@@ -364,19 +384,33 @@ fn money_is_shown_and_summed_by_currency() {
         ("money('1234.5678', 'kwd')", json!("1,234.568 KWD")),
         ("money(-3, 'JPY')", json!("-3 JPY")),
         ("money(12, null)", json!("12 (currency not told)")),
-        ("money(input.big, 'JPY')", json!("18,446,744,073,709,551,615 JPY")),
+        (
+            "money(input.big, 'JPY')",
+            json!("18,446,744,073,709,551,615 JPY"),
+        ),
         (
             "money(sum_money([{'amount': 0.1, 'currency': 'USD'}, {'amount': 0.2, 'currency': 'USD'}, {'amount': 5, 'currency': 'EUR'}]))",
             json!("5.00 EUR and 0.30 USD"),
         ),
         ("to_minor('12.345', 'EUR')", json!(1234)),
-        ("from_minor(500, 'JPY') + ' ' + from_minor(500, 'USD')", json!("500 5.00")),
-        ("[to_stripe(500, 'JPY'), to_stripe(500, 'ISK'), to_stripe('1.234', 'KWD')]", json!([500, 50000, 1230])),
+        (
+            "from_minor(500, 'JPY') + ' ' + from_minor(500, 'USD')",
+            json!("500 5.00"),
+        ),
+        (
+            "[to_stripe(500, 'JPY'), to_stripe(500, 'ISK'), to_stripe('1.234', 'KWD')]",
+            json!([500, 50000, 1230]),
+        ),
         ("from_stripe(1230, 'kwd')", json!("1.230")),
     ] {
         assert_eq!(value(source), Ok(expected), "{source}");
     }
-    for source in ["money('ten', 'USD')", "to_minor(1, 'QQQ')", "from_minor('x', 'USD')", "sum_money(1)"] {
+    for source in [
+        "money('ten', 'USD')",
+        "to_minor(1, 'QQQ')",
+        "from_minor('x', 'USD')",
+        "sum_money(1)",
+    ] {
         assert!(value(source).is_err(), "{source}");
     }
 }

@@ -310,7 +310,8 @@ fn edge_error(graph: &GraphPlan, to: u16, error: crate::graph::expr::EvalError) 
     StepError {
         message: format!(
             "`when` of the edge to `{}`: {}",
-            graph.ids[usize::from(to)], error.message
+            graph.ids[usize::from(to)],
+            error.message
         ),
         ..error
     }

@@ -114,7 +114,7 @@ impl Run {
                     Some(title) => {
                         let context = self.step_context(id);
                         self.within(|budget| context.render(title, budget))?
-                    },
+                    }
                     None => format!("{} asks for approval", plan.node_name(id)),
                 };
                 let arguments = match arguments {

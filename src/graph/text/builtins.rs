@@ -35,10 +35,8 @@ const SORTING: u64 = 20;
 static PLAIN_ENGINE: LazyLock<Environment<'static>> = LazyLock::new(Environment::new);
 type Operator = LazyLock<Option<Expression<'static, 'static>>>;
 static ENGINE_ADD: Operator = LazyLock::new(|| PLAIN_ENGINE.compile_expression("a + b").ok());
-static ENGINE_MULTIPLY: Operator =
-    LazyLock::new(|| PLAIN_ENGINE.compile_expression("a * b").ok());
-static ENGINE_SLICE: Operator =
-    LazyLock::new(|| PLAIN_ENGINE.compile_expression("a[b:c:d]").ok());
+static ENGINE_MULTIPLY: Operator = LazyLock::new(|| PLAIN_ENGINE.compile_expression("a * b").ok());
+static ENGINE_SLICE: Operator = LazyLock::new(|| PLAIN_ENGINE.compile_expression("a[b:c:d]").ok());
 
 /// Puts everything of ours into an environment.
 pub(super) fn add_to(environment: &mut Environment<'static>) {
@@ -99,12 +97,7 @@ enum Cost {
     Refused(&'static str),
 }
 
-fn guarded(
-    inner: &Value,
-    cost: Cost,
-    state: &mut State,
-    args: &[Value],
-) -> Result<Value, Error> {
+fn guarded(inner: &Value, cost: Cost, state: &mut State, args: &[Value]) -> Result<Value, Error> {
     match cost {
         Cost::Walks(times) => args.iter().try_for_each(|arg| weigh_times(arg, times))?,
         Cost::Refused(why) => return Err(refused(why)),

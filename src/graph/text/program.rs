@@ -53,7 +53,10 @@ pub(super) fn check(template: &CompiledTemplate<'_>) -> Result<(), String> {
     for instructions in all {
         let own = (0..).map_while(|at| instructions.get(at));
         for instruction in own {
-            if matches!(instruction, Instruction::Include(_) | Instruction::LoadBlocks) {
+            if matches!(
+                instruction,
+                Instruction::Include(_) | Instruction::LoadBlocks
+            ) {
                 return Err(
                     "a text cannot include, import or extend others: there are none".into(),
                 );
@@ -183,7 +186,10 @@ mod tests {
             ("a * {{ 'x' * 9 }}", "a * {{ 'x' * __one * 9 }}"),
             ("{{ (1, 2) * n ** 2 }}", "{{ (1, 2) * __one * n ** 2 }}"),
             ("{{ f(*list, **more) }}", "{{ f(*list, **more) }}"),
-            ("{{ '*' ~ \"2*3\" }} ä {# 2 * 3 #}", "{{ '*' ~ \"2*3\" }} ä {# 2 * 3 #}"),
+            (
+                "{{ '*' ~ \"2*3\" }} ä {# 2 * 3 #}",
+                "{{ '*' ~ \"2*3\" }} ä {# 2 * 3 #}",
+            ),
         ] {
             assert_eq!(without_constant_products(source).expect(source), expected);
         }

@@ -63,26 +63,74 @@ fn texts_say_what_they_say() {
         ("{{ input.t }} and {{ input.n + 1 }}", "Ab and 4"),
         ("{{ input.t ~ '-' ~ input.n }}", "Ab-3"),
         ("{{ input.t + 'c' }}{{ 2 * 3 }}{{ 'ab' * 2 }}", "Abc6abab"),
-        ("{{ [1] + [2] }}{% set l = input.list %}{{ (l + [9])[1:] }}", "[1, 2][1, 2, 9]"),
-        ("{{ input.list[0] }}{{ input.list[:2] }}{{ input.t[::-1] }}", "3[3, 1]bA"),
+        (
+            "{{ [1] + [2] }}{% set l = input.list %}{{ (l + [9])[1:] }}",
+            "[1, 2][1, 2, 9]",
+        ),
+        (
+            "{{ input.list[0] }}{{ input.list[:2] }}{{ input.t[::-1] }}",
+            "3[3, 1]bA",
+        ),
         ("{{ input.o.y }}{{ input.o['z'] }}", "v1"),
-        ("{% for x in input.list %}{{ loop.index }}:{{ x }} {% endfor %}", "1:3 2:1 3:2 "),
-        ("{% for x in input.list %}{% if x > 1 %}{{ x }}{% endif %}{% endfor %}", "32"),
+        (
+            "{% for x in input.list %}{{ loop.index }}:{{ x }} {% endfor %}",
+            "1:3 2:1 3:2 ",
+        ),
+        (
+            "{% for x in input.list %}{% if x > 1 %}{{ x }}{% endif %}{% endfor %}",
+            "32",
+        ),
         ("{% for x in [] %}a{% else %}none{% endfor %}!", "none!"),
-        ("{% if input.n == 3 and not input.n != 3 %}yes{% else %}no{% endif %}", "yes"),
-        ("{{ 'yes' if input.n >= 3 and 1 < input.n <= 3 else 'no' }}{{ 'x' if false }}", "yes"),
-        ("{% if 2 in input.list and 5 not in input.list and 'z' in input.o %}all{% endif %}", "all"),
-        ("{% set a = input.t %}{% set b %}<{{ a }}>{% endset %}{{ b | upper }}", "<AB>"),
-        ("{% macro m(x, y=2) %}{{ x }}/{{ y }};{% endmacro %}{{ m(1) }}{{ m(1, y=3) }}", "1/2;1/3;"),
-        ("{% set ns = namespace(n=0) %}{% for x in input.list %}{% set ns.n = ns.n + x %}{% endfor %}{{ ns.n }}", "6"),
-        ("{{ input.list | sort | join(', ') }}{{ input.list | sum }}", "1, 2, 36"),
-        ("{{ input.missing | default('-') }}{{ input.none | default('x', true) }}", "-x"),
-        ("{{ input.list | map('string') | list | length }}{{ input.list | batch(2) | list }}", "3[[3, 1], [2]]"),
+        (
+            "{% if input.n == 3 and not input.n != 3 %}yes{% else %}no{% endif %}",
+            "yes",
+        ),
+        (
+            "{{ 'yes' if input.n >= 3 and 1 < input.n <= 3 else 'no' }}{{ 'x' if false }}",
+            "yes",
+        ),
+        (
+            "{% if 2 in input.list and 5 not in input.list and 'z' in input.o %}all{% endif %}",
+            "all",
+        ),
+        (
+            "{% set a = input.t %}{% set b %}<{{ a }}>{% endset %}{{ b | upper }}",
+            "<AB>",
+        ),
+        (
+            "{% macro m(x, y=2) %}{{ x }}/{{ y }};{% endmacro %}{{ m(1) }}{{ m(1, y=3) }}",
+            "1/2;1/3;",
+        ),
+        (
+            "{% set ns = namespace(n=0) %}{% for x in input.list %}{% set ns.n = ns.n + x %}{% endfor %}{{ ns.n }}",
+            "6",
+        ),
+        (
+            "{{ input.list | sort | join(', ') }}{{ input.list | sum }}",
+            "1, 2, 36",
+        ),
+        (
+            "{{ input.missing | default('-') }}{{ input.none | default('x', true) }}",
+            "-x",
+        ),
+        (
+            "{{ input.list | map('string') | list | length }}{{ input.list | batch(2) | list }}",
+            "3[[3, 1], [2]]",
+        ),
         ("{{ input.list | select('odd') | list }}", "[3, 1]"),
-        ("{{ '<' | e }}{{ 'a,b' | replace(',', ';') }}{{ 'a b' | title }}", "&lt;a;bA B"),
+        (
+            "{{ '<' | e }}{{ 'a,b' | replace(',', ';') }}{{ 'a b' | title }}",
+            "&lt;a;bA B",
+        ),
         ("{% filter upper %}a{{ input.t }}{% endfilter %}", "AAB"),
-        ("{{ input.f | money('EUR') }} {{ 4820.5 | money({'value': 'USD'}) }} {{ 7 | money(input.missing) }}", "510.00 EUR 4,820.50 USD 7 (currency not told)"),
-        ("{{ [{'amount': 1, 'currency': 'JPY'}, {'amount': 2, 'currency': 'JPY'}] | sum_money | money }}", "3 JPY"),
+        (
+            "{{ input.f | money('EUR') }} {{ 4820.5 | money({'value': 'USD'}) }} {{ 7 | money(input.missing) }}",
+            "510.00 EUR 4,820.50 USD 7 (currency not told)",
+        ),
+        (
+            "{{ [{'amount': 1, 'currency': 'JPY'}, {'amount': 2, 'currency': 'JPY'}] | sum_money | money }}",
+            "3 JPY",
+        ),
     ] {
         let found = plain(source, &input);
         assert_eq!(found.as_deref(), Ok(expected), "{source}");
@@ -148,9 +196,8 @@ fn a_text_ends_in_its_limits_whatever_it_is_made_of() {
         "y".repeat(20_000)
     );
     let captured = format!("{{% set x %}}{raw}{{% endset %}}");
-    let repeated = |first: &str, each: &str| {
-        format!("{{% set a = {first} %}}{}{{{{ a }}}}", each.repeat(60))
-    };
+    let repeated =
+        |first: &str, each: &str| format!("{{% set a = {first} %}}{}{{{{ a }}}}", each.repeat(60));
     let doubled = repeated("'xx'", "{% set a = a ~ a %}");
     let added = repeated("'xx'", "{% set a = a + a %}");
     let lists = repeated("[1]", "{% set a = a + a %}");
@@ -239,15 +286,9 @@ fn what_comes_from_data_is_escaped_for_the_target_and_what_the_author_wrote_is_n
             "<!here> &lt;!channel&gt; &amp; Sons",
         ),
         ("{{ '<b>' + input.list[0] }}", "<b>&lt;a&gt;"),
-        (
-            "{{ input.name | upper }}",
-            "&lt;!CHANNEL&gt; &amp; SONS",
-        ),
+        ("{{ input.name | upper }}", "&lt;!CHANNEL&gt; &amp; SONS"),
         ("{{ input.name | safe }}", "<!channel> & Sons"),
-        (
-            "{{ input.name | e }}",
-            "&lt;!channel&gt; &amp; Sons",
-        ),
+        ("{{ input.name | e }}", "&lt;!channel&gt; &amp; Sons"),
         ("{{ input.list | join(' <-> ') }}", "&lt;a&gt; <-> b"),
         ("{{ input.list }}", "['&lt;a&gt;', 'b']"),
         (

@@ -1,12 +1,15 @@
 //! The parameters of a template in a clause.
 
 use super::Parsed;
-use crate::hire::{
-    entity::{Entity, EntityKind},
-    fill::{Filling, Fillings},
-    template::{Parameter, ParameterKind, Place, Template},
-    text::{Kind, folded},
-    words::{Words, phrase},
+use crate::{
+    domain::money,
+    hire::{
+        entity::{Entity, EntityKind},
+        fill::{Filling, Fillings, reads_currency},
+        template::{Parameter, ParameterKind, Place, Template},
+        text::{Kind, folded},
+        words::{Words, phrase},
+    },
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, ops::Range};
@@ -48,10 +51,9 @@ pub fn read(template: &Template, parsed: &Parsed<'_, '_>, words: &Words) -> Valu
             values.absent(name, parameter);
             continue;
         };
-        if let Some(other) = hits
-            .iter()
-            .find(|hit| (&hit.value, &hit.op) != (&first.value, &first.op))
-        {
+        if let Some(other) = hits.iter().find(|hit| {
+            (&hit.value, &hit.op, &hit.currency) != (&first.value, &first.op, &first.currency)
+        }) {
             values.problem = Some(format!(
                 "gives more than one {}: {} and {}",
                 name.replace('_', " "),
@@ -59,13 +61,22 @@ pub fn read(template: &Template, parsed: &Parsed<'_, '_>, words: &Words) -> Valu
                 shown(&other.value)
             ));
         }
-        values.currency = values.currency.take().or_else(|| first.currency.clone());
+        let code = first.currency.as_deref().and_then(money::code_of_word);
+        let is_read = reads_currency(&template.skill_graph, name);
+        match code.filter(|_| is_read) {
+            Some(code) => {
+                values.said.insert(format!("{name}_currency"), json!(code));
+            }
+            // It is told that nobody looks at it.
+            None => values.currency = values.currency.take().or_else(|| first.currency.clone()),
+        }
         values.said.insert(name.clone(), first.value.clone());
         values.fillings.insert(
             name.clone(),
             Filling {
                 value: first.value.clone(),
                 op: first.op.clone(),
+                currency: code.map(str::to_owned),
             },
         );
     }
@@ -80,6 +91,7 @@ impl Values {
                 Filling {
                     value: fallback.value.clone(),
                     op: fallback.op.clone(),
+                    currency: None,
                 },
             );
         } else if parameter.required {

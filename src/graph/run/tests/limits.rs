@@ -93,5 +93,8 @@ fn the_steps_of_a_run_hold_only_so_much_together() {
 fn the_outputs_of_a_map_fit_into_one_output_together() {
     let nodes = json!([{"id": "n", "type": "map", "items": "input.l", "as": "x", "width": 8, "do": {"type": "transform", "output": "trigger.payload.t"}}]);
     let payload = json!({"l": vec![0; 30], "t": "x".repeat(800_000)});
-    assert_eq!(end(nodes, json!([]), payload), json!("failed: limit_exceeded"));
+    assert_eq!(
+        end(nodes, json!([]), payload),
+        json!("failed: limit_exceeded")
+    );
 }
