@@ -207,7 +207,7 @@ async fn a_proved_event_that_cannot_be_read_is_kept_and_can_be_read_again() {
         assert_eq!(hook.event(&id).await["deliveries"], 2);
         // It is read once more, and cannot be by this service either.
         let replayed = world
-            .operator
+            .manager
             .post(&format!("/v1/inbox/{id}/replay"), json!({}))
             .await;
         assert_eq!(replayed.status, 202, "{replayed:?}");
