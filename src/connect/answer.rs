@@ -23,6 +23,8 @@ use std::{sync::Arc, time::Duration};
 
 /// Texts of providers are shown to people; longer ones are cut here.
 const MESSAGE_LIMIT: usize = 500;
+/// The code of a read whose answer lacks what it must have.
+const INCOMPLETE: &str = "answer_incomplete";
 
 /// What an answer says about the provider's limits. Durations count from the answer's arrival.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -234,14 +236,23 @@ impl AnswerSpec {
             }
         };
         let without = |pointer: &str| {
-            unknown(match pointer {
+            let message = match pointer {
                 "" => {
                     format!("answered {status}, but with another kind of value than its result is")
                 }
                 _ => format!(
                     "answered {status}, but without `{pointer}`, which every good answer has"
                 ),
-            })
+            };
+            match self.write {
+                true => unknown(message),
+                // The same answer would come again, and the provider is well.
+                false => CallOutcome::Rejected {
+                    status,
+                    code: INCOMPLETE.into(),
+                    message,
+                },
+            }
         };
         // An answer that says that it is so already has a shape of its own.
         let is_good = (200..300).contains(&status);

@@ -170,7 +170,7 @@ async fn a_list_that_is_none_fails_the_run() {
     let graph = json!({
         "graph_id": "late", "type": "skill",
         "nodes": [{"id": "list", "type": "action", "capability": "quickbooks.invoice.query", "arguments": {"unpaid": "true"},
-                   "retry": {"max_attempts": 2, "initial_ms": 10, "factor": 2, "max_ms": 100}}],
+                   "retry": {"max_attempts": 1, "initial_ms": 10, "factor": 2, "max_ms": 100}}],
         "edges": []
     });
     let mut house = House::build().await;
@@ -186,9 +186,9 @@ async fn a_list_that_is_none_fails_the_run() {
         };
         assert_eq!(error.error.code, "provider_error", "{kind}: {error:?}");
         sandbox(&house, "DELETE", "/faults", Value::Null).await;
+        let finished = house.run(id, json!({})).await;
+        assert!(matches!(finished.outcome, Outcome::Completed { .. }));
     }
-    let finished = house.run(id, json!({})).await;
-    assert!(matches!(finished.outcome, Outcome::Completed { .. }));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
