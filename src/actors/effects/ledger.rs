@@ -430,3 +430,58 @@ fn reconciled_as_done(row: &EffectRow) -> bool {
         .unwrap_or_default();
     note["outcome"] == "done"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{connect::RateHints, graph::Later};
+
+    /// Six looks that tell nothing make a person be asked; what did not get its turn is none of them.
+    #[test]
+    fn a_look_that_did_not_get_its_turn_is_no_look() {
+        let seconds = Duration::from_secs;
+        let wait = |look: NoLook| match look {
+            NoLook::NotYet { wait, .. } => Some(wait),
+            NoLook::Failed(_) => None,
+        };
+        let limited = |retry_after| CallOutcome::RateLimited {
+            retry_after,
+            rate: RateHints::default(),
+        };
+        let busy = CallOutcome::Busy {
+            code: "locked".into(),
+            message: "locked".into(),
+            retry_after: Some(seconds(3)),
+        };
+        let unknown = CallOutcome::Unknown {
+            reason: "no answer".into(),
+            status: None,
+            retry_after: Some(seconds(5)),
+        };
+        for (outcome, expected) in [
+            (limited(Some(seconds(7))), Some(seconds(7))),
+            (limited(None), Some(seconds(0))),
+            (busy, Some(seconds(3))),
+            (unknown, None),
+        ] {
+            assert_eq!(wait(NoLook::of(&outcome)), expected, "{outcome:?}");
+        }
+        let later = Later {
+            estimate_ms: 9_000,
+            place: None,
+        };
+        let late = ConnectorError::Late {
+            reason: "its limit".into(),
+            later,
+        };
+        for (error, expected) in [
+            (late, Some(seconds(9))),
+            (ConnectorError::Full(later), Some(seconds(9))),
+            (ConnectorError::Overloaded, Some(seconds(0))),
+            (ConnectorError::NeedsConsent("revoked".into()), None),
+            (ConnectorError::Unreachable, None),
+        ] {
+            assert_eq!(wait(NoLook::held(&error)), expected, "{error:?}");
+        }
+    }
+}
