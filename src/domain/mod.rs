@@ -9,6 +9,7 @@ pub mod memory;
 pub mod money;
 pub mod recurrence;
 pub mod role;
+pub mod strict_json;
 pub mod time;
 pub mod trigger;
 pub mod yaml;
