@@ -94,7 +94,7 @@ pub(super) async fn spawn(
 ) -> Result<IngestHandle, ractor::SpawnErr> {
     let dispatcher = Dispatcher::spawn(parent.clone(), core.clone(), http).await?;
     let handle = IngestHandle(Arc::new(Inner {
-        doors: Doors::new(core.db.clone(), core.vault.clone()),
+        doors: Doors::new(core.db.at_the_edge(), core.vault.clone()),
         core: core.clone(),
         dispatcher,
         refusals: Mutex::default(),

@@ -123,8 +123,13 @@ pub struct Db {
 pub(super) enum Pools {
     /// One connection writes; the others cannot.
     Sqlite { read: SqlitePool, write: SqlitePool },
-    /// Connections as `tenure_app` and as `tenure_engine`.
-    Postgres { app: PgPool, engine: PgPool },
+    /// Connections as `tenure_app` and as `tenure_engine`; and a few more as the latter for what strangers may ask, so that no number of them
+    /// holds back the journal or the lease.
+    Postgres {
+        app: PgPool,
+        engine: PgPool,
+        edge: PgPool,
+    },
 }
 
 impl Db {
@@ -184,6 +189,15 @@ impl Db {
             patience,
             ..self.clone()
         }
+    }
+
+    /// The same database for whoever answers strangers: what is asked over all orgs there goes over connections of its own.
+    pub fn at_the_edge(&self) -> Db {
+        let mut db = self.clone();
+        if let Pools::Postgres { engine, edge, .. } = &mut db.pools {
+            engine.clone_from(edge);
+        }
+        db
     }
 
     /// Ready when the database has not answered anybody for `patience` since this call. Never for SQLite.
@@ -292,8 +306,9 @@ impl Db {
                 read.close().await;
                 write.close().await;
             }
-            Pools::Postgres { app, engine } => {
+            Pools::Postgres { app, engine, edge } => {
                 app.close().await;
+                edge.close().await;
                 engine.close().await;
             }
         }

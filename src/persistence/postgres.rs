@@ -1,4 +1,4 @@
-//! PostgreSQL: two pools, each dropped to an unprivileged role before its first statement.
+//! PostgreSQL: three pools, each dropped to an unprivileged role before its first statement.
 
 use super::{
     db::{DbConfig, Pools},
@@ -14,10 +14,14 @@ use tokio::time::timeout;
 pub(super) const APP_ROLE: &str = "tenure_app";
 pub(super) const ENGINE_ROLE: &str = "tenure_engine";
 
+/// Look-ups of keys, links and webhooks take a millisecond each.
+const EDGE_CONNECTIONS: u32 = 4;
+
 pub(super) async fn connect(config: &DbConfig) -> Result<Pools> {
     let app = pool(config, APP_ROLE, config.app_connections).await?;
     let engine = pool(config, ENGINE_ROLE, config.engine_connections.max(2)).await?;
-    Ok(Pools::Postgres { app, engine })
+    let edge = pool(config, ENGINE_ROLE, EDGE_CONNECTIONS).await?;
+    Ok(Pools::Postgres { app, engine, edge })
 }
 
 /// How every connection to the database is opened, that of the migrations too.

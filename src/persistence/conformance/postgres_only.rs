@@ -10,7 +10,7 @@ use std::time::Duration;
 
 fn pools(world: &World) -> (&PgPool, &PgPool) {
     match &world.db.pools {
-        Pools::Postgres { app, engine } => (app, engine),
+        Pools::Postgres { app, engine, .. } => (app, engine),
         Pools::Sqlite { .. } => panic!("this is about PostgreSQL"),
     }
 }
