@@ -5,6 +5,7 @@ use super::{
     catalogs::Catalogs,
     clock::Clock,
     cluster::{self, Cluster, ClusterSetup, Joined, LifeEnd},
+    commits,
     connector::ConnectorPool,
     core::{Core, Settings},
     employee::{
@@ -193,6 +194,7 @@ impl Engine {
         sweeper::recover(&core).await?;
         schedules::spawn(root.get_cell(), core.clone()).await?;
         tokio::spawn(sweeper::run(core.clone(), fence));
+        commits::watch_tips(&core);
         tokio::spawn(hub::keep_house(core.clone()));
         tokio::spawn(hub::renew(core.clone()));
         tokio::spawn(hub::probe(core.clone()));
@@ -413,6 +415,17 @@ impl Engine {
     pub fn is_draining(&self) -> bool {
         let cluster = self.core.cluster.as_ref();
         cluster.is_some_and(|cluster| cluster.is_draining())
+    }
+
+    /// Returns when the node begins to give away what lives there; never where it is alone.
+    pub async fn drain_begins(&self) {
+        if let Some(cluster) = &self.core.cluster {
+            let mut draining = cluster.draining();
+            if draining.wait_for(|is_draining| *is_draining).await.is_ok() {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Returns when this life of the node is over.

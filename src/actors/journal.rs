@@ -6,11 +6,12 @@
 
 use super::{
     append::{follows, merge},
+    commits::OrgCommits,
     mailbox::{Envelope, Mailbox, Named},
     vitals::{Vitals, VitalsRegistry},
 };
 use crate::{
-    domain::ExecutionId,
+    domain::{ExecutionId, OrgId},
     persistence::{self, Append, AppendOutcome, CommitError, Db, DbError, Fence},
     telemetry,
 };
@@ -59,6 +60,7 @@ pub struct JournalHandle {
     mailbox: Mailbox<Message>,
     load: Arc<AtomicUsize>,
     commits: Arc<watch::Sender<u64>>,
+    org_commits: Arc<OrgCommits>,
     own_commits: watch::Receiver<u64>,
     fenced: watch::Receiver<bool>,
     away: watch::Receiver<bool>,
@@ -75,6 +77,7 @@ impl JournalHandle {
         let vitals = vitals.register("node/journal", "journal", None, LOAD_MAX);
         let load = Arc::new(AtomicUsize::new(0));
         let commits = Arc::new(watch::channel(0).0);
+        let org_commits = Arc::new(OrgCommits::default());
         let (own_sender, own_commits) = watch::channel(0);
         let (away_sender, away) = watch::channel(false);
         let (fenced_sender, fenced) = watch::channel(false);
@@ -83,6 +86,7 @@ impl JournalHandle {
             fence,
             load: load.clone(),
             commits: commits.clone(),
+            org_commits: org_commits.clone(),
             own_commits: own_sender,
             fenced: fenced_sender,
             away: away_sender,
@@ -92,6 +96,7 @@ impl JournalHandle {
             mailbox: Mailbox::new(actor, vitals),
             load,
             commits,
+            org_commits,
             own_commits,
             fenced,
             away,
@@ -143,7 +148,12 @@ impl JournalHandle {
         self.load.load(Ordering::Relaxed) >= LOAD_MAX
     }
 
-    /// Changes with every commit, of other nodes too as far as they tell: readers of the journal wait on it instead of polling.
+    /// Whose commits there are: readers of an org's journal wait on them instead of polling.
+    pub fn org_commits(&self) -> &OrgCommits {
+        &self.org_commits
+    }
+
+    /// Changes with every commit, of whatever org, of other nodes too as far as they tell.
     pub fn commits(&self) -> watch::Receiver<u64> {
         self.commits.subscribe()
     }
@@ -153,9 +163,10 @@ impl JournalHandle {
         self.own_commits.clone()
     }
 
-    /// Another node has committed something.
-    pub fn others_have_committed(&self) {
+    /// Another node has committed something of these orgs; of whomever, if none is named.
+    pub fn others_have_committed(&self, orgs: &[OrgId]) {
         self.commits.send_modify(|count| *count += 1);
+        self.org_commits.others_have_committed(orgs);
     }
 
     /// True while the database cannot be reached: what waits to become durable may wait for long.
@@ -201,6 +212,7 @@ struct Shared {
     fence: Fence,
     load: Arc<AtomicUsize>,
     commits: Arc<watch::Sender<u64>>,
+    org_commits: Arc<OrgCommits>,
     own_commits: watch::Sender<u64>,
     fenced: watch::Sender<bool>,
     away: watch::Sender<bool>,
@@ -399,6 +411,9 @@ async fn commit_all(shared: Arc<Shared>, batch: Vec<(Key, Pending)>, own: Mailbo
             done(result.clone());
         }
     }
+    shared
+        .org_commits
+        .committed(appends.iter().map(|append| append.org));
     shared.commits.send_modify(|count| *count += 1);
     shared.own_commits.send_modify(|count| *count += 1);
     // The writer is only gone when the whole process stops.

@@ -5,6 +5,7 @@ pub mod approvals;
 pub mod catalogs;
 pub mod clock;
 pub mod cluster;
+pub mod commits;
 pub mod connector;
 pub mod core;
 mod effects;

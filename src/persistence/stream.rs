@@ -10,9 +10,9 @@
 use super::{
     error::{DbError, Result},
     runs::{JournalFact, JournalRow},
-    tx::{Dialect, Tx, on_tx},
+    tx::{Dialect, SystemTx, Tx, on_tx},
 };
-use crate::domain::{EmployeeId, ExecutionId, Timestamp};
+use crate::domain::{EmployeeId, ExecutionId, OrgId, Timestamp};
 use sqlx::FromRow;
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
@@ -159,6 +159,37 @@ pub async fn stream_tip(tx: &mut Tx) -> Result<Cursor> {
         entity: Uuid::max(),
         seq: u32::MAX,
     })
+}
+
+/// How far the stream of each of these orgs can be read now: the position of the last commit that is shown, 0 for none.
+pub async fn stream_tips(tx: &mut SystemTx, orgs: &[OrgId]) -> Result<Vec<(OrgId, i64)>> {
+    let mut tips = Vec::with_capacity(orgs.len());
+    for part in orgs.chunks(1_000) {
+        let found: Vec<(OrgId, i64)> = on_tx!(tx, |conn| {
+            let shown = DB::pick(
+                "",
+                " AND commit_pos < pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+            );
+            let last = |table: &str| {
+                format!(
+                    "coalesce((SELECT max(commit_pos) FROM {table} WHERE org_id = o.column1{shown}), 0)"
+                )
+            };
+            let later = DB::pick("max", "greatest");
+            let mut query = sqlx::QueryBuilder::<DB>::new(format!(
+                "SELECT o.column1, {later}({}, {}) FROM (",
+                last("journal"),
+                last("org_event")
+            ));
+            query.push_values(part, |mut row, org| {
+                row.push_bind(*org);
+            });
+            query.push(") AS o");
+            query.build_query_as().fetch_all(conn).await
+        })?;
+        tips.extend(found);
+    }
+    Ok(tips)
 }
 
 async fn facts_page(

@@ -4,7 +4,11 @@ use super::{
     Cluster, employees, news,
     words::{Answered, EmployeeAnswer, ToEmployee, decode, encode, kinds},
 };
-use crate::{actors::core::Core, domain::EmployeeId, telemetry::trace};
+use crate::{
+    actors::core::Core,
+    domain::{EmployeeId, OrgId},
+    telemetry::trace,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::{Arc, OnceLock, Weak};
@@ -70,7 +74,13 @@ async fn answer(
             Ok(Vec::new())
         }
         kinds::COMMITS => {
-            core.journal.others_have_committed();
+            // Nodes of an older release do not say whose commits they were.
+            let orgs: Vec<OrgId> = if body.is_empty() {
+                Vec::new()
+            } else {
+                decode(body)?
+            };
+            core.journal.others_have_committed(&orgs);
             Ok(Vec::new())
         }
         kinds::AWAKE => {

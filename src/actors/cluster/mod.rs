@@ -196,6 +196,11 @@ impl Cluster {
         *self.draining.borrow()
     }
 
+    /// Becomes true when the node begins to give away what lives there.
+    pub fn draining(&self) -> watch::Receiver<bool> {
+        self.draining.subscribe()
+    }
+
     /// Becomes true when this life of the node is over: the process joins anew or ends.
     pub fn ended(&self) -> watch::Receiver<bool> {
         self.ended.subscribe()

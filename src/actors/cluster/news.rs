@@ -14,7 +14,6 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 use tenure_cluster::{NodeIdentity, Route, protocol::Envelope};
 use tokio::{
-    sync::watch,
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
@@ -67,10 +66,18 @@ impl Cluster {
     }
 
     /// Tells the others that there are new facts, for those who read along there.
-    pub(super) async fn tell_of_commits(self: Arc<Self>, mut commits: watch::Receiver<u64>) {
+    pub(super) async fn tell_of_commits(self: Arc<Self>, core: Arc<Core>) {
+        let mut commits = core.journal.own_commits();
+        core.journal.org_commits().tell_others();
         while commits.changed().await.is_ok() {
+            // Empty, as older releases send it: of whomever.
+            let orgs = core.journal.org_commits().take_untold();
+            let body = match orgs.is_empty() {
+                true => bytes::Bytes::new(),
+                false => encode(&orgs).into(),
+            };
             for node in self.others() {
-                let envelope = Envelope::new(kinds::COMMITS, ASK_TIME, Vec::new());
+                let envelope = Envelope::new(kinds::COMMITS, ASK_TIME, body.clone());
                 // Only a hint: who reads along looks by itself, too.
                 let _ = self.gateway().tell(node.node_id, envelope);
             }

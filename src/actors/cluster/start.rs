@@ -160,7 +160,6 @@ impl Cluster {
     pub fn open(self: &Arc<Self>, core: &Arc<Core>) {
         self.door.open(core);
         tokio::spawn(standing::follow(self.clone(), core.clone()));
-        let commits = core.journal.own_commits();
-        tokio::spawn(self.clone().tell_of_commits(commits));
+        tokio::spawn(self.clone().tell_of_commits(core.clone()));
     }
 }
