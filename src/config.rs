@@ -5,8 +5,10 @@
 //! there.
 
 mod cluster;
+mod http;
 
 pub use cluster::{Cluster, NodeRole};
+pub use http::{ForwardedHeader, Http};
 
 use figment::{
     Figment,
@@ -52,17 +54,6 @@ pub struct Database {
     pub connections: u32,
     /// Connections for the runtime itself, PostgreSQL only.
     pub engine_connections: u32,
-}
-
-#[derive(Clone, Debug)]
-pub struct Http {
-    pub listen: SocketAddr,
-    /// Where browsers reach the service: redirects and links begin with it. Absent: the address that it listens on.
-    pub public_url: Option<String>,
-    /// Name or id of the org whose admins run the service. Absent: the only org's, as long as there is only one.
-    pub operator_org: Option<String>,
-    /// Opens `/metrics` and nothing else.
-    pub metrics_token: Option<SecretString>,
 }
 
 /// Where the master key comes from that seals the secrets of the orgs: one of the two for `serve`, never both.
@@ -122,6 +113,8 @@ pub enum ConfigError {
         "configuration: metrics_token must have at least {METRICS_TOKEN_MIN} characters, without white space; `openssl rand -hex 32` makes one"
     )]
     MetricsToken,
+    #[error("configuration: {key} {problem}")]
+    Http { key: &'static str, problem: String },
     #[error("configuration: cluster.{key} {problem}")]
     Cluster { key: &'static str, problem: String },
     #[error(
@@ -163,6 +156,22 @@ struct Keys {
     answer_limit: usize,
     log: String,
     log_format: LogFormat,
+    connections: usize,
+    connections_per_address: usize,
+    #[serde(deserialize_with = "duration")]
+    header_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    keep_alive_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    stall_timeout: Duration,
+    #[serde(default)]
+    trusted_proxies: String,
+    forwarded_header: ForwardedHeader,
+    #[serde(default)]
+    cors_origins: String,
+    legacy_keys: bool,
+    streams_per_key: usize,
+    streams_per_org: usize,
     cluster: Option<cluster::Keys>,
 }
 
@@ -179,6 +188,15 @@ struct Defaults {
     answer_limit: usize,
     log: &'static str,
     log_format: LogFormat,
+    connections: usize,
+    connections_per_address: usize,
+    header_timeout: &'static str,
+    keep_alive_timeout: &'static str,
+    stall_timeout: &'static str,
+    forwarded_header: ForwardedHeader,
+    legacy_keys: bool,
+    streams_per_key: usize,
+    streams_per_org: usize,
 }
 
 const DEFAULTS: Defaults = Defaults {
@@ -192,6 +210,15 @@ const DEFAULTS: Defaults = Defaults {
     answer_limit: 2 * 1024 * 1024,
     log: "info",
     log_format: LogFormat::Text,
+    connections: 20_000,
+    connections_per_address: 1_000,
+    header_timeout: "10s",
+    keep_alive_timeout: "75s",
+    stall_timeout: "30s",
+    forwarded_header: ForwardedHeader::XForwardedFor,
+    legacy_keys: true,
+    streams_per_key: 100,
+    streams_per_org: 1_000,
 };
 
 impl Config {
@@ -237,6 +264,20 @@ impl Config {
                 public_url: keys.public_url.as_deref().map(public_url).transpose()?,
                 operator_org: keys.operator_org,
                 metrics_token: keys.metrics_token.map(metrics_token).transpose()?,
+                connections: not_zero("connections", keys.connections)?,
+                connections_per_address: not_zero(
+                    "connections_per_address",
+                    keys.connections_per_address,
+                )?,
+                header_timeout: keys.header_timeout,
+                keep_alive_timeout: keys.keep_alive_timeout,
+                stall_timeout: keys.stall_timeout,
+                trusted_proxies: keys.trusted_proxies,
+                forwarded_header: keys.forwarded_header,
+                cors_origins: keys.cors_origins,
+                legacy_keys: keys.legacy_keys,
+                streams_per_key: not_zero("streams_per_key", keys.streams_per_key)?,
+                streams_per_org: not_zero("streams_per_org", keys.streams_per_org)?,
             },
             secrets: Secrets {
                 master_key: keys.master_key,
@@ -263,6 +304,16 @@ impl Config {
     }
 }
 
+fn not_zero(key: &'static str, number: usize) -> Result<usize, ConfigError> {
+    let problem = || "must be at least 1".to_owned();
+    (number > 0)
+        .then_some(number)
+        .ok_or_else(|| ConfigError::Http {
+            key,
+            problem: problem(),
+        })
+}
+
 fn variables() -> Env {
     Env::prefixed("TENURE_")
         .ignore(&CLIENT_VARIABLES)
@@ -270,7 +321,7 @@ fn variables() -> Env {
 }
 
 /// Keys that are texts whatever they look like: a variable is read as a number if it can be, and a master key of digits alone would be one.
-const TEXTS: [&str; 7] = [
+const TEXTS: [&str; 9] = [
     "metrics_token",
     "master_key",
     "database_url",
@@ -278,6 +329,8 @@ const TEXTS: [&str; 7] = [
     "operator_org",
     "master_key_file",
     "oauth_clients_file",
+    "trusted_proxies",
+    "cors_origins",
 ];
 
 fn texts(variable: impl Fn(&str) -> Option<String>) -> Vec<(&'static str, String)> {

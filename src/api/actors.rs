@@ -4,7 +4,7 @@ use super::{
     ApiState,
     auth::Caller,
     error::{ApiError, ApiResult},
-    query::{NoQuery, Query, page, word},
+    query::{NoQuery, Query, cursor, cursor_key, page, word},
     text::Path,
 };
 use crate::{
@@ -17,7 +17,6 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -135,7 +134,7 @@ pub async fn list(
     let more = found.next().is_some();
     let next = items.last().filter(|_| more).map(|last| {
         let (id, node) = place(last);
-        URL_SAFE_NO_PAD.encode(format!("{id}\0{node}"))
+        cursor(format!("{id}\0{node}").as_bytes())
     });
     Ok(Json(ActorPage::new(items, next, missing)).into_response())
 }
@@ -146,9 +145,7 @@ fn place(actor: &ActorView) -> (String, String) {
 }
 
 fn place_of(cursor: &str) -> ApiResult<(String, String)> {
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
-    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-    let text = text.ok_or(DbError::Cursor)?;
+    let text = String::from_utf8(cursor_key(cursor)?).map_err(|_| DbError::Cursor)?;
     let (id, node) = text.split_once('\0').ok_or(DbError::Cursor)?;
     Ok((id.to_owned(), node.to_owned()))
 }

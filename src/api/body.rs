@@ -3,8 +3,9 @@
 use super::{
     error::{ApiError, ApiResult, Problem},
     json_path::{offset_of, path_at},
+    server::bodies::TooSlow,
 };
-use crate::graph::yaml_to_value;
+use crate::{domain::strict_json, graph::yaml_to_value};
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, Request},
@@ -19,8 +20,8 @@ use std::time::Duration;
 pub const BODY_MAX: usize = 1024 * 1024;
 /// How much of a body that is too large is read before the connection is given up.
 const DRAIN_MAX: usize = 16 * 1024 * 1024;
-/// A body that dribbles in holds a connection, so it may take this long at most.
-const BODY_TIME: Duration = Duration::from_secs(30);
+/// However fast it comes (the server has a floor for that), a body takes no longer than this.
+const BODY_TIME: Duration = Duration::from_secs(300);
 
 /// A JSON body of a known shape.
 pub struct Json<T>(pub T);
@@ -38,6 +39,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         if !is_json(kind) {
             return Err(unsupported(kind, "application/json"));
         }
+        plain(request.headers())?;
         let bytes = read(request).await?;
         from_json(&bytes).map(Json)
     }
@@ -54,6 +56,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonOrYaml<T> {
         if !yaml && !is_json(kind) {
             return Err(unsupported(kind, "application/json or application/yaml"));
         }
+        plain(request.headers())?;
         let bytes = read(request).await?;
         match yaml {
             true => from_yaml(&bytes).map(JsonOrYaml),
@@ -76,6 +79,7 @@ impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> 
     type Rejection = ApiError;
     async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
         let kind = media_type(request.headers()).to_owned();
+        plain(request.headers())?;
         let bytes = read(request).await?;
         if bytes.is_empty() {
             return Ok(Self(T::default()));
@@ -108,6 +112,21 @@ fn unsupported(kind: &str, wanted: &str) -> ApiError {
     )
 }
 
+/// # Errors
+/// `unsupported_media_type` for a body that is packed: it is asked for as it is.
+fn plain(headers: &HeaderMap) -> ApiResult<()> {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = codings.map(|line| line.to_str().unwrap_or("?").trim());
+    match codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")) {
+        None => Ok(()),
+        Some(coding) => {
+            let detail =
+                format!("the content-encoding is {coding}; bodies are taken without one here");
+            Err(ApiError::new(Problem::UnsupportedMediaType, detail).accept_encoding("identity"))
+        }
+    }
+}
+
 async fn read(request: Request) -> ApiResult<Bytes> {
     match tokio::time::timeout(BODY_TIME, gather(request.into_body())).await {
         Ok(Ok(body)) => Ok(body),
@@ -116,6 +135,7 @@ async fn read(request: Request) -> ApiResult<Bytes> {
             format!("the body has more than {BODY_MAX} bytes"),
         )
         .with("limit_bytes", BODY_MAX)),
+        Ok(Err(Cut::Slow(why))) => Err(ApiError::new(Problem::BodyTimeout, why.to_string())),
         Ok(Err(Cut::Broken)) => Err(ApiError::new(Problem::BodyTimeout, "the body was cut off")),
         Err(_) => Err(ApiError::new(
             Problem::BodyTimeout,
@@ -127,6 +147,7 @@ async fn read(request: Request) -> ApiResult<Bytes> {
 /// Why there is no body.
 enum Cut {
     TooLarge,
+    Slow(TooSlow),
     Broken,
 }
 
@@ -137,7 +158,7 @@ async fn gather(mut body: Body) -> Result<Bytes, Cut> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Cut::Broken)?.into_data() else {
+        let Ok(data) = frame.map_err(cut)?.into_data() else {
             continue;
         };
         seen += data.len();
@@ -200,11 +221,18 @@ fn check_cost(bytes: &[u8]) -> ApiResult<()> {
     Ok(())
 }
 
+fn cut(error: axum::Error) -> Cut {
+    match error.into_inner().downcast_ref::<TooSlow>() {
+        Some(why) => Cut::Slow(*why),
+        None => Cut::Broken,
+    }
+}
+
 /// # Errors
 /// `malformed_json` with line and column, or `invalid_field` with the field.
 pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
     check_cost(bytes)?;
-    serde_json::from_slice(bytes).map_err(|error| {
+    strict_json::from_slice(bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         if error.is_data() {
             let path = path_at(bytes, offset_of(bytes, line, column));

@@ -1,6 +1,7 @@
 //! Every error that the edge can answer, in one table: its code, its HTTP status, its public title; and how the errors of the rooms
 //! below become one of them. The answers are problem details (RFC 9457).
 
+use super::front;
 use crate::{
     actors::{
         JournalError,
@@ -46,9 +47,11 @@ problems! {
     MalformedJson        400 "malformed_json"        "The body is not JSON",
     MalformedYaml        400 "malformed_yaml"        "The body is not YAML",
     InvalidParameter     400 "invalid_parameter"     "A query parameter is wrong",
+    InvalidHost          400 "invalid_host"          "The request does not say which host it is for",
     InvalidState         400 "invalid_state"         "The consent cannot be ended",
     BadWebhook           400 "bad_webhook"           "The webhook's headers are missing or wrong",
     Unauthorized         401 "unauthorized"          "A valid API key is needed",
+    KeyExpired           401 "key_expired"           "The API key has expired",
     InvalidSignature     401 "invalid_signature"     "The webhook's signature does not fit",
     Forbidden            403 "forbidden"             "The API key's role may not do this",
     NotFound             404 "not_found"             "There is no such thing in this organisation",
@@ -91,6 +94,8 @@ problems! {
     ProviderRefused      422 "provider_refused"      "The provider does not accept it",
     UnknownSkill         422 "unknown_skill"         "The employee has no such skill",
     QueueFull            429 "queue_full"            "Too many runs wait for this employee",
+    RateLimited          429 "rate_limited"          "Too many attempts",
+    TooManyStreams       429 "too_many_streams"      "Too many event streams are open",
     Internal             500 "internal"              "Something went wrong here",
     Unavailable          503 "unavailable"           "The service cannot do this at the moment",
 }
@@ -107,6 +112,7 @@ struct Inner {
     errors: Vec<Value>,
     more: Map<String, Value>,
     retry_after_s: Option<u32>,
+    accept_encoding: Option<&'static str>,
 }
 
 pub type ApiResult<T> = Result<T, ApiError>;
@@ -121,6 +127,7 @@ impl ApiError {
             errors: Vec::new(),
             more: Map::new(),
             retry_after_s: None,
+            accept_encoding: None,
         }))
     }
 
@@ -163,6 +170,12 @@ impl ApiError {
 
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.0.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// Which content codings would be taken (RFC 9110, section 12.5.3).
+    pub fn accept_encoding(mut self, codings: &'static str) -> Self {
+        self.0.accept_encoding = Some(codings);
         self
     }
 
@@ -242,6 +255,9 @@ impl ApiError {
         for (name, value) in &inner.more {
             body[name] = value.clone();
         }
+        if let Some(id) = front::request_id() {
+            body["request_id"] = json!(id);
+        }
         body
     }
 }
@@ -255,11 +271,14 @@ impl IntoResponse for ApiError {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if self.0.problem == Problem::Unauthorized {
+        if matches!(self.0.problem, Problem::Unauthorized | Problem::KeyExpired) {
             headers.insert(
                 header::WWW_AUTHENTICATE,
                 HeaderValue::from_static("Bearer realm=\"tenure\""),
             );
+        }
+        if let Some(codings) = self.0.accept_encoding {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(codings));
         }
         if let Some(seconds) = self.0.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -450,11 +469,16 @@ pub async fn unknown_route(uri: axum::http::Uri) -> ApiError {
     )
 }
 
-pub async fn method_not_allowed(method: axum::http::Method, uri: axum::http::Uri) -> ApiError {
+/// The router adds `Allow`; whoever asks for it with OPTIONS gets nothing else.
+pub async fn method_not_allowed(method: axum::http::Method, uri: axum::http::Uri) -> Response {
+    if method == axum::http::Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     ApiError::new(
         Problem::MethodNotAllowed,
         format!("`{}` does not take {method}", uri.path()),
     )
+    .into_response()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::{
     auth::Caller,
     body::Json as JsonBody,
     error::{ApiError, ApiResult, Problem},
+    key_text,
     query::{PageQuery, Query},
     text::{self, Path},
 };
@@ -13,31 +14,31 @@ use crate::{
     persistence::{KeyRow, Page, key_insert, key_list, key_revoke},
 };
 use axum::{Json, extract::State, http::StatusCode};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use rand::{TryRngCore, rngs::OsRng};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// What every key begins with, so that one that leaked is recognised.
-pub const PREFIX: &str = "tnk_";
+pub use key_text::NoRandomness;
 
-/// The system gives no random numbers.
-#[derive(Debug, thiserror::Error)]
-#[error("the system gives no random numbers")]
-pub struct NoRandomness;
+/// A new key, and what is stored of it.
+#[derive(Debug)]
+pub struct NewKey {
+    pub text: SecretString,
+    pub hash: Vec<u8>,
+    /// Its last four characters.
+    pub tail: String,
+}
 
-/// A new key, `tnk_` and 43 characters, and what is stored of it.
-///
 /// # Errors
 /// Only if the system has no randomness.
-pub fn generate() -> Result<(SecretString, Vec<u8>), NoRandomness> {
-    let mut bytes = [0u8; 32];
-    OsRng.try_fill_bytes(&mut bytes).map_err(|_| NoRandomness)?;
-    let key = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
-    let stored = hash(&key);
-    Ok((key.into(), stored))
+pub fn generate() -> Result<NewKey, NoRandomness> {
+    let text = key_text::new()?;
+    Ok(NewKey {
+        hash: hash(text.expose_secret()),
+        tail: key_text::tail(&text),
+        text,
+    })
 }
 
 /// SHA-256 of the whole text. A slow hash would gain nothing: a key has 256 random bits.
@@ -57,6 +58,12 @@ pub struct KeyView {
     created_at: Timestamp,
     revoked_at: Option<Timestamp>,
     user: Option<String>,
+    /// Absent: it is good until it is revoked.
+    expires_at: Option<Timestamp>,
+    /// To the minute, and a few minutes late.
+    last_used_at: Option<Timestamp>,
+    /// Its last four characters; absent for keys that were made before they were kept.
+    last_four: Option<String>,
     /// Only in the answer that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
@@ -71,6 +78,9 @@ impl From<KeyRow> for KeyView {
             created_at: row.created,
             revoked_at: row.revoked,
             user: row.user,
+            expires_at: row.expires,
+            last_used_at: row.last_used,
+            last_four: row.tail,
             key: None,
         }
     }
@@ -96,6 +106,9 @@ pub struct KeyBody {
     role: Role,
     /// The one person whose key it is, by whatever name the org knows people, for example `ann@acme.test`. It acts for nobody else.
     user: Option<String>,
+    /// When it stops being good, RFC 3339; absent: when it is revoked.
+    #[schemars(with = "Option<String>")]
+    expires_at: Option<Timestamp>,
 }
 
 pub async fn create(
@@ -110,22 +123,31 @@ pub async fn create(
         let detail = "this key belongs to one person and makes keys for that person alone";
         return Err(ApiError::new(Problem::Forbidden, detail).at("user"));
     }
-    let (key, hash) = generate().map_err(ApiError::internal)?;
+    let now = api.engine().now();
+    if body.expires_at.is_some_and(|expires| expires <= now) {
+        let detail = format!("`expires_at` must be later than now, which is {now}");
+        return Err(ApiError::field("expires_at", detail));
+    }
+    let key = generate().map_err(ApiError::internal)?;
     let row = KeyRow {
         org_id: caller.org,
         id: KeyId::from_uuid(api.core().clock.uuid()),
-        hash,
+        hash: key.hash,
         role: body.role,
         name: body.name,
-        created: api.engine().now(),
+        created: now,
         revoked: None,
         user: body.user,
+        expires: body.expires_at,
+        last_used: None,
+        tail: Some(key.tail),
     };
     let mut tx = api.db().begin(caller.org).await?;
     key_insert(&mut tx, &row).await?;
     tx.commit().await?;
+    api.keys().learn(&row.hash);
     let mut view = KeyView::from(row);
-    view.key = Some(key.expose_secret().to_owned());
+    view.key = Some(key.text.expose_secret().to_owned());
     Ok((StatusCode::CREATED, Json(view)))
 }
 
@@ -148,11 +170,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_new_each_time_and_stored_as_hashes() {
-        let (one, stored) = generate().expect("randomness");
-        let (other, _) = generate().expect("randomness");
-        assert_ne!(one.expose_secret(), other.expose_secret());
-        assert_eq!(one.expose_secret().len(), PREFIX.len() + 43);
-        assert_eq!(stored, hash(one.expose_secret()));
+    fn keys_are_stored_as_hashes() {
+        let key = generate().expect("randomness");
+        assert_eq!(key.hash, hash(key.text.expose_secret()));
+        assert!(!format!("{key:?}").contains(key.text.expose_secret()));
     }
 }

@@ -18,6 +18,7 @@ mod employees;
 pub mod error;
 mod events;
 mod form;
+mod front;
 mod graphs;
 mod health;
 mod hooks;
@@ -25,6 +26,7 @@ mod html;
 mod inbox;
 mod integrations;
 mod json_path;
+mod key_text;
 pub mod keys;
 mod memory;
 mod nodes;
@@ -45,15 +47,23 @@ mod route;
 mod routes;
 mod runs;
 mod schedules;
+mod server;
 mod sources;
 mod stale;
+mod streams;
 mod text;
 mod triggers;
 mod webhook;
 
 pub use body::BODY_MAX;
+pub use front::{BadOrigin, origins};
 pub use route::{Access, Route};
 pub use routes::routes;
+pub use server::{
+    Limits, ServerSettings,
+    peer::{ForwardedHeader, Networks},
+};
+pub use streams::StreamLimits;
 
 use crate::{
     actors::{Core, Engine},
@@ -61,23 +71,47 @@ use crate::{
     persistence::Db,
 };
 use auth::KeyCache;
-use axum::{Router, serve::ListenerExt};
+use axum::{Router, http::HeaderValue, middleware::from_fn};
 use error::{ApiError, ApiResult, Problem};
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::SecretString;
 use std::{io, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::Semaphore};
+use streams::Streams;
+use tokio::{
+    net::TcpListener,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-/// Event streams that may be open at once; each holds a connection and reads the journal.
-const STREAMS_MAX: usize = 1_000;
 /// How long a request waits for the actors.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// How long a request waits for the database.
 const DATABASE_TIME: Duration = Duration::from_secs(3);
-/// How long a shutdown waits for requests that are under way.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// How often what was tried by whom is forgotten, and it is written which keys were used.
+const TIDY_EVERY: Duration = Duration::from_secs(15);
+
+/// What an operator may set of the API.
+#[derive(Clone, Debug)]
+pub struct ApiSettings {
+    pub server: ServerSettings,
+    pub streams: StreamLimits,
+    /// Origins whose pages may use the API from a browser; `*` alone: all. Empty: none.
+    pub cors_origins: Vec<HeaderValue>,
+    /// Whether API keys from before there were checksums are looked up.
+    pub legacy_keys: bool,
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self {
+            server: ServerSettings::default(),
+            streams: StreamLimits::default(),
+            cors_origins: Vec::new(),
+            legacy_keys: true,
+        }
+    }
+}
 
 /// What the API is made of.
 pub struct ApiParts {
@@ -91,6 +125,7 @@ pub struct ApiParts {
     pub operator_org: Option<String>,
     /// Opens `/metrics` alone; absent: only keys of the operator's org do.
     pub metrics_token: Option<SecretString>,
+    pub settings: ApiSettings,
 }
 
 /// What every handler can reach. Cheap to clone.
@@ -101,17 +136,17 @@ struct Shared {
     parts: ApiParts,
     db: Db,
     keys: KeyCache,
-    streams: Arc<Semaphore>,
+    streams: Arc<Streams>,
     closing: CancellationToken,
 }
 
 impl ApiState {
     pub fn new(parts: ApiParts) -> Self {
         Self(Arc::new(Shared {
-            db: parts.engine.core().db.patient(DATABASE_TIME),
+            db: parts.engine.core().db.patient(DATABASE_TIME).at_the_edge(),
+            keys: KeyCache::new(parts.settings.legacy_keys),
+            streams: Streams::new(parts.settings.streams),
             parts,
-            keys: KeyCache::default(),
-            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             closing: CancellationToken::new(),
         }))
     }
@@ -171,7 +206,7 @@ impl ApiState {
     fn keys(&self) -> &KeyCache {
         &self.0.keys
     }
-    fn streams(&self) -> &Arc<Semaphore> {
+    fn streams(&self) -> &Arc<Streams> {
         &self.0.streams
     }
     /// Cancelled when the server stops: open streams end.
@@ -180,17 +215,24 @@ impl ApiState {
     }
 }
 
-/// All routes, each behind its guard.
+/// All routes, each behind its guard, and behind what every request meets.
 pub fn router(state: ApiState) -> Router {
     let mut router = Router::new();
     for route in routes() {
         router = router.route(route.path, route.guarded(&state));
     }
-    router
+    let origins = &state.0.parts.settings.cors_origins;
+    let cors = (!origins.is_empty()).then(|| front::cors(origins));
+    let router = router
         .fallback(error::unknown_route)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(CatchPanicLayer::custom(error::panicked))
-        .with_state(state)
+        .layer(front::compression());
+    let router = match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router.layer(from_fn(front::front)).with_state(state)
 }
 
 /// Serves until `shutdown`, then lets requests end that are under way, for ten seconds at most.
@@ -202,18 +244,31 @@ pub async fn serve(
     state: ApiState,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let closing = state.closing().clone();
-    let listener = listener.tap_io(|stream| {
-        // Small answers must not wait for the acknowledgement of the one before.
-        let _ = stream.set_nodelay(true);
-    });
-    let stopping = closing.clone();
-    let server = axum::serve(listener, router(state)).with_graceful_shutdown(async move {
+    let tidying = tokio::spawn(tidy(state.clone()));
+    let settings = state.0.parts.settings.server.clone();
+    let stopping = state.closing().clone();
+    let shutdown = async move {
         shutdown.await;
         stopping.cancel();
-    });
-    tokio::select! {
-        result = async { server.await } => result,
-        () = async { closing.cancelled().await; tokio::time::sleep(SHUTDOWN_GRACE).await } => Ok(()),
+    };
+    let served = server::serve(listener, router(state.clone()), settings, shutdown).await;
+    tidying.abort();
+    write_uses(&state).await;
+    served
+}
+
+async fn tidy(state: ApiState) {
+    let mut ticks = interval(TIDY_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        state.keys().tidy();
+        write_uses(&state).await;
+    }
+}
+
+async fn write_uses(state: &ApiState) {
+    if let Err(error) = state.keys().write_uses(state.db()).await {
+        tracing::warn!(%error, "it could not be written when API keys were used; it is tried again");
     }
 }

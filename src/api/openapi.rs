@@ -35,7 +35,7 @@ pub fn describe(routes: &[Route]) -> Value {
         },
         "paths": paths,
         "components": {
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "An API key, `tnk_…`"}},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "An API key: `tnk_`, 43 letters and digits, and six more that are their checksum (CRC-32 of all before them in base 62)"}},
             "schemas": {"Problem": {
                 "type": "object",
                 "required": ["type", "title", "status", "code", "detail"],
@@ -46,6 +46,7 @@ pub fn describe(routes: &[Route]) -> Value {
                     "code": {"type": "string", "enum": codes},
                     "detail": {"type": "string"},
                     "field": {"type": "string"},
+                    "request_id": {"type": "string"},
                     "errors": {"type": "array", "items": {"type": "object"}},
                 },
             }},

@@ -3,8 +3,9 @@
 use super::{
     body::named_field,
     error::{ApiError, ApiResult},
+    front::list_name,
 };
-use crate::persistence::PageRequest;
+use crate::persistence::{self, ListMark, PageRequest};
 use axum::{
     extract::{FromRequestParts, Query as AxumQuery},
     http::request::Parts,
@@ -61,7 +62,25 @@ pub fn page(limit: Option<u32>, after: Option<&str>) -> ApiResult<PageRequest> {
     if limit == Some(0) {
         return Err(ApiError::parameter("limit", "`limit` must be at least 1"));
     }
-    Ok(PageRequest::new(limit, after)?)
+    Ok(PageRequest::of_list(this_list(), limit, after)?)
+}
+
+/// What stands in the cursors of the list that is being answered.
+fn this_list() -> Option<ListMark> {
+    list_name().map(|name| ListMark::new(&name))
+}
+
+/// The cursor of a place in the list that is being answered, for lists that are not read page by page from the database.
+pub fn cursor(key: &[u8]) -> String {
+    persistence::cursor(this_list(), key)
+}
+
+/// The place that a cursor says.
+///
+/// # Errors
+/// `invalid_parameter` for what is no cursor of this list.
+pub fn cursor_key(cursor: &str) -> ApiResult<Vec<u8>> {
+    Ok(persistence::cursor_key(this_list(), cursor)?)
 }
 
 impl PageQuery {

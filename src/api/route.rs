@@ -4,6 +4,7 @@ use super::{
     ApiState,
     error::{ApiError, Problem},
     operator,
+    server::peer::Client,
 };
 use crate::{
     domain::Role,
@@ -12,7 +13,7 @@ use crate::{
 use axum::{
     extract::{Request, State},
     handler::Handler,
-    http::{Method, StatusCode},
+    http::{HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, on},
@@ -20,6 +21,7 @@ use axum::{
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value;
 use std::{
+    net::Ipv4Addr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -182,7 +184,13 @@ async fn answer(gate: &Gate, mut request: Request, next: Next) -> Response {
             Err(error) => error.into_response(),
         }
     };
-    trace::within(context, answered).await
+    let mut response = trace::within(context, answered).await;
+    // What is for one caller is nobody's to keep, and some of it is shown once: keys, links, secrets.
+    if gate.access != Access::Public {
+        let kept = response.headers_mut().entry(header::CACHE_CONTROL);
+        kept.or_insert(HeaderValue::from_static("no-store"));
+    }
+    response
 }
 
 /// Probes, and what shows the nodes and their actors.
@@ -227,10 +235,13 @@ async fn admit(gate: &Gate, request: &mut Request) -> Result<(), ApiError> {
         Access::Metrics => Role::Viewer,
         Access::Key(needed) => needed,
     };
-    let caller = gate
-        .state
+    // The server has put it there; whoever calls the router without one is this process.
+    let from = request.extensions().get().copied();
+    let from = from.unwrap_or(Client(Ipv4Addr::LOCALHOST.into()));
+    let (state, now) = (&gate.state, gate.state.engine().now());
+    let (caller, presented) = state
         .keys()
-        .caller(gate.state.db(), request.headers())
+        .caller(state.db(), request.headers(), from, now)
         .await?;
     if caller.role < needed {
         return Err(ApiError::new(
@@ -255,6 +266,7 @@ async fn admit(gate: &Gate, request: &mut Request) -> Result<(), ApiError> {
         let detail = "the address must not contain a zero byte";
         return Err(ApiError::new(Problem::InvalidParameter, detail));
     }
+    request.extensions_mut().insert(presented);
     request.extensions_mut().insert(caller);
     Ok(())
 }

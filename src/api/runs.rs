@@ -5,7 +5,7 @@ use super::{
     auth::Caller,
     body::OptionalJson,
     error::{ApiError, ApiResult},
-    query::{NoQuery, PageQuery, Query, page, word},
+    query::{NoQuery, PageQuery, Query, cursor, cursor_key, page, word},
     stale::Stale,
     text::{self, Path},
 };
@@ -24,7 +24,6 @@ use crate::{
     },
 };
 use axum::{Json, extract::State};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
@@ -430,14 +429,12 @@ pub async fn cancel(
 
 /// Cursors of lists that are counted: the number of the next item.
 fn number_cursor(number: u32) -> String {
-    URL_SAFE_NO_PAD.encode(number.to_be_bytes())
+    cursor(&number.to_be_bytes())
 }
 
 fn number_after(after: Option<&str>) -> ApiResult<u32> {
     let Some(text) = after else { return Ok(0) };
-    let bytes = URL_SAFE_NO_PAD.decode(text).ok();
-    bytes
-        .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok())
+    <[u8; 4]>::try_from(cursor_key(text)?)
         .map(u32::from_be_bytes)
-        .ok_or_else(|| crate::persistence::DbError::Cursor.into())
+        .map_err(|_| crate::persistence::DbError::Cursor.into())
 }

@@ -4,7 +4,7 @@ use super::{
     ApiState,
     auth::Caller,
     error::{ApiError, ApiResult},
-    query::{NoQuery, PageQuery, Query, page},
+    query::{NoQuery, PageQuery, Query, cursor, cursor_key, page},
     runs::empty,
     text::{self, Path},
 };
@@ -23,7 +23,6 @@ use crate::{
     },
 };
 use axum::{Json, extract::State};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -214,7 +213,7 @@ pub async fn fires(
     let next = rows
         .last()
         .filter(|_| more)
-        .map(|row| URL_SAFE_NO_PAD.encode(row.due.micros().to_be_bytes()));
+        .map(|row| cursor(&row.due.micros().to_be_bytes()));
     let items = rows
         .into_iter()
         .map(|row| FireView {
@@ -229,9 +228,7 @@ pub async fn fires(
 }
 
 fn time_of(cursor: &str) -> ApiResult<Timestamp> {
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
-    bytes
-        .and_then(|bytes| <[u8; 8]>::try_from(bytes).ok())
+    <[u8; 8]>::try_from(cursor_key(cursor)?)
         .map(|bytes| Timestamp::from_micros(i64::from_be_bytes(bytes)))
-        .ok_or_else(|| DbError::Cursor.into())
+        .map_err(|_| DbError::Cursor.into())
 }

@@ -4,7 +4,7 @@ use super::exit::Failure;
 use crate::{
     actors::Clock,
     api::keys,
-    domain::{KeyId, OrgId, Role},
+    domain::{KeyId, OrgId, Role, Timestamp},
     persistence::{Db, DbError, KeyRow, OrgRow, key_insert, org_find, org_insert},
 };
 use secrecy::SecretString;
@@ -70,22 +70,29 @@ pub async fn key_create(
     name: &str,
     role: Role,
     user: Option<&str>,
+    expires: Option<Timestamp>,
 ) -> anyhow::Result<NewKey> {
-    let (text, hash) = keys::generate()?;
+    let new = keys::generate()?;
     let key = KeyRow {
         org_id: org,
         id: KeyId::from_uuid(clock.uuid()),
-        hash,
+        hash: new.hash,
         role,
         name: name.into(),
         created: clock.now(),
         revoked: None,
         user: user.map(str::to_owned),
+        expires,
+        last_used: None,
+        tail: Some(new.tail),
     };
     let mut tx = db.begin(org).await?;
     key_insert(&mut tx, &key).await?;
     tx.commit().await?;
-    Ok(NewKey { id: key.id, text })
+    Ok(NewKey {
+        id: key.id,
+        text: new.text,
+    })
 }
 
 /// A label of a host name, because that is what it becomes.

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     actors::{Clock, hub::keys},
+    config::parse_duration,
     connect::Vault,
     domain::{KeyId, OrgId, Role},
     persistence::{Db, DbError, KeyRow, PageRequest, key_list, key_revoke},
@@ -17,7 +18,7 @@ use crate::{
 use anyhow::Context;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -52,6 +53,9 @@ enum KeyVerb {
         /// The one person whose key it is, for example ann@acme.test; it acts for nobody else
         #[arg(long)]
         user: Option<String>,
+        /// How long it is good (30d, 12h); otherwise until it is revoked
+        #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+        expires_in: Option<Duration>,
         #[command(flatten)]
         database: DatabaseArgs,
     },
@@ -96,11 +100,16 @@ pub async fn run(args: KeyArgs, out: Output) -> anyhow::Result<()> {
             role,
             name,
             user,
+            expires_in,
             database,
         } => {
             let (db, org) = open(&database, &org).await?;
             let clock = Clock::system();
-            let key = bootstrap::key_create(&db, &clock, org, &name, role, user.as_deref());
+            let (user, expires) = (
+                user.as_deref(),
+                expires_in.map(|time| clock.now().after(time)),
+            );
+            let key = bootstrap::key_create(&db, &clock, org, &name, role, user, expires);
             created(&key.await?, org, role, &name, out)
         }
         KeyVerb::List { org, database } => {
@@ -164,6 +173,9 @@ async fn list(db: &Db, org: OrgId, out: Output) -> anyhow::Result<()> {
         field("ROLE", "role"),
         field("NAME", "name"),
         field("USER", "user"),
+        field("ENDS WITH", "last_four"),
+        time("LAST USED", "last_used_at"),
+        time("EXPIRES", "expires_at"),
         time("CREATED", "created_at"),
         time("REVOKED", "revoked_at"),
     ];
@@ -223,7 +235,10 @@ Other master keys are not needed any more.",
 }
 
 fn shown(key: &KeyRow) -> Value {
-    json!({"id": key.id, "role": key.role, "name": key.name, "user": key.user, "created_at": key.created, "revoked_at": key.revoked})
+    json!({
+        "id": key.id, "role": key.role, "name": key.name, "user": key.user, "last_four": key.tail, "last_used_at": key.last_used,
+        "expires_at": key.expires, "created_at": key.created, "revoked_at": key.revoked,
+    })
 }
 
 fn role(text: &str) -> Result<Role, String> {

@@ -7,7 +7,7 @@ use crate::{
         cluster::{ClusterSetup, LifeEnd},
         hub,
     },
-    api::{self, ApiParts, ApiState},
+    api::{self, ApiParts, ApiSettings, ApiState},
     connect::{Catalog, Sealer},
     hire::TemplatePlanner,
     persistence::Db,
@@ -41,6 +41,7 @@ pub struct NodeParts {
     pub operator_org: Option<String>,
     /// Opens `/metrics` and nothing else.
     pub metrics_token: Option<SecretString>,
+    pub api: ApiSettings,
     /// Absent: this node is alone.
     pub cluster: Option<ClusterSetup>,
 }
@@ -95,6 +96,7 @@ impl Node {
             sandbox_url: parts.sandbox_url,
             operator_org: parts.operator_org,
             metrics_token: parts.metrics_token,
+            settings: parts.api,
         });
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(upkeep(metrics)));

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     actors::{Clock, Settings},
-    config::{Config, LogFormat, public_url},
+    api::{ApiSettings, ForwardedHeader, Limits, Networks, ServerSettings, StreamLimits, origins},
+    config::{self, Config, Http, LogFormat, public_url},
     connect::{Addresses, oauth::OperatorApps},
     persistence::{self, Backend, Db},
     telemetry,
@@ -45,6 +46,17 @@ The file is TOML with these keys; each is also a variable: TENURE_ and its name 
   probe_every           each connection is asked this often whether it still works (15m)
   allow_private         address ranges that calls may go to beyond the public internet, such as 10.0.0.0/8,127.0.0.1:8080 (none)
   answer_limit          bytes of a provider's answer that is not streamed (2097152)
+  connections           open at once, fewer where the process may not open as many files (20000)
+  connections_per_address  of one address, or one /64 of IPv6; at its cap the oldest idle one makes way (1000)
+  header_timeout        for the head of a request (10s)
+  keep_alive_timeout    a connection without a request ends after this long (75s)
+  stall_timeout         so does one whose client takes nothing of its answer (30s)
+  trusted_proxies       networks of your own proxies, such as 10.0.0.0/8: no cap holds them, and their clients count instead (none)
+  forwarded_header      where they say for whom they ask: x-forwarded-for or forwarded (x-forwarded-for)
+  cors_origins          origins whose pages may use the API in a browser, such as https://app.example.com, or * (none)
+  legacy_keys           whether API keys without a checksum, made before this release, are good (true)
+  streams_per_key       event streams that one API key may have open (100)
+  streams_per_org       event streams that one org may have open (1000)
   log                   what is logged, as in RUST_LOG (info)
   log_format            text or json (text)
 
@@ -91,6 +103,7 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
     telemetry::log::init(&config.log.filter, config.log.format == LogFormat::Json)?;
     let mut database = db_config(&config)?;
     let sealer = Arc::new(sealer(&config.secrets)?);
+    let api = api_settings(&config.http)?;
     let listener = node::listen(config.http.listen).await?;
     let address = listener.local_addr()?;
     let node_id = node_id(&config.engine.node_name);
@@ -125,6 +138,7 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
         sandbox_url: None,
         operator_org: config.http.operator_org,
         metrics_token: config.http.metrics_token,
+        api,
         cluster,
     };
     let node = slow("taking up unfinished runs", Node::start(parts)).await?;
@@ -135,6 +149,35 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
         out.json(&json!({"url": node.url(), "node_id": node_id}))?;
     }
     node.run_until_told().await
+}
+
+fn api_settings(http: &Http) -> anyhow::Result<ApiSettings> {
+    let wrong = |key: &str, why: &dyn std::fmt::Display| {
+        Failure::usage(format!("configuration: {key}: {why}"))
+    };
+    let trusted = http.trusted_proxies.parse::<Networks>();
+    Ok(ApiSettings {
+        server: ServerSettings {
+            limits: Limits {
+                connections: http.connections,
+                per_address: http.connections_per_address,
+                head: http.header_timeout,
+                idle: http.keep_alive_timeout,
+                stalled: http.stall_timeout,
+            },
+            trusted_proxies: trusted.map_err(|error| wrong("trusted_proxies", &error))?,
+            forwarded_header: match http.forwarded_header {
+                config::ForwardedHeader::XForwardedFor => ForwardedHeader::XForwardedFor,
+                config::ForwardedHeader::Forwarded => ForwardedHeader::Forwarded,
+            },
+        },
+        streams: StreamLimits {
+            per_key: http.streams_per_key,
+            per_org: http.streams_per_org,
+        },
+        cors_origins: origins(&http.cors_origins).map_err(|error| wrong("cors_origins", &error))?,
+        legacy_keys: http.legacy_keys,
+    })
 }
 
 fn settings(config: &Config) -> anyhow::Result<Settings> {

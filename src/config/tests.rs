@@ -35,6 +35,11 @@ fn what_is_wrong_is_named() {
         ("master_key = 'a'\nmaster_key_file = 'b'", "not both"),
         ("public_url = 'tenure.example'", "public_url"),
         ("answer_limit = '1 MB'", "answer_limit"),
+        ("connections = 0", "connections must"),
+        ("connections_per_address = -1", "connections_per_address"),
+        ("keep_alive_timeout = 0", "keep_alive_timeout"),
+        ("forwarded_header = 'x-real-ip'", "forwarded_header"),
+        ("legacy_keys = 'no'", "legacy_keys"),
     ] {
         let error = load(toml).unwrap_err();
         assert!(error.contains(named), "{toml}: {error}");

@@ -84,7 +84,7 @@ pub use oauth::*;
 pub use org_delete::*;
 pub use orgs::*;
 pub use owner::{committed, database_create, database_drop, stored_bytes};
-pub use page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageRequest};
+pub use page::{LIMIT_DEFAULT, LIMIT_MAX, ListMark, Page, PageRequest, cursor, cursor_key};
 pub use people::*;
 pub use placements::*;
 pub use policies::*;

@@ -101,6 +101,24 @@ pub struct KeyRow {
     /// Who its holder is, if it was given to one person: a name of the org's own, for example a mail address.
     #[sqlx(rename = "user_id")]
     pub user: Option<String>,
+    /// Good until then; `None`: until it is revoked.
+    #[sqlx(rename = "expires_us")]
+    pub expires: Option<Timestamp>,
+    /// To the minute, written now and then.
+    #[sqlx(rename = "last_used_us")]
+    pub last_used: Option<Timestamp>,
+    /// Its last four characters, which tell it from others and open nothing; `None`: made before they were kept.
+    pub tail: Option<String>,
+}
+
+/// The columns of a [`KeyRow`].
+macro_rules! select_key {
+    ($rest:literal) => {
+        concat!(
+            "SELECT org_id, id, hash, role, name, created_us, revoked_us, user_id, expires_us, last_used_us, tail FROM api_key ",
+            $rest
+        )
+    };
 }
 
 /// # Errors
@@ -108,7 +126,9 @@ pub struct KeyRow {
 pub async fn key_insert(tx: &mut Tx, key: &KeyRow) -> Result<()> {
     let org = tx.org();
     on_tx!(tx, |conn| {
-        sqlx::query("INSERT INTO api_key (org_id, id, hash, role, name, created_us, user_id) VALUES ($1, $2, $3, $4, $5, $6, $7)")
+        sqlx::query(
+            "INSERT INTO api_key (org_id, id, hash, role, name, created_us, user_id, expires_us, tail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
         .bind(org)
         .bind(key.id)
         .bind(&key.hash)
@@ -116,6 +136,8 @@ pub async fn key_insert(tx: &mut Tx, key: &KeyRow) -> Result<()> {
         .bind(&key.name)
         .bind(key.created)
         .bind(&key.user)
+        .bind(key.expires)
+        .bind(&key.tail)
         .execute(conn)
         .await
         .map(drop)
@@ -123,31 +145,49 @@ pub async fn key_insert(tx: &mut Tx, key: &KeyRow) -> Result<()> {
     Ok(())
 }
 
-/// Whose key it is, over all orgs; revoked ones are not found.
+/// Whose key it is, over all orgs; revoked ones are not found, expired ones are.
 pub async fn key_find_by_hash(tx: &mut SystemTx, hash: &[u8]) -> Result<Option<KeyRow>> {
     Ok(on_tx!(tx, |conn| {
-        sqlx::query_as(
-        "SELECT org_id, id, hash, role, name, created_us, revoked_us, user_id FROM api_key WHERE hash = $1 AND revoked_us IS NULL"
-    )
-    .bind(hash)
-    .fetch_optional(conn)
-    .await
+        sqlx::query_as(select_key!("WHERE hash = $1 AND revoked_us IS NULL"))
+            .bind(hash)
+            .fetch_optional(conn)
+            .await
     })?)
 }
 
 /// All keys of the org, revoked ones too, in the order of their ids.
 pub async fn key_list(tx: &mut Tx, request: &PageRequest) -> Result<Page<KeyRow>> {
     let (org, after) = (tx.org(), request.after_uuid()?.unwrap_or_default());
-    let rows = on_tx!(tx, |conn| sqlx::query_as(
-        "SELECT org_id, id, hash, role, name, created_us, revoked_us, user_id FROM api_key
-         WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3"
-    )
+    let rows = on_tx!(tx, |conn| sqlx::query_as(select_key!(
+        "WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3"
+    ))
     .bind(org)
     .bind(after)
     .bind(request.fetch())
     .fetch_all(conn)
     .await)?;
     Ok(request.page(rows, |key: &KeyRow| uuid_key(key.id.uuid())))
+}
+
+/// Notes when keys were used; an earlier time than the one that is known changes nothing.
+pub async fn keys_used(tx: &mut SystemTx, used: &[(OrgId, KeyId, Timestamp)]) -> Result<()> {
+    // Three values a key: SQLite takes 32,766 a statement, and PostgreSQL no more than twice that.
+    for part in used.chunks(1_000) {
+        on_tx!(tx, |conn| {
+            let mut query = sqlx::QueryBuilder::<DB>::new(
+                "UPDATE api_key SET last_used_us = used.column3 FROM (",
+            );
+            query.push_values(part, |mut row, (org, key, at)| {
+                row.push_bind(*org).push_bind(*key).push_bind(*at);
+            });
+            query.push(
+                ") AS used WHERE api_key.org_id = used.column1 AND api_key.id = used.column2
+                 AND coalesce(api_key.last_used_us, 0) < used.column3",
+            );
+            query.build().execute(conn).await.map(drop)
+        })?;
+    }
+    Ok(())
 }
 
 /// # Errors

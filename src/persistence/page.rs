@@ -30,6 +30,42 @@ impl<T> Page<T> {
 pub struct PageRequest {
     limit: Option<u32>,
     after: Option<Vec<u8>>,
+    list: Option<ListMark>,
+}
+
+/// Tells a list and its filters from others: stands in its cursors, so that another list's is refused and not read as a place in this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListMark([u8; 4]);
+
+impl ListMark {
+    /// `name` must be the same for each page of a list.
+    pub fn new(name: &str) -> Self {
+        Self(crc32fast::hash(name.as_bytes()).to_be_bytes())
+    }
+}
+
+/// The cursor of a place in a list; opaque.
+pub fn cursor(list: Option<ListMark>, key: &[u8]) -> String {
+    let mut bytes = list.map(|ListMark(mark)| mark.to_vec()).unwrap_or_default();
+    bytes.extend_from_slice(key);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The place that a cursor of this list says.
+///
+/// # Errors
+/// `Cursor` for a text that is none, and for that of another list.
+pub fn cursor_key(list: Option<ListMark>, cursor: &str) -> Result<Vec<u8>> {
+    let mut bytes = URL_SAFE_NO_PAD
+        .decode(cursor)
+        .map_err(|_| DbError::Cursor)?;
+    if let Some(ListMark(mark)) = list {
+        if !bytes.starts_with(&mark) {
+            return Err(DbError::Cursor);
+        }
+        bytes.drain(..mark.len());
+    }
+    Ok(bytes)
 }
 
 impl PageRequest {
@@ -38,10 +74,20 @@ impl PageRequest {
     /// # Errors
     /// `Cursor` for a text that is none.
     pub fn new(limit: Option<u32>, after: Option<&str>) -> Result<Self> {
-        let after = after
-            .map(|text| URL_SAFE_NO_PAD.decode(text).map_err(|_| DbError::Cursor))
-            .transpose()?;
-        Ok(Self { limit, after })
+        Self::of_list(None, limit, after)
+    }
+
+    /// The same for a list whose cursors are good for nothing else.
+    ///
+    /// # Errors
+    /// `Cursor` for a text that is none of this list's.
+    pub fn of_list(
+        list: Option<ListMark>,
+        limit: Option<u32>,
+        after: Option<&str>,
+    ) -> Result<Self> {
+        let after = after.map(|text| cursor_key(list, text)).transpose()?;
+        Ok(Self { limit, after, list })
     }
     pub fn limit(&self) -> u32 {
         self.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX)
@@ -76,7 +122,7 @@ impl PageRequest {
         let next = items
             .last()
             .filter(|_| more)
-            .map(|last| URL_SAFE_NO_PAD.encode(key(last)));
+            .map(|last| cursor(self.list, &key(last)));
         Page { items, next }
     }
 }
@@ -105,6 +151,18 @@ mod tests {
                 .next,
             None
         );
+    }
+
+    #[test]
+    fn cursor_of_another_list_is_refused() {
+        let (runs, effects) = (ListMark::new("runs"), ListMark::new("effects"));
+        let request = PageRequest::of_list(Some(runs), Some(1), None).unwrap();
+        let page = request.page(vec![1u128, 2], |item| uuid_key(Uuid::from_u128(*item)));
+        let next = page.next.unwrap();
+        let again = PageRequest::of_list(Some(runs), None, Some(&next)).unwrap();
+        assert_eq!(again.after_uuid().unwrap(), Some(Uuid::from_u128(1)));
+        let stranger = PageRequest::of_list(Some(effects), None, Some(&next));
+        assert!(matches!(stranger, Err(DbError::Cursor)));
     }
 
     #[test]

@@ -538,22 +538,25 @@ async fn make_org(url: &str) -> String {
     };
     org_insert(&mut tx, &row).await.expect("inserts");
     tx.commit().await.expect("commits");
-    let (key, hash) = keys::generate().expect("randomness");
+    let key = keys::generate().expect("randomness");
     let mut tx = db.begin(org).await.expect("begins");
     let row = KeyRow {
         org_id: org,
         id: KeyId::from_uuid(Uuid::now_v7()),
-        hash,
+        hash: key.hash,
         role: Role::Admin,
         name: "shows".into(),
         created: now,
         revoked: None,
         user: None,
+        expires: None,
+        last_used: None,
+        tail: Some(key.tail),
     };
     key_insert(&mut tx, &row).await.expect("inserts");
     tx.commit().await.expect("commits");
     db.close().await;
-    key.expose_secret().to_owned()
+    key.text.expose_secret().to_owned()
 }
 
 /// For an hour; its certificate is in the directory.

@@ -6,6 +6,7 @@ mod crash;
 mod database_down;
 mod deploy;
 mod desk;
+mod door;
 mod imports;
 mod needs;
 mod oidc;

@@ -58,7 +58,7 @@ pub async fn key(
             return Ok(kept.into());
         }
     }
-    let key = bootstrap::key_create(db, clock, org, "dev", Role::Admin, None).await?;
+    let key = bootstrap::key_create(db, clock, org, "dev", Role::Admin, None, None).await?;
     Ok(key.text)
 }
 

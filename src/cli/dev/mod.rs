@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     actors::{Clock, Settings, hub},
+    api::ApiSettings,
     config::{parse_duration, public_url},
     connect::{Addresses, Vault},
     domain::OrgId,
@@ -95,6 +96,7 @@ pub async fn run(args: DevArgs, out: Output) -> anyhow::Result<()> {
         sandbox_url: Some(sandbox.url()),
         operator_org: Some(org.to_string()),
         metrics_token: None,
+        api: ApiSettings::default(),
         cluster: None,
     })
     .await?;

@@ -69,6 +69,9 @@ async fn keys_are_found_by_hash_until_revoked(world: World) {
         created: at(3),
         revoked: None,
         user: Some("ann@acme.test".into()),
+        expires: Some(at(9)),
+        last_used: None,
+        tail: Some("wxyz".into()),
     };
     let mut tx = world.write().await;
     key_insert(&mut tx, &key).await.unwrap();
@@ -101,6 +104,16 @@ async fn keys_are_found_by_hash_until_revoked(world: World) {
             .items,
         [key.clone()]
     );
+    let mut tx = world.system().await;
+    let nobody = (world.org, KeyId::from_uuid(id()), at(9));
+    for now in [at(60), at(30)] {
+        let used = [(world.org, key.id, now), nobody];
+        keys_used(&mut tx, &used).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let used = key_find_by_hash(&mut world.system_read().await, &key.hash).await;
+    assert_eq!(used.unwrap().unwrap().last_used, Some(at(60)));
+
     let mut stranger = world.stranger().await;
     assert_eq!(key_list(&mut stranger, &page(10)).await.unwrap().items, []);
     assert!(matches!(

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tenure::{
     actors::{Clock, Engine, EngineConfig, Faults, Settings},
-    api::{self, ApiParts, ApiState},
+    api::{self, ApiParts, ApiSettings, ApiState},
     connect::{Catalog, Sealer},
     domain::{KeyId, OrgId, Role, Timestamp},
     hire::TemplatePlanner,
@@ -55,8 +55,13 @@ pub fn settings() -> Settings {
 
 /// The same with other settings.
 pub async fn world_with(settings: Settings) -> World {
+    world_at(settings, ApiSettings::default()).await
+}
+
+/// The same, with other settings of the API too.
+pub async fn world_at(settings: Settings, api: ApiSettings) -> World {
     let dir = Arc::new(tempfile::tempdir().expect("a directory"));
-    let (engine, db, url) = serve(&dir, settings).await;
+    let (engine, db, url) = serve(&dir, settings, api).await;
     let (org, other) = (new_org(&db, "mine").await, new_org(&db, "other").await);
     let http = reqwest::Client::new();
     let client = |key: Option<String>| Client {
@@ -78,7 +83,7 @@ pub async fn world_with(settings: Settings) -> World {
 }
 
 /// A service on the database in `dir`, and where it is.
-async fn serve(dir: &TempDir, settings: Settings) -> (Engine, Db, String) {
+async fn serve(dir: &TempDir, settings: Settings, api: ApiSettings) -> (Engine, Db, String) {
     let address = format!("sqlite:{}", dir.path().join("tenure.db").display());
     migrate(&address).await.expect("migrates");
     let db = Db::connect(&DbConfig::new(address))
@@ -110,6 +115,7 @@ async fn serve(dir: &TempDir, settings: Settings) -> (Engine, Db, String) {
         sandbox_url: None,
         operator_org: Some("mine".into()),
         metrics_token: Some("a token of the scraper".replace(" ", "-").into()),
+        settings: api,
     });
     tokio::spawn(api::serve(listener, state, std::future::pending()));
     (engine, db, url)
@@ -130,28 +136,31 @@ async fn new_org(db: &Db, name: &str) -> OrgId {
 }
 
 async fn new_key(db: &Db, org: OrgId, role: Role) -> String {
-    let (key, hash) = api::keys::generate().expect("randomness");
+    let key = api::keys::generate().expect("randomness");
     let mut tx = db.begin(org).await.expect("begins");
     let row = KeyRow {
         org_id: org,
         id: KeyId::from_uuid(Uuid::now_v7()),
-        hash,
+        hash: key.hash,
         role,
         name: role.name().into(),
         created: Timestamp::from_millis(0),
         revoked: None,
         user: None,
+        expires: None,
+        last_used: None,
+        tail: Some(key.tail),
     };
     key_insert(&mut tx, &row).await.expect("inserts");
     tx.commit().await.expect("commits");
-    key.expose_secret().to_owned()
+    key.text.expose_secret().to_owned()
 }
 
 impl World {
     /// A second service on the same data with the same keys, with other settings; the first one is stopped.
     pub async fn restarted(&self, settings: Settings) -> World {
         self.engine.stop().await;
-        let (engine, _, url) = serve(&self._dir, settings).await;
+        let (engine, _, url) = serve(&self._dir, settings, ApiSettings::default()).await;
         let there = |client: &Client| Client {
             url: url.clone(),
             ..client.clone()
