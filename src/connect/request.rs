@@ -96,6 +96,29 @@ impl ShapedRequest {
         self.rest.is_none()
     }
 
+    /// The same request where the account is now, if it was shaped for where it was: the token's answer has told that it moved. `None` if it
+    /// goes elsewhere anyway, or the account has not moved, or other requests follow it, which are shaped from what they were told.
+    pub fn moved(&self, from: &str, to: &str) -> Option<Self> {
+        if from == to || self.rest.is_some() {
+            return None;
+        }
+        let (from, to) = (Url::parse(from).ok()?, Url::parse(to).ok()?);
+        let (before, below) = (from.path().trim_end_matches('/'), self.url.path());
+        let below = below
+            .strip_prefix(before)
+            .filter(|below| below.starts_with('/'))?;
+        if self.url.origin() != from.origin() {
+            return None;
+        }
+        let mut url = to.clone();
+        url.set_path(&format!("{}{below}", to.path().trim_end_matches('/')));
+        url.set_query(self.url.query());
+        Some(Self {
+            url,
+            ..self.clone()
+        })
+    }
+
     /// The same with its answer given on to whoever reads the sink.
     #[must_use]
     pub fn into_sink(self, sink: Option<Arc<Sink>>) -> Self {

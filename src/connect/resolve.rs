@@ -1,6 +1,7 @@
 //! What to do with a write whose answer never came: send it again, look whether it happened, or ask a person. Pure.
 
 use super::{
+    answer::AnswerSpec,
     catalog::Capability,
     request::{Account, BadParams, Filling, RequestTemplate, ShapedRequest, Target, account_data},
     template::{Scope, Template, as_text},
@@ -60,6 +61,8 @@ pub(crate) struct Lookup {
 pub(crate) struct Listing {
     pub request: RequestTemplate,
     pub items: String,
+    /// Places without which an answer is none: that nothing is found there would say that nothing has happened.
+    pub requires: Vec<String>,
     pub matches: Option<Match>,
     pub take: Template,
     pub cursor: Option<String>,
@@ -216,7 +219,11 @@ impl Question {
         pages: u32,
         not_before: Timestamp,
     ) -> Result<ShapedProbe, BadParams> {
-        let answer = Arc::new(self.capability.answer.for_read());
+        let requires = self.listing(lookup.as_ref()).requires.clone();
+        let answer = Arc::new(AnswerSpec {
+            requires: Some(requires),
+            ..self.capability.answer.for_read()
+        });
         let scope = self.scope(lookup.as_ref(), cursor, None);
         let template = self.template(lookup.as_ref(), &scope)?;
         let request = template.fill(Filling {

@@ -11,7 +11,7 @@ use crate::{
         core::Core,
         faults::{CallPoint, FaultPoint},
     },
-    connect::{CallOutcome, HttpCaller, catalog::PlacedSecret, token::Live},
+    connect::{CallOutcome, HttpCaller, ShapedRequest, catalog::PlacedSecret, token::Live},
 };
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -91,7 +91,7 @@ impl Exchange<'_> {
         self.reach(CallPoint::Begun);
         let live = tokens.live(core, connection).await?;
         let secrets = placed(&live, core, connection).await?;
-        self.send(&secrets, fate).await?;
+        self.send(&live, &secrets, fate).await?;
         if !matches!(fate.known(), Ok(CallOutcome::Auth { .. })) {
             return Ok(());
         }
@@ -105,12 +105,34 @@ impl Exchange<'_> {
         let secrets = placed(&another, core, connection).await?;
         // A node that may not act any more leaves it at the refusal.
         if core.placement.may_act() {
-            self.send(&secrets, fate).await?;
+            self.send(&another, &secrets, fate).await?;
         }
         Ok(())
     }
 
-    async fn send(&self, secrets: &[PlacedSecret], fate: &mut Fate) -> Result<(), ConnectorError> {
+    /// The request where the account is now: the answer that brought the token may have told that it moved since the request was shaped.
+    async fn moved(&self, live: &Live) -> Option<ShapedRequest> {
+        let before = self.connection;
+        if live.version == before.credential_version {
+            return None;
+        }
+        let known = self
+            .core
+            .connectors()
+            .known(before.org, &before.integration, before.id);
+        let now = known.await.ok()??;
+        let (from, to) = (&before.account.base_url, &now.account.base_url);
+        self.call.request.moved(from, to)
+    }
+
+    async fn send(
+        &self,
+        live: &Live,
+        secrets: &[PlacedSecret],
+        fate: &mut Fate,
+    ) -> Result<(), ConnectorError> {
+        let moved = self.moved(live).await;
+        let request = moved.as_ref().unwrap_or(&self.call.request);
         // A node that lost its lease sends nothing more. The client looks again when it is connected.
         if !self.core.placement.may_act() {
             return Err(ConnectorError::Stopped);
@@ -120,7 +142,7 @@ impl Exchange<'_> {
         self.reach(CallPoint::Noted);
         let left = self.call.deadline.saturating_duration_since(Instant::now());
         let time = left.min(self.core.settings.request_timeout);
-        let outcome = self.http.call_with(&self.call.request, secrets, time).await;
+        let outcome = self.http.call_with(request, secrets, time).await;
         self.reach(CallPoint::Answered);
         permit.spend(outcome);
         Ok(())

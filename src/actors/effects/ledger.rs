@@ -15,7 +15,7 @@ use crate::{
     connect::{
         CallOutcome, Doubt, ProbeReading, Resolution, ShapedProbe, effect_key, resolution, shape,
     },
-    domain::{ContentHash, EffectId, Timestamp},
+    domain::{ContentHash, EffectId, EmployeeId, Timestamp},
     graph::{NamedWait, StepError},
     persistence::{
         DbError, EffectChange, EffectRow, EffectStatus, EffectUpdate, Hit, Intention, Receipt,
@@ -30,9 +30,54 @@ use uuid::Uuid;
 /// Times that an unclear write is looked up or sent again before a person is asked.
 const RESOLVE_ATTEMPTS: i32 = 6;
 const RESOLVE_PAUSE: Duration = Duration::from_millis(500);
+/// How long a look that does not get its turn is tried again before a person is asked: quotas of a minute and of a quarter of an hour have
+/// room again by then.
+const LOOK_PATIENCE: Duration = Duration::from_secs(20 * 60);
+/// How long one look waits for its turn and its answer.
+const LOOK_TIME: Duration = Duration::from_secs(120);
+/// The shortest and the longest pause before a look that did not get its turn.
+const LOOK_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Why it is not known of a write that was under way.
 pub(super) const GONE: &str = "the process ended before the answer came";
+
+/// Why a look told nothing.
+enum NoLook {
+    /// It was not made: its turn did not come, or the provider wants to be left alone for now.
+    NotYet {
+        reason: String,
+        wait: Duration,
+    },
+    Failed(String),
+}
+
+impl NoLook {
+    fn of(outcome: &CallOutcome) -> Self {
+        let reason = failure(outcome).message;
+        match outcome {
+            CallOutcome::RateLimited { retry_after, .. }
+            | CallOutcome::Busy { retry_after, .. } => Self::NotYet {
+                reason,
+                wait: retry_after.unwrap_or_default(),
+            },
+            _ => Self::Failed(reason),
+        }
+    }
+
+    fn held(error: &ConnectorError) -> Self {
+        let reason = error.to_string();
+        match error {
+            ConnectorError::Overloaded | ConnectorError::Full(_) | ConnectorError::Late { .. } => {
+                let wait = error.later().map_or(0, |later| later.estimate_ms);
+                Self::NotYet {
+                    reason,
+                    wait: Duration::from_millis(wait),
+                }
+            }
+            _ => Self::Failed(reason),
+        }
+    }
+}
 
 /// An effect and where it stands.
 pub(super) struct Ledger<'a> {
@@ -301,12 +346,19 @@ impl Ledger<'_> {
     /// Asks the provider whether it happened.
     async fn probe(&mut self, probe: ShapedProbe, why: &str) -> Performed {
         let mut doubt = String::from("the provider could not be asked");
-        for attempt in 0..RESOLVE_ATTEMPTS {
+        // Whoever sweeps up behind others comes again by itself.
+        let patience = match self.wanted {
+            StillWanted::Yes => LOOK_PATIENCE,
+            StillWanted::ByKeyAlone | StillWanted::No => Duration::ZERO,
+        };
+        let (until, mut attempt) = (Instant::now() + patience, 0_i32);
+        while attempt < RESOLVE_ATTEMPTS {
             tokio::time::sleep(
                 probe.not_before.since(self.core.clock.now())
                     + RESOLVE_PAUSE * attempt.unsigned_abs(),
             )
             .await;
+            attempt += 1;
             match self.read_probe(probe.clone()).await {
                 Ok(ProbeReading::Happened(output)) => {
                     return self.done(
@@ -329,20 +381,28 @@ impl Ledger<'_> {
                 }
                 Ok(ProbeReading::Unclear(reason)) => doubt = reason,
                 Ok(ProbeReading::Next(_)) => doubt = "the answer has too many pages".into(),
-                Err(reason) => doubt = reason,
+                Err(NoLook::NotYet { wait, .. }) if Instant::now() < until => {
+                    // It was no look: others used the quota up.
+                    attempt -= 1;
+                    let (least, most) = LOOK_PAUSE;
+                    tokio::time::sleep(wait.clamp(least, most)).await;
+                }
+                Err(NoLook::NotYet { reason, .. } | NoLook::Failed(reason)) => doubt = reason,
             }
         }
         self.ambiguous(why, &doubt)
     }
 
     /// One look, over all its pages.
-    async fn read_probe(&self, mut probe: ShapedProbe) -> Result<ProbeReading, String> {
+    async fn read_probe(&self, mut probe: ShapedProbe) -> Result<ProbeReading, NoLook> {
         loop {
             let request = CallRequest {
                 request: probe.request.clone(),
                 cost: 1,
-                deadline: Instant::now() + self.core.settings.request_timeout * 2,
-                employee: self.job.employee,
+                deadline: Instant::now() + LOOK_TIME,
+                // It queues for the connection on its own, and not behind what its employee has waiting: the connection shares its quota
+                // evenly between those who wait.
+                employee: EmployeeId::from_uuid(self.id.uuid()),
                 effect: None,
             };
             match self
@@ -355,8 +415,8 @@ impl Ledger<'_> {
                     ProbeReading::Next(next) => probe = *next,
                     reading => return Ok(reading),
                 },
-                Ok(outcome) => return Err(failure(&outcome).message),
-                Err(held) => return Err(held.to_string()),
+                Ok(outcome) => return Err(NoLook::of(&outcome)),
+                Err(held) => return Err(NoLook::held(&held)),
             }
         }
     }

@@ -263,6 +263,58 @@ fn every_integration_says_where_its_answers_tell_of_errors() {
 }
 
 #[test]
+fn a_verification_that_tells_of_an_error_with_status_200_connects_nothing() {
+    use crate::connect::{RateHints, answer::AnswerBody};
+    use serde_json::json;
+    let catalog = Catalog::embedded().unwrap();
+    for (integration, body, refused) in [
+        ("slack", json!({"ok": false, "error": "org_frozen"}), true),
+        ("slack", json!({"ok": false, "error": "invalid_auth"}), true),
+        ("slack", json!({"ok": false, "error": "ratelimited"}), false),
+        (
+            "quickbooks",
+            json!({"Fault": {"Error": [{"code": "610"}]}}),
+            true,
+        ),
+        (
+            "quickbooks",
+            json!({"fault": {"error": [{"code": "3200"}]}}),
+            true,
+        ),
+        (
+            "monday",
+            json!({"errors": [{"message": "m"}], "data": null}),
+            true,
+        ),
+        (
+            "linear",
+            json!({"errors": [{"extensions": {"code": "INTERNAL_SERVER_ERROR"}}]}),
+            false,
+        ),
+        (
+            "hubspot",
+            json!({"status": "error", "category": "INVALID_AUTHENTICATION"}),
+            true,
+        ),
+        (
+            "pipedrive",
+            json!({"success": false, "error": "unauthorized"}),
+            true,
+        ),
+    ] {
+        let verify = catalog.integration(integration).unwrap().verify.as_ref();
+        let verify = verify.expect(integration);
+        let body = AnswerBody::Json(body);
+        let outcome = verify.answer.read(200, body, RateHints::default());
+        match verify.judge(&outcome) {
+            Verdict::Refused(_) => assert!(refused, "{integration}: {outcome:?}"),
+            Verdict::Unknown(_) => assert!(!refused, "{integration}: {outcome:?}"),
+            Verdict::Works(account) => panic!("{integration}: {outcome:?} is {account:?}"),
+        }
+    }
+}
+
+#[test]
 fn places_of_errors_are_pointers() {
     for (answers, place) in [
         ("{ error: [errors] }", "/answers/error/0"),

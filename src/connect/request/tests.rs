@@ -234,3 +234,40 @@ fn accounts_and_keys_are_not_optional() {
         );
     }
 }
+
+#[test]
+fn a_request_follows_its_account_to_another_address() {
+    let catalog = Catalog::embedded().unwrap();
+    let capability = catalog.capability("salesforce.record.get").unwrap();
+    let at = |url: &str| Account {
+        base_url: url.into(),
+        ..Account::default()
+    };
+    let old = "https://acme.my.salesforce.com";
+    let arguments = json!({"object": "Account", "id": "001000000000001AAA", "fields": ["Name"]});
+    let request = shape(capability, &arguments, &at(old), None).unwrap();
+    for (from, to, expected) in [
+        (
+            old,
+            "https://acme--new.my.salesforce.com",
+            Some("https://acme--new.my.salesforce.com"),
+        ),
+        (old, "http://127.0.0.1:9/sf", Some("http://127.0.0.1:9/sf")),
+        (old, old, None),
+        (
+            "https://other.my.salesforce.com",
+            "https://acme--new.my.salesforce.com",
+            None,
+        ),
+        (
+            "https://acme.my.salesforce.com/below",
+            "https://acme--new.my.salesforce.com",
+            None,
+        ),
+        ("", "https://acme--new.my.salesforce.com", None),
+    ] {
+        let moved = request.moved(from, to).map(|moved| moved.url.to_string());
+        let expected = expected.map(|base| request.url.as_str().replace(old, base));
+        assert_eq!(moved, expected, "from {from} to {to}");
+    }
+}

@@ -1,5 +1,8 @@
 use super::*;
-use crate::connect::Catalog;
+use crate::connect::{
+    Catalog,
+    answer::{AnswerBody, CallOutcome, RateHints},
+};
 use serde_json::json;
 
 fn account() -> Account {
@@ -253,4 +256,53 @@ fn a_key_that_is_forgotten_is_followed_by_the_probe_where_there_is_one() {
     let after = |seconds| way(capability, sent, sent.after(Duration::from_secs(seconds)));
     assert!(matches!(after(59), Resolution::Resend));
     assert!(matches!(after(60), Resolution::Probe(_)));
+}
+
+/// Nothing found in it would say that the write did not happen, and it would be sent again.
+#[test]
+fn a_probes_answer_without_its_list_tells_nothing() {
+    let mail = json!({"to": "a@x.test", "subject": "s", "body": "b"});
+    let posted = || probe("slack.chat.post", json!({"channel": "C123", "text": "t"}));
+    let sent = || probe("gmail.send", mail.clone());
+    let issue = || {
+        probe(
+            "linear.issue.create",
+            json!({"team_id": "9cfb482a-81e3-4154-b5b9-2c805e70a02d", "title": "t"}),
+        )
+    };
+    for (probe, body, tells) in [
+        (posted(), json!({"ok": true, "messages": []}), true),
+        (posted(), json!({"ok": true}), false),
+        (posted(), json!({}), false),
+        (posted(), json!({"ok": true, "messages": null}), false),
+        (
+            posted(),
+            json!({"ok": false, "error": "ratelimited"}),
+            false,
+        ),
+        (sent(), json!({"resultSizeEstimate": 0}), true),
+        (sent(), json!({}), false),
+        (
+            sent(),
+            json!({"error": {"code": 401, "status": "UNAUTHENTICATED"}}),
+            false,
+        ),
+        (issue(), json!({"data": {"issues": {"nodes": []}}}), true),
+        (issue(), json!({"data": null}), false),
+        (
+            issue(),
+            json!({"data": {"issues": {"nodes": []}}, "errors": [{"message": "m"}]}),
+            false,
+        ),
+    ] {
+        let answer = &probe.request.answer;
+        let outcome = answer.read(200, AnswerBody::Json(body.clone()), RateHints::default());
+        let found = match outcome {
+            CallOutcome::Ok { output, .. } => {
+                matches!(probe.read(&output), ProbeReading::DidNotHappen)
+            }
+            _ => false,
+        };
+        assert_eq!(found, tells, "{} {body}", probe.request.capability);
+    }
 }

@@ -76,7 +76,9 @@ pub(super) fn actors(provider: Provider, consent: &Consent) -> Vec<Actor> {
 /// Slack and GitHub give a refresh token only with an access token that expires.
 pub(super) fn gives_refresh(provider: Provider, consent: &Consent, settings: &Settings) -> bool {
     let needs_expiry = matches!(provider, Provider::Slack | Provider::Github);
-    consent.offline && (!needs_expiry || settings.access_ttl_seconds.is_some())
+    settings.refresh_is_given
+        && consent.offline
+        && (!needs_expiry || settings.access_ttl_seconds.is_some())
 }
 
 fn expiry(at: Timestamp, settings: &Settings) -> Option<Timestamp> {

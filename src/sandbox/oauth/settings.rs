@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 const MOST_SECONDS: u64 = 10 * 365 * 24 * 3600;
 const MOST_CLIENTS: usize = 1_000;
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 10] = [
     "integration",
     "access_ttl_seconds",
     "rotate_refresh",
@@ -17,6 +17,7 @@ const KNOWN: [&str; 9] = [
     "pkce",
     "clients",
     "expires_in_is_told",
+    "refresh_is_given",
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,9 @@ pub(super) struct Settings {
     pub access_ttl_seconds: Option<u64>,
     /// Whether token answers say `expires_in`. Some providers let a token die without having said when.
     pub expires_in_is_told: bool,
+    /// Whether a consent gives a refresh token. Some providers give one with the first consent of an account alone.
+    #[serde(default = "yes")]
+    pub refresh_is_given: bool,
     /// A refresh gives a new refresh token, and the old one is used up.
     pub rotate_refresh: bool,
     /// A refresh token that comes a second time ends its grant, with everything that was issued under it.
@@ -52,6 +56,10 @@ pub(super) struct Settings {
     pub code_ttl_seconds: u64,
     pub pkce: Pkce,
     pub clients: Vec<Client>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Settings {
@@ -67,6 +75,7 @@ impl Settings {
         Self {
             access_ttl_seconds,
             expires_in_is_told: true,
+            refresh_is_given: true,
             rotate_refresh,
             reuse_revokes_family: false,
             grace_seconds: 0,
@@ -88,6 +97,7 @@ impl Settings {
                 .map(|given: Option<bool>| given.unwrap_or(own))
         };
         self.expires_in_is_told = flag("expires_in_is_told", self.expires_in_is_told)?;
+        self.refresh_is_given = flag("refresh_is_given", self.refresh_is_given)?;
         self.rotate_refresh = flag("rotate_refresh", self.rotate_refresh)?;
         self.reuse_revokes_family = flag("reuse_revokes_family", self.reuse_revokes_family)?;
         let seconds = |name: &str, own: u64| {
@@ -122,7 +132,7 @@ impl Settings {
         };
         json!({
             "integration": provider, "access_ttl_seconds": self.access_ttl_seconds,
-            "expires_in_is_told": self.expires_in_is_told, "rotate_refresh": self.rotate_refresh,
+            "expires_in_is_told": self.expires_in_is_told, "refresh_is_given": self.refresh_is_given, "rotate_refresh": self.rotate_refresh,
             "reuse_revokes_family": self.reuse_revokes_family, "grace_seconds": self.grace_seconds,
             "code_ttl_seconds": self.code_ttl_seconds, "pkce": self.pkce,
             "clients": self.clients.iter().map(show).collect::<Vec<_>>(),

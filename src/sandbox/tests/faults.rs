@@ -151,3 +151,66 @@ async fn nobody_there_is_surely_unsent_and_too_much_is_not_read() {
         "no arguments in errors"
     );
 }
+
+#[tokio::test]
+async fn answers_with_status_200_need_not_be_successes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_handle, bench) = Bench::start(folder.path()).await;
+    let note = json!({"customer_id": "1", "lines": [{"amount": 5.0, "item_id": "1"}]});
+    for (id, arguments, integration) in [
+        ("slack.chat.post", message(), "slack"),
+        ("gmail.send", mail(), "gmail"),
+        ("quickbooks.invoice.create", note, "quickbooks"),
+    ] {
+        let meet = async |kind: &str, key: &str| {
+            let fault = json!({"integration": integration, "kind": kind, "count": 1});
+            assert_eq!(bench.fault(fault).await.0, 201);
+            bench.call_within(id, &arguments, key, DEADLINE).await
+        };
+        let told = meet("error_200", "tnr_a").await;
+        assert!(
+            matches!(told, CallOutcome::Rejected { status: 200, .. }),
+            "{told:?}"
+        );
+        let told = meet("limit_200", "tnr_a").await;
+        assert!(matches!(told, CallOutcome::RateLimited { .. }), "{told:?}");
+        let told = meet("token_200", "tnr_a").await;
+        assert!(
+            matches!(told, CallOutcome::Auth { status: 200, .. }),
+            "{told:?}"
+        );
+        for (kind, key) in [("empty_200", "tnr_b"), ("html_200", "tnr_c")] {
+            let told = meet(kind, key).await;
+            assert!(
+                matches!(
+                    told,
+                    CallOutcome::Unknown {
+                        status: Some(200),
+                        ..
+                    }
+                ),
+                "{kind}: {told:?}"
+            );
+        }
+        // What was not carried out is not in the record as if it had been.
+        let record = bench.record(&format!("integration={integration}")).await;
+        let items = record["items"].as_array().unwrap();
+        let posts = items.iter().filter(|item| item["method"] == "POST");
+        let refused: Vec<_> = posts.map(|item| item["refused"] == true).collect();
+        assert_eq!(refused, [true, true, true, false, false], "{integration}");
+    }
+    for id in ["slack.chat.post", "gmail.send"] {
+        let arguments = if id == "gmail.send" {
+            mail()
+        } else {
+            message()
+        };
+        assert_eq!(bench.happened(id, &arguments, "tnr_a").await, None);
+        for key in ["tnr_b", "tnr_c"] {
+            assert!(
+                bench.happened(id, &arguments, key).await.is_some(),
+                "{id} {key}"
+            );
+        }
+    }
+}

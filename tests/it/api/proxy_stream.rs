@@ -29,6 +29,8 @@ const PER_PAGE: usize = 100;
 struct Channel {
     pages: usize,
     breaks_at: usize,
+    /// After the last page comes this one again.
+    circles_to: Option<usize>,
     asked: Arc<AtomicUsize>,
 }
 
@@ -50,7 +52,9 @@ async fn history(
         .collect();
     let next = match page + 1 < channel.pages {
         true => (page + 1).to_string(),
-        false => String::new(),
+        false => channel
+            .circles_to
+            .map_or(String::new(), |page| page.to_string()),
     };
     Json(json!({"ok": true, "messages": messages, "response_metadata": {"next_cursor": next}}))
         .into_response()
@@ -87,6 +91,7 @@ fn channel(pages: usize, breaks_at: usize) -> Channel {
     Channel {
         pages,
         breaks_at,
+        circles_to: None,
         asked: Arc::default(),
     }
 }
@@ -195,6 +200,41 @@ async fn a_list_that_breaks_off_says_so_and_is_cut() {
         .post("/proxy/slack.chat.post?stream=true", post)
         .await;
     assert_eq!(refused.problem(400, "invalid_parameter")["field"], "stream");
+}
+
+#[tokio::test]
+async fn a_list_whose_pages_lead_in_a_circle_ends_with_an_error() {
+    for (pages, circles_to) in [(1, 0), (3, 2), (4, 1), (5, 3), (7, 1)] {
+        let channel = Channel {
+            circles_to: Some(circles_to),
+            ..channel(pages, usize::MAX)
+        };
+        let world = connected(bounded(), wide(), channel.clone()).await;
+        let request = world
+            .operator
+            .request(Method::POST, &format!("{PATH}?stream=true"))
+            .json(&input(100));
+        let mut response = request.send().await.expect("an answer");
+        let mut text = Vec::new();
+        while let Ok(Some(piece)) = response.chunk().await {
+            text.extend_from_slice(&piece);
+        }
+        let text = String::from_utf8(text).expect("text");
+        let last = text.lines().last().expect("a line");
+        let last: Value = serde_json::from_str(last).expect("JSON");
+        assert_eq!(
+            last["problem"]["code"], "PROVIDER_ERROR",
+            "{pages} pages: {last}"
+        );
+        let told = last.to_string();
+        assert!(
+            told.contains("in a circle") || told.contains("do not go on"),
+            "{told}"
+        );
+        // The first page has no cursor, so page 0 by its cursor is one that was not asked for before, and it holds what was seen.
+        let asked = channel.asked.load(Ordering::SeqCst);
+        assert!(asked <= pages + 1, "{asked} of {pages} pages");
+    }
 }
 
 #[tokio::test]

@@ -135,6 +135,44 @@ async fn each_item_is_one_event_over_pages_and_overlaps() {
 }
 
 #[tokio::test]
+async fn a_source_whose_pages_lead_in_a_circle_says_so_and_stays_where_it_was() {
+    use axum::{Json, Router, extract::Query, routing::get};
+    use std::collections::HashMap;
+    async fn history(Query(query): Query<HashMap<String, String>>) -> Json<Value> {
+        let page: u32 = query
+            .get("cursor")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0);
+        let next = if page == 3 { 2 } else { page + 1 };
+        let message = json!({"type": "message", "ts": format!("{}.0", page + 3)});
+        Json(json!({
+            "ok": true, "messages": [message], "has_more": true, "response_metadata": {"next_cursor": next.to_string()},
+        }))
+    }
+    let router = Router::new().route("/api/conversations.history", get(history));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let world = world().await;
+    let connection = json!({"integration": "slack", "token": "xoxb-1", "base_url": url, "account": {"quota": {"requests": 6000, "per_seconds": 1, "burst": 6000}}});
+    let connected = world.admin.post("/v1/connections", connection).await;
+    assert_eq!(connected.status, 201, "{connected:?}");
+    let made = world.admin.post("/v1/sources", source("chat")).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let path = format!("/v1/sources/{}", made.text("id"));
+    let shown = world
+        .viewer
+        .until(&path, |body| body["error"].is_string())
+        .await;
+    let error = shown["error"].as_str().expect("a text");
+    assert!(error.contains("circle"), "{error}");
+    assert_eq!(shown["position"], "2", "what was not read is read later");
+    // What was read before is kept, once.
+    let inbox = world.viewer.get("/v1/inbox?source=poll:chat").await;
+    assert_eq!(inbox.body["items"].as_array().map(Vec::len), Some(4));
+}
+
+#[tokio::test]
 async fn a_source_that_cannot_be_read_says_why_and_wrong_ones_are_refused() {
     let world = world().await;
     let made = world.admin.post("/v1/sources", source("chat")).await;

@@ -1,6 +1,6 @@
 //! The probe of a capability.
 
-use super::paths::Paths;
+use super::{answers, paths::Paths};
 use crate::connect::{
     catalog::file::{LookupFile, MatchFile, ProbeFile},
     resolve::{Listing, Lookup, Match, Probe},
@@ -48,6 +48,7 @@ fn in_probe(file: &ProbeFile, paths: &Paths) -> Result<Probe, String> {
         listing: Listing {
             request: paths.request(&file.request)?,
             items: file.items.clone(),
+            requires: required(file.requires.as_ref(), &file.items)?,
             matches: file
                 .matches
                 .as_ref()
@@ -57,6 +58,17 @@ fn in_probe(file: &ProbeFile, paths: &Paths) -> Result<Probe, String> {
             cursor: file.cursor.clone(),
         },
     })
+}
+
+/// What an answer must have: what the file says, or the list itself.
+fn required(said: Option<&Vec<String>>, items: &str) -> Result<Vec<String>, String> {
+    let itself = || Some(items.to_owned()).filter(|items| !items.is_empty());
+    let places = match said {
+        Some(places) => places.clone(),
+        None => itself().into_iter().collect(),
+    };
+    answers::check_places(&[], &places)?;
+    Ok(places)
 }
 
 fn matching(file: &MatchFile, paths: &Paths) -> Result<Match, String> {
@@ -81,6 +93,7 @@ fn lookup(file: &LookupFile, paths: &Paths) -> Result<Lookup, String> {
         listing: Listing {
             request: paths.request(&file.request)?,
             items: file.items.clone(),
+            requires: required(None, &file.items)?,
             matches: Some(matching(&file.matches, paths)?),
             take: paths.template(&file.take)?,
             cursor: file.cursor.clone(),

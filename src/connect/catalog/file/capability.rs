@@ -280,6 +280,8 @@ pub(in crate::connect::catalog) struct ProbeFile {
     pub request: RequestFile,
     pub instead: Option<InsteadFile>,
     pub items: String,
+    /// Places that an answer has although it may leave `items` out where there are none. Absent: `items` itself.
+    pub requires: Option<Vec<String>>,
     #[serde(rename = "match")]
     pub matches: Option<MatchFile>,
     pub take: Value,

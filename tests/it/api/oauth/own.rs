@@ -21,12 +21,15 @@ auth:
     scopes: [repo]
     token_headers: {{ Accept: application/json }}
     rotates: true
+    learn: {{ lifetime: {{ token: /expires_in }} }}
   - type: bearer
     field: {{ name: token, title: Token, secret: true }}
 verify:
   request: {{ method: GET, path: /user }}
   account_name: /login
   account_id: /id
+account:
+  - {{ name: lifetime, description: how long a token lives, optional: true }}
 quota: {{ requests: 1000, per_seconds: 1, burst: 1000 }}
 capabilities:
   - id: tracker.me
@@ -121,6 +124,58 @@ async fn an_integration_of_the_org_is_connected_by_consent_and_called() {
         tokio::time::sleep(std::time::Duration::from_millis(25)).await;
     }
     panic!("the grant was not given back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_refresh_tells_of_the_account_is_known_from_then_on() {
+    let bench = with_tracker().await;
+    let admin = &bench.world.admin;
+    let lives = |seconds: u64| {
+        let settings = json!({"integration": "github", "access_ttl_seconds": seconds});
+        bench.order("/oauth/settings", settings)
+    };
+    lives(7_000).await;
+    let id = bench
+        .connect(admin, json!({"integration": "tracker"}))
+        .await;
+    let path = format!("/v1/connections/{id}");
+    let known = async || admin.get(&path).await.body["account"]["data"]["lifetime"].clone();
+    assert_eq!(known().await, 7_000);
+    for seconds in [8_000, 9_000] {
+        lives(seconds).await;
+        bench
+            .order("/oauth/expire", json!({"integration": "github"}))
+            .await;
+        let operator = &bench.world.operator;
+        let called = operator
+            .post("/proxy/tracker.me", json!({"input": {}}))
+            .await;
+        assert_eq!(called.status, 200, "{called:?}");
+        assert_eq!(known().await, seconds);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_consent_without_a_refresh_token_keeps_the_first_ones() {
+    let bench = with_tracker().await;
+    let admin = &bench.world.admin;
+    let start = || bench.connect(admin, json!({"integration": "tracker"}));
+    let first = start().await;
+    let settings = json!({"integration": "github", "refresh_is_given": false});
+    bench.order("/oauth/settings", settings).await;
+    assert_eq!(start().await, first, "the same connection");
+    for _ in 0..2 {
+        bench
+            .order("/oauth/expire", json!({"integration": "github"}))
+            .await;
+        let operator = &bench.world.operator;
+        let called = operator
+            .post("/proxy/tracker.me", json!({"input": {}}))
+            .await;
+        assert_eq!(called.status, 200, "{called:?}");
+    }
+    let connection = admin.get(&format!("/v1/connections/{first}")).await;
+    assert_eq!(connection.text("status"), "active", "{connection:?}");
 }
 
 #[tokio::test]
