@@ -215,20 +215,24 @@ async fn a_write_whose_key_the_provider_knows_is_killed_and_happens_once() {
     let launch = Launch::new(dir.path());
     let server = launch.start().await;
     let (client, sandbox) = (server.client(), server.sandbox());
-    allow(&client, "stripe.customer.create").await;
-    let hang = json!({"integration": "stripe", "kind": "hang", "count": 1});
+    allow(&client, "quickbooks.customer.create").await;
+    let hang = json!({"integration": "quickbooks", "kind": "hang", "count": 1});
     fault(&sandbox, hang).await;
-    let body =
-        json!({"input": {"name": "Foo AG", "email": "foo@example.test"}, "idempotency_key": "k"});
+    let body = json!({"input": {"display_name": "Foo AG"}, "idempotency_key": "k"});
     let (asking, asked) = (client.clone(), body.clone());
     let cut_off = tokio::spawn(async move {
         asking
-            .try_send("POST", "/proxy/stripe.customer.create", &[], Some(&asked))
+            .try_send(
+                "POST",
+                "/proxy/quickbooks.customer.create",
+                &[],
+                Some(&asked),
+            )
             .await
     });
     until("the write is at the provider", async || {
         let sent = effect(&client, "sent").await.is_some();
-        (sent && done(&sandbox, "stripe", "/v1/customers").await == 1).then_some(())
+        (sent && done(&sandbox, "quickbooks", "/customer").await == 1).then_some(())
     })
     .await;
     server.kill().await;
@@ -237,16 +241,18 @@ async fn a_write_whose_key_the_provider_knows_is_killed_and_happens_once() {
     let (client, sandbox) = (server.client(), server.sandbox());
     let settled = until("it is settled", async || effect(&client, "done").await).await;
     assert_eq!(settled["attempts"], 2, "{settled}");
-    let again = client.post("/proxy/stripe.customer.create", &body).await;
+    let again = client
+        .post("/proxy/quickbooks.customer.create", &body)
+        .await;
     assert_eq!(again.status, 200, "{again:?}");
-    let record = sandbox.try_list("/record?integration=stripe").await;
+    let record = sandbox.try_list("/record?integration=quickbooks").await;
     let keys: Vec<Value> = record
         .expect("the record")
         .into_iter()
         .filter(|one| one["method"] == "POST")
-        .map(|one| one["idempotency_key"].clone())
+        .map(|one| one["query"].clone())
         .collect();
     assert_eq!(keys.len(), 2, "{keys:?}");
-    assert!(keys[0].is_string() && keys[0] == keys[1], "{keys:?}");
+    assert_eq!(keys[0], keys[1], "one requestid");
     server.kill().await;
 }

@@ -231,9 +231,9 @@ async fn writes_of_cancelled_runs_are_looked_up_and_never_sent_again() {
             EffectStatus::Reconciled,
         ),
         (
-            "stripe.customer.create",
-            "stripe",
-            json!({"email": "'a@x.test'"}),
+            "quickbooks.customer.create",
+            "quickbooks",
+            json!({"display_name": "'Foo AG'"}),
             EffectStatus::Ambiguous,
         ),
     ] {
