@@ -346,12 +346,7 @@ impl Ledger<'_> {
     /// Asks the provider whether it happened.
     async fn probe(&mut self, probe: ShapedProbe, why: &str) -> Performed {
         let mut doubt = String::from("the provider could not be asked");
-        // Whoever sweeps up behind others comes again by itself.
-        let patience = match self.wanted {
-            StillWanted::Yes => LOOK_PATIENCE,
-            StillWanted::ByKeyAlone | StillWanted::No => Duration::ZERO,
-        };
-        let (until, mut attempt) = (Instant::now() + patience, 0_i32);
+        let (until, mut attempt) = (Instant::now() + LOOK_PATIENCE, 0_i32);
         while attempt < RESOLVE_ATTEMPTS {
             tokio::time::sleep(
                 probe.not_before.since(self.core.clock.now())
@@ -381,6 +376,10 @@ impl Ledger<'_> {
                 }
                 Ok(ProbeReading::Unclear(reason)) => doubt = reason,
                 Ok(ProbeReading::Next(_)) => doubt = "the answer has too many pages".into(),
+                // The row stays as it is, and is looked at again by the next sweep.
+                Err(NoLook::NotYet { reason, .. }) if self.wanted != StillWanted::Yes => {
+                    return (self.parked(&reason), Vec::new());
+                }
                 Err(NoLook::NotYet { wait, .. }) if Instant::now() < until => {
                     // It was no look: others used the quota up.
                     attempt -= 1;
