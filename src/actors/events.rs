@@ -300,6 +300,7 @@ fn described(fact: &Fact) -> (&'static str, Value) {
         ),
         // These two are `runIntent` and `executionResult`.
         Fact::Accepted { .. } => ("run.accepted", Value::Null),
+        Fact::Begun { .. } => ("run.begun", Value::Null),
         Fact::Finished { .. } => ("run.finished", Value::Null),
     }
 }

@@ -86,7 +86,8 @@ pub async fn inspect(
     drop(tx);
     let version = LoadedVersion::new(row.version, &compiled);
     let context = Arc::new(context);
-    let (mut machine, _) = version.begin(accepted, execution, &context);
+    let begun = facts.get(1).and_then(Fact::begun);
+    let (mut machine, _) = version.begin(accepted, begun, execution, &context);
     for fact in &facts[1..] {
         machine.apply(fact);
     }

@@ -234,7 +234,9 @@ fn wake_run(
             }
             // Its turn has come if it did anything or was said to be at work.
             let begun = run.status != RunStatus::Accepted || count > 1;
-            let machine = begun.then(|| version.begin(&fact, execution, &context).0);
+            let second = facts.get(1).map(|second| parse(&second.json)).transpose()?;
+            let at = second.and_then(|second| second.begun());
+            let machine = begun.then(|| version.begin(&fact, at, execution, &context).0);
             accepted = Some(fact);
             machine
         }

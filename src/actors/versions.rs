@@ -2,7 +2,7 @@
 
 use crate::{
     connect::Catalog,
-    domain::{ContentHash, EmployeeSpec, ExecutionId, MemoryView},
+    domain::{ContentHash, EmployeeSpec, ExecutionId, MemoryView, Timestamp},
     graph::{self, CapabilityInfo, CapabilityLookup, Command, CompileErrors, Fact, Plan, Run},
 };
 use dashmap::DashMap;
@@ -35,15 +35,18 @@ impl LoadedVersion {
         })
     }
 
+    /// `begun`: when its turn came, if it had to wait for it.
     pub fn begin(
         &self,
         accepted: &Fact,
+        begun: Option<Timestamp>,
         execution: ExecutionId,
         context: &Arc<MemoryView>,
     ) -> (Run, Vec<Command>) {
-        Run::start(
+        Run::start_at(
             self.plan.clone(),
             accepted,
+            begun,
             execution,
             MemoryView::clone(context),
         )

@@ -213,6 +213,12 @@ pub enum Fact {
         #[serde(with = "micros")]
         at: Timestamp,
     },
+    /// The second, of a run that had to wait for its turn: its first steps start now and not when it was accepted.
+    #[serde(rename = "begun")]
+    Begun {
+        #[serde(with = "micros", rename = "t")]
+        at: Timestamp,
+    },
     #[serde(rename = "done")]
     StepCompleted {
         #[serde(rename = "s")]
@@ -312,9 +318,18 @@ pub enum Fact {
 }
 
 impl Fact {
+    /// When the run began, if this is the fact that says so: the second of a journal.
+    pub fn begun(&self) -> Option<Timestamp> {
+        match self {
+            Fact::Begun { at } => Some(*at),
+            _ => None,
+        }
+    }
+
     pub fn at(&self) -> Timestamp {
         match self {
             Fact::Accepted { at, .. }
+            | Fact::Begun { at }
             | Fact::StepCompleted { at, .. }
             | Fact::StepFailed { at, .. }
             | Fact::StepParked { at, .. }
@@ -337,7 +352,10 @@ impl Fact {
             | Fact::ApprovalDecided { step, .. }
             | Fact::EventArrived { step, .. } => Some(*step),
             Fact::TimerFired { timer, .. } => Some(timer.step),
-            Fact::Accepted { .. } | Fact::StopRequested { .. } | Fact::Finished { .. } => None,
+            Fact::Accepted { .. }
+            | Fact::Begun { .. }
+            | Fact::StopRequested { .. }
+            | Fact::Finished { .. } => None,
         }
     }
 }

@@ -61,9 +61,23 @@ impl Run {
         execution: ExecutionId,
         context: MemoryView,
     ) -> (Run, Vec<Command>) {
+        Self::start_at(plan, accepted, None, execution, context)
+    }
+
+    /// The same for a run that had to wait for its turn: `begun` is when that came ([`Fact::Begun`]).
+    pub fn start_at(
+        plan: Arc<Plan>,
+        accepted: &Fact,
+        begun: Option<Timestamp>,
+        execution: ExecutionId,
+        context: MemoryView,
+    ) -> (Run, Vec<Command>) {
         let mut run = Run::restore(plan, RunState::new(execution, accepted.at(), context));
         match accepted {
             Fact::Accepted { trigger, skill, .. } => {
+                if let Some(begun) = begun {
+                    run.state.now = begun.into();
+                }
                 run.state.trigger = Arc::new(trigger.clone());
                 run.enter(skill.as_deref());
             }
@@ -83,7 +97,7 @@ impl Run {
         self.state.now = fact.at().into();
         self.limits.renew();
         match fact {
-            Fact::Accepted { .. } | Fact::Finished { .. } => {}
+            Fact::Accepted { .. } | Fact::Begun { .. } | Fact::Finished { .. } => {}
             Fact::StepCompleted { step, output, .. } => self.step_completed(*step, output.clone()),
             Fact::StepFailed {
                 step,
@@ -142,7 +156,9 @@ impl Run {
             run.out.clear();
             return run;
         };
-        let (mut run, _) = Run::start(plan, first.borrow(), execution, context);
+        let mut facts = facts.peekable();
+        let begun = facts.peek().and_then(|second| second.borrow().begun());
+        let (mut run, _) = Run::start_at(plan, first.borrow(), begun, execution, context);
         for fact in facts {
             run.apply(fact.borrow());
         }

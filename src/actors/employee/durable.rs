@@ -44,7 +44,7 @@ impl State {
                 let Some(accepted) = &run.accepted else {
                     return;
                 };
-                slot.insert(run.version.begin(accepted, execution, &run.context).0)
+                slot.insert(run.version.begin(accepted, None, execution, &run.context).0)
             }
         };
         let commands = machine.apply(&fact);

@@ -26,6 +26,8 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// A run that had to wait for its turn for this long says when it began.
+const WAITED: Duration = Duration::from_secs(1);
 /// How an employee ends that was given away.
 pub const MOVED_OUT: &str = "moved out";
 
@@ -216,7 +218,13 @@ impl State {
         let Some(accepted) = &run.accepted else {
             return;
         };
-        let (machine, commands) = run.version.begin(accepted, execution, &run.context);
+        // What started at once needs no word of its own about that.
+        let waited = at.since(accepted.at());
+        let begun = (waited >= WAITED && run.facts() == 1).then_some(at);
+        let (machine, commands) = run.version.begin(accepted, begun, execution, &run.context);
+        if let Some(at) = begun {
+            run.record(&Fact::Begun { at });
+        }
         run.machine = Some(machine);
         run.mark_started(id, at);
         // The acceptance is no step: the first steps need not wait for its commit.

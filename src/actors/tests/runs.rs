@@ -513,3 +513,30 @@ async fn a_result_wakes_who_listens_to_it() {
         })
         .await;
 }
+
+/// The one before it works for a while: what the second shows of its first step is when that started.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_queued_shows_when_its_first_step_started() {
+    let mut house = House::build().await;
+    house.connect_sandbox().await;
+    house.allow("gmail.send").await;
+    let slow = json!({"integration": "gmail", "kind": "latency", "count": 1, "ms": 5_000});
+    super::effects::sandbox(&house, "POST", "/faults", slow).await;
+    let skill = json!({
+        "graph_id": "mail", "type": "skill", "edges": [],
+        "nodes": [{"id": "mail", "type": "action", "capability": "gmail.send",
+            "arguments": {"to": "'a@x.test'", "subject": "'hello'", "body": "'dear'"}}]
+    });
+    let one_at_a_time = json!({"concurrency": {"max_runs": 1}});
+    let id = house.hire(employee(&[skill], one_at_a_time)).await;
+    let first = house.tell(id, json!({"number": 1})).await;
+    let second = house.tell(id, json!({"number": 2})).await;
+    let (first, second) = (house.over(first).await, house.over(second).await);
+    let ended = first.machine.last_at();
+    let steps = second.machine.steps();
+    assert!(
+        steps.iter().all(|step| step.started_at >= ended),
+        "{steps:?}"
+    );
+    assert!(second.machine.accepted_at() < ended, "it waited");
+}

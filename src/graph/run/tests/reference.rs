@@ -173,7 +173,7 @@ impl Reference<'_> {
 
     fn take(&mut self, fact: &Fact) {
         match fact {
-            Fact::Finished { .. } => {}
+            Fact::Begun { .. } | Fact::Finished { .. } => {}
             Fact::Accepted { trigger, .. } => self.enter(0, None, (*trigger.payload).clone()),
             Fact::StepCompleted { step, output, .. } => {
                 if let Some(at) = self.in_life(*step, &[Life::Running, Life::Parked]) {

@@ -1,8 +1,8 @@
 //! One behaviour a test.
 
-use super::driver::{Driver, accepted, one_skill, plan};
+use super::driver::{Driver, accepted, at, execution, one_skill, plan};
 use crate::graph::{
-    RunStatus, StepStatus,
+    Run, RunStatus, StepStatus,
     fact::{
         ApprovalEnd, Command, Decision, Fact, NamedWait, Outcome, StepError, StepId, StopKind,
         TimerKey, TimerPurpose,
@@ -547,4 +547,47 @@ fn a_step_sees_what_was_there_when_it_started_however_late_it_is_evaluated() {
     let mut driver = Driver::new(&one_skill(json!([t("a"), late]), json!([])), json!(null));
     driver.done(driver.step("a"), json!(1));
     assert_eq!(driver.work().end(), json!({"a": 1, "b": false}));
+}
+
+/// Its steps start when its turn has come, and what they are given time for counts from there; live and replayed.
+#[test]
+fn a_run_that_waited_for_its_turn_starts_when_it_comes() {
+    for (node, purpose) in [
+        (
+            json!({"id": "w", "type": "wait", "duration_ms": 5_000}),
+            TimerPurpose::Wait,
+        ),
+        (
+            json!({"id": "w", "type": "action", "capability": "test.do", "arguments": {}, "timeout_ms": 5_000}),
+            TimerPurpose::Timeout,
+        ),
+    ] {
+        let plan = one_skill(json!([node]), json!([]));
+        let accepted = accepted(json!({}), None);
+        let begun = Fact::Begun { at: at(3_600) };
+        let context = crate::domain::MemoryView::default;
+        let (live, commands) = Run::start_at(
+            plan.clone(),
+            &accepted,
+            begun.begun(),
+            execution(),
+            context(),
+        );
+        let due = commands.iter().find_map(|command| match command {
+            Command::SetTimer { timer, due } if timer.purpose == purpose => Some(*due),
+            _ => None,
+        });
+        assert_eq!(due, Some(at(3_605)), "{commands:?}");
+        let replayed = Run::replay(plan, [&accepted, &begun], execution(), context());
+        for run in [&live, &replayed] {
+            assert_eq!(run.accepted_at(), at(0));
+            assert!(run.steps().iter().all(|step| step.started_at == at(3_600)));
+            assert!(
+                run.skills()
+                    .iter()
+                    .all(|skill| skill.started_at == at(3_600))
+            );
+        }
+        assert_eq!(live.steps(), replayed.steps());
+    }
 }
