@@ -2,6 +2,7 @@
 //! characters are refused, and text beyond ASCII is encoded.
 
 use super::request::BadParams;
+use crate::domain::mail_address;
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE},
@@ -102,18 +103,14 @@ fn addresses(field: &str, value: &Value) -> Result<String, BadParams> {
 /// `a@b.example` or `Name <a@b.example>`.
 fn address(field: &str, text: &str) -> Result<String, BadParams> {
     let text = one_line(field, text)?.trim();
-    let (name, plain) = match text.strip_suffix('>').and_then(|rest| rest.split_once('<')) {
-        Some((name, plain)) => (name.trim().trim_matches('"'), plain),
-        None => ("", text),
-    };
-    if !is_address(plain) {
+    let Some((name, plain)) = mail_address::with_name(text) else {
         return Err(BadParams::new(
             field,
             "must be a mail address such as a@b.example or Name <a@b.example>",
         ));
-    }
-    Ok(match name {
-        "" => plain.to_owned(),
+    };
+    Ok(match name.as_str() {
+        "" => plain,
         // Quoted, so that commas and the like mean nothing.
         name if name.is_ascii() => format!(
             "\"{}\" <{plain}>",
@@ -121,27 +118,6 @@ fn address(field: &str, text: &str) -> Result<String, BadParams> {
         ),
         name => format!("{} <{plain}>", encode_words(name)),
     })
-}
-
-/// The plain form alone; quoted local parts and addresses beyond ASCII are refused, as Gmail's API refuses them.
-fn is_address(text: &str) -> bool {
-    let Some((local, host)) = text.rsplit_once('@') else {
-        return false;
-    };
-    let atom = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
-    let dotted = |part: &str| {
-        !part.is_empty()
-            && part
-                .split('.')
-                .all(|atoms| !atoms.is_empty() && atoms.bytes().all(atom))
-    };
-    let label = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    dotted(local)
-        && local.len() <= 64
-        && text.len() <= 254
-        && host
-            .split('.')
-            .all(|part| !part.is_empty() && part.bytes().all(label))
 }
 
 /// Plain where it is plain, short, and cannot be taken for an encoded word; `used` is the length of the header's name and colon.

@@ -5,6 +5,7 @@ pub mod event;
 pub mod filter;
 pub mod hash;
 pub mod ids;
+pub mod mail_address;
 pub mod memory;
 pub mod money;
 pub mod recurrence;

@@ -1,0 +1,194 @@
+//! Mail addresses as people write them into the fields of other systems: several in one text, with names, beyond ASCII.
+//!
+//! Hosts are brought to the form that DNS knows (UTS 46, RFC 5891); a local part beyond ASCII stays as it is (RFC 6531, RFC 6532), which needs a
+//! server that takes it. Quoted local parts are not read: hardly a provider takes them.
+
+/// The longest local part and the longest address, in bytes (RFC 5321, 4.5.3.1).
+const LOCAL_MAX: usize = 64;
+const ADDRESS_MAX: usize = 254;
+
+/// The plain address, with its host as DNS knows it; `None` if it is none.
+pub fn normalized(text: &str) -> Option<String> {
+    let (local, host) = text.rsplit_once('@')?;
+    let letter = |c: char| {
+        c.is_ascii_alphanumeric()
+            || "!#$%&'*+-/=?^_`{|}~".contains(c)
+            || (!c.is_ascii() && c.is_alphanumeric())
+    };
+    let is_dotted = !local.is_empty()
+        && local
+            .split('.')
+            .all(|part| !part.is_empty() && part.chars().all(letter));
+    if !is_dotted || local.len() > LOCAL_MAX {
+        return None;
+    }
+    let host = host_of(host)?;
+    let address = format!("{local}@{host}");
+    (address.len() <= ADDRESS_MAX).then_some(address)
+}
+
+fn host_of(host: &str) -> Option<String> {
+    // "example.com." is the same host; mail servers do not take it so.
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let ascii = if host.is_ascii() {
+        host.to_owned()
+    } else {
+        idna::domain_to_ascii(host).ok()?
+    };
+    let is_label = |part: &str| {
+        !part.is_empty()
+            && part.len() <= 63
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+    };
+    // What claims to be encoded has to be.
+    let is_readable = !ascii.to_ascii_lowercase().contains("xn--") || {
+        let (_, read) = idna::domain_to_unicode(&ascii);
+        read.is_ok()
+    };
+    (ascii.split('.').all(is_label) && is_readable).then_some(ascii)
+}
+
+/// A name, if there is one, and the address behind it: `a@b.example`, `Name <a@b.example>`, `"Name, First" <a@b.example>`.
+pub fn with_name(text: &str) -> Option<(String, String)> {
+    let text = text.trim();
+    let (name, plain) = match text
+        .strip_suffix('>')
+        .and_then(|rest| rest.rsplit_once('<'))
+    {
+        Some((name, plain)) => (name.trim().trim_matches('"').trim(), plain.trim()),
+        None => ("", text.strip_prefix("mailto:").unwrap_or(text)),
+    };
+    Some((name.to_owned(), normalized(plain)?))
+}
+
+/// All addresses of a text, in order, each once, without names: they may be separated by commas, semicolons, line breaks or blanks. What is none is passed over.
+pub fn all_in(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut add = |address: String| {
+        if !found
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(&address))
+        {
+            found.push(address);
+        }
+    };
+    for piece in pieces(text) {
+        match with_name(piece) {
+            Some((_, address)) => add(address),
+            // "a@b.example c@d.example", "billing: a@b.example".
+            None => piece
+                .split_whitespace()
+                .filter_map(|word| {
+                    normalized(word.trim_matches(|c: char| "<>()[]\"':".contains(c)))
+                })
+                .for_each(&mut add),
+        }
+    }
+    found
+}
+
+/// Between commas, semicolons and line breaks that stand in no quotation marks.
+fn pieces(text: &str) -> Vec<&str> {
+    let (mut pieces, mut start, mut quoted) = (Vec::new(), 0, false);
+    for (place, c) in text.char_indices() {
+        match c {
+            '"' => quoted = !quoted,
+            ',' | ';' | '\n' | '\r' if !quoted => {
+                pieces.push(&text[start..place]);
+                start = place + c.len_utf8();
+            }
+            _ => {}
+        }
+    }
+    pieces.push(&text[start..]);
+    pieces
+        .into_iter()
+        .filter(|piece| !piece.trim().is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_in_one_field_are_all_found() {
+        for (text, found) in [
+            ("", vec![]),
+            ("a@b.example", vec!["a@b.example"]),
+            (
+                "a@b.example, c@d.example",
+                vec!["a@b.example", "c@d.example"],
+            ),
+            (
+                "a@b.example;c@d.example",
+                vec!["a@b.example", "c@d.example"],
+            ),
+            (
+                "a@b.example\r\nc@d.example",
+                vec!["a@b.example", "c@d.example"],
+            ),
+            (
+                "a@b.example c@d.example",
+                vec!["a@b.example", "c@d.example"],
+            ),
+            (
+                "\"Doe, Jane\" <jane@b.example>, Max <max@b.example>",
+                vec!["jane@b.example", "max@b.example"],
+            ),
+            ("billing: a@b.example", vec!["a@b.example"]),
+            ("a@b.example, A@B.example", vec!["a@b.example"]),
+            ("mailto:a@b.example", vec!["a@b.example"]),
+            ("nobody, a@b.example,", vec!["a@b.example"]),
+            ("n/a", vec![]),
+            ("a@b@c", vec![]),
+        ] {
+            assert_eq!(all_in(text), found, "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_beyond_ascii_are_understood() {
+        for (text, address) in [
+            ("info@müller.example", "info@xn--mller-kva.example"),
+            ("info@xn--mller-kva.example", "info@xn--mller-kva.example"),
+            ("用户@例子.example", "用户@xn--fsqu00a.example"),
+            ("jörg@b.example", "jörg@b.example"),
+            ("почта@пример.example", "почта@xn--e1afmkfd.example"),
+            ("a@BÜCHER.example", "a@xn--bcher-kva.example"),
+            ("a@b.example.", "a@b.example"),
+        ] {
+            assert_eq!(normalized(text).as_deref(), Some(address), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_none() {
+        let long = format!("{}@b.example", "a".repeat(65));
+        for text in [
+            "",
+            "@",
+            "a@",
+            "@b",
+            "a b@c.example",
+            "a@b..example",
+            ".a@b.example",
+            "a.@b.example",
+            "a@-b.example",
+            "a@b_c.example",
+            "a@b.example\n",
+            "a\u{0}@b.example",
+            "a@b example",
+            "a\u{202e}@b.example",
+            "\"a b\"@c.example",
+            "a@xn--\u{e4}.example",
+            &long,
+        ] {
+            assert_eq!(normalized(text), None, "{text:?}");
+        }
+    }
+}
