@@ -5,6 +5,7 @@
 
 mod ledger;
 mod links;
+mod lists;
 mod orphan;
 mod words;
 
@@ -56,6 +57,8 @@ pub struct Call {
     /// Its name or id; absent: the user's oldest one, else the org's.
     pub connection: Option<String>,
     pub arguments: Value,
+    /// Of a read of a list: all its pages are read, and so many items are kept.
+    pub max_items: Option<u64>,
     pub authority: Authority,
     /// Of a step: what tells data from its author's words, where the capability has markup. Others send what they were given as it is.
     pub context: Option<StepContext>,
@@ -81,7 +84,10 @@ pub async fn perform_into(
         Ok(call) => {
             let call = Prepared { sink, ..call };
             let result = match call.pass(core, job).await {
-                Ok(()) => read(core, job, &call).await,
+                Ok(()) => match call.max_items {
+                    Some(most) => lists::read_all(core, job, &call, most).await,
+                    None => read(core, job, &call, call.outgoing()).await,
+                },
                 Err(result) => result,
             };
             (result, Vec::new())
@@ -98,6 +104,7 @@ struct Prepared {
     /// As they leave, where that is something else: with data escaped for the provider's markup.
     marked: Option<Value>,
     authority: Authority,
+    max_items: Option<u64>,
     deadline: Instant,
     sink: Option<Arc<Sink>>,
 }
@@ -173,6 +180,7 @@ async fn prepare(core: &Core, job: &Behalf, call: Call) -> Result<Prepared, Step
         marked,
         arguments: call.arguments,
         authority: call.authority,
+        max_items: call.max_items,
         deadline: Instant::now() + core.settings.action_deadline,
         sink: None,
     })
@@ -220,13 +228,8 @@ async fn marked(
     Ok(Some(arguments))
 }
 
-async fn read(core: &Core, job: &Behalf, call: &Prepared) -> StepResult {
-    let request = match shape(
-        &call.capability,
-        call.outgoing(),
-        &call.connection.account,
-        None,
-    ) {
+async fn read(core: &Core, job: &Behalf, call: &Prepared, arguments: &Value) -> StepResult {
+    let request = match shape(&call.capability, arguments, &call.connection.account, None) {
         Ok(request) => request.into_sink(call.sink.clone()),
         Err(error) => return StepResult::Failed(bad_params(&error)),
     };

@@ -273,6 +273,7 @@ async fn carry_out(
             capability,
             connection,
             mut arguments,
+            max_items,
         }) => {
             let trigger = job.context.trigger();
             if trigger.kind == TriggerType::ExternalEvent {
@@ -282,6 +283,7 @@ async fn carry_out(
                 capability,
                 connection,
                 arguments,
+                max_items,
                 authority: Authority::Step {
                     permissions: job.context.permissions(),
                     agreed: job.context.agreed().clone(),

@@ -147,6 +147,7 @@ pub async fn call_into(
         of_run: false,
     };
     let call = Call {
+        max_items: None,
         capability: request.capability,
         connection: request.connection,
         arguments: request.arguments,

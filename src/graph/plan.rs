@@ -84,6 +84,7 @@ pub(super) enum WorkPlan {
         capability: Box<str>,
         connection: Option<Box<str>>,
         arguments: Template,
+        max_items: Option<u64>,
     },
     Approval {
         title: Option<Text>,

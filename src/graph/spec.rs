@@ -15,6 +15,8 @@ pub const MAX_NODES: usize = 1_000;
 pub const MAX_EDGES: usize = 10_000;
 /// Longest time that a graph may ask for (timeouts, waits, expiries): 366 days.
 pub const MAX_MS: u64 = 366 * 24 * 3_600_000;
+/// Items of a list that an `action` may keep.
+pub const MAX_LIST_ITEMS: u64 = 10_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -112,6 +114,8 @@ pub enum WorkSpec {
         capability: String,
         connection: Option<String>,
         arguments: Value,
+        /// The capability's list is read to its end, and so many of its items are kept.
+        max_items: Option<u64>,
     },
     Approval {
         title: Option<String>,

@@ -38,13 +38,18 @@ impl Compiler<'_> {
                 capability,
                 connection,
                 arguments,
+                max_items,
             } => {
                 self.capability(scope.at, &field("capability"), capability);
+                if max_items.is_some() {
+                    self.reads(scope.at, &field("max_items"), capability);
+                }
                 let arguments = self.template(scope, &field("arguments"), arguments)?;
                 Some(WorkPlan::Action {
                     capability: capability.as_str().into(),
                     connection: connection.as_deref().map(Box::from),
                     arguments,
+                    max_items: *max_items,
                 })
             }
             WorkSpec::Approval {
@@ -209,6 +214,17 @@ impl Compiler<'_> {
                     on_timeout,
                 })
             }
+        }
+    }
+
+    /// A list that is read to its end is asked for many times: a write must not be.
+    fn reads(&mut self, at: At<'_>, field: &str, id: &str) {
+        if self.lookup.capability(id).is_some_and(|info| info.write) {
+            self.refuse(
+                at,
+                field,
+                format!("`{id}` writes, and only a list is read to its end"),
+            );
         }
     }
 

@@ -6,6 +6,8 @@
 //! `first`, `last`, `date(text, zone)`, `date_add_days(text, n)`, `days_between(from, to, zone)`; without a zone the day of a time is that of
 //! its own offset. `default(value, fallback)` and `today()`, which is `run.today`, are forms, not functions.
 //!
+//! `mail_addresses(text)` is the list of the plain addresses in a text.
+//!
 //! Money, whose amounts are numbers or decimal texts: `money(amount, currency)` is the text `4,820.50 USD`, also of `{amount, currency}` and
 //! of lists of them; `sum_money(list)` one sum a currency; `to_minor(amount, currency)` and `from_minor(units, currency)` count in the
 //! smallest unit, `to_stripe` and `from_stripe` as Stripe does.
@@ -16,7 +18,7 @@ use super::{
     patterns::Pattern,
     value::Val,
 };
-use crate::graph::budget::Budget;
+use crate::{domain::mail_address, graph::budget::Budget};
 use serde_json::Value;
 use std::{cmp::Ordering, sync::Arc};
 
@@ -56,6 +58,7 @@ const TABLE: &[(&str, usize, usize)] = &[
     ("last", 1, 1),
     ("lower", 1, 1),
     ("lowerAscii", 1, 1),
+    ("mail_addresses", 1, 1),
     ("matches", 2, 2),
     ("max", 1, 16),
     ("min", 1, 16),
@@ -240,6 +243,12 @@ impl Function {
                 let separator = other(0)?;
                 budget.charge(2 * text.matches(separator).count() as u64)?;
                 Val::list(text.split(separator).map(Val::text).collect())
+            }
+            "mail_addresses" => {
+                budget.charge_new_text(text.len())?;
+                let all = mail_address::all_in(text);
+                budget.charge(all.len() as u64)?;
+                Val::list(all.into_iter().map(Val::text).collect())
             }
             "indexOf" => Val::Int(
                 text.find(other(0)?)

@@ -50,6 +50,8 @@ pub enum Work {
         capability: String,
         connection: Option<String>,
         arguments: Value,
+        /// All pages of a list, of which so many items are kept.
+        max_items: Option<u64>,
     },
 }
 
@@ -154,10 +156,12 @@ impl StepContext {
                 capability,
                 connection,
                 arguments,
+                max_items,
             }) => Ok(Work::Call {
                 capability: capability.to_string(),
                 connection: connection.as_deref().map(str::to_string),
                 arguments: self.template(arguments, budget)?,
+                max_items: *max_items,
             }),
             _ => Err(StepError::new(
                 "not_work",

@@ -1,8 +1,8 @@
 //! Reading the work of each type of node.
 
 use super::{
-    BodySpec, GraphType, MAX_MS, OnItemError, RememberSpec, WaitSpec, WorkSpec, is_id,
-    parse_duration,
+    BodySpec, GraphType, MAX_LIST_ITEMS, MAX_MS, OnItemError, RememberSpec, WaitSpec, WorkSpec,
+    is_id, parse_duration,
     read::{Fields, Reader},
 };
 use serde_json::Value;
@@ -117,10 +117,12 @@ impl Reader {
         let arguments = fields
             .required(self, "arguments", "the template of what is sent")
             .cloned();
+        let max_items = fields.integer(self, "max_items", 1..=MAX_LIST_ITEMS);
         Some(WorkSpec::Action {
             capability: capability?,
             connection,
             arguments: arguments?,
+            max_items,
         })
     }
 

@@ -224,6 +224,7 @@ pub async fn send(
         of_run: false,
     };
     let call = Call {
+        max_items: None,
         capability: target.capability.into(),
         connection: target.connection.clone(),
         arguments,

@@ -192,6 +192,7 @@ async fn call(
         of_run: false,
     };
     let call = Call {
+        max_items: None,
         capability: capability.into(),
         connection: settings.connection.clone(),
         arguments,
