@@ -81,6 +81,7 @@ async fn locate(core: &Core, row: &EffectRow) -> Result<Option<Prepared>, DbErro
             arguments,
             marked: None,
             authority: Authority::Runtime,
+            max_items: None,
             deadline: Instant::now() + core.settings.action_deadline,
             sink: None,
         }))
