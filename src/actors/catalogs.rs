@@ -1,15 +1,12 @@
 //! What the catalog holds for each org: the built-in integrations, which all share, and those that the org has added.
 
+use super::cache::Cache;
 use crate::{
     connect::{Capability, Catalog, catalog::integration_from},
     domain::OrgId,
     persistence::{Db, DbError, IntegrationRow, integration_list},
 };
-use dashmap::DashMap;
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 /// Another node may have changed an org's integrations: they are read again after this.
 const KEPT_FOR: Duration = Duration::from_secs(30);
@@ -21,7 +18,7 @@ const KEPT_MAX: usize = 10_000;
 pub struct Catalogs {
     db: Db,
     built_in: Arc<Catalog>,
-    known: Arc<DashMap<OrgId, (Instant, Arc<Catalog>)>>,
+    known: Arc<Cache<OrgId, Arc<Catalog>>>,
 }
 
 impl Catalogs {
@@ -29,7 +26,7 @@ impl Catalogs {
         Self {
             db,
             built_in,
-            known: Arc::default(),
+            known: Arc::new(Cache::new(KEPT_FOR, KEPT_MAX)),
         }
     }
 
@@ -43,23 +40,14 @@ impl Catalogs {
     /// # Errors
     /// If the database cannot be read.
     pub async fn of(&self, org: OrgId) -> Result<Arc<Catalog>, DbError> {
-        let known = self
-            .known
-            .get(&org)
-            .filter(|entry| entry.0.elapsed() < KEPT_FOR)
-            .map(|entry| entry.1.clone());
-        if let Some(catalog) = known {
-            return Ok(catalog);
-        }
+        self.known.get_or_read(org, self.read(org)).await
+    }
+
+    async fn read(&self, org: OrgId) -> Result<Arc<Catalog>, DbError> {
         let mut tx = self.db.begin_read(org).await?;
         let rows = integration_list(&mut tx).await?;
         drop(tx);
-        let catalog = self.with_own(rows);
-        if self.known.len() >= KEPT_MAX {
-            self.known.clear();
-        }
-        self.known.insert(org, (Instant::now(), catalog.clone()));
-        Ok(catalog)
+        Ok(self.with_own(rows))
     }
 
     /// A capability that the org may use, also a raw one. Built-in ones are found without a look at the org.
@@ -84,7 +72,7 @@ impl Catalogs {
 
     /// The org's integrations have changed.
     pub fn forget(&self, org: OrgId) {
-        self.known.remove(&org);
+        self.known.forget(&org);
     }
 
     /// One that a newer version of the built-in catalog has an integration of the same name as, or that does not pass its checks,

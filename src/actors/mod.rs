@@ -2,6 +2,7 @@
 
 mod append;
 pub mod approvals;
+mod cache;
 pub mod catalogs;
 pub mod clock;
 pub mod cluster;

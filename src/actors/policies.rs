@@ -1,15 +1,12 @@
 //! The rules of the orgs, compiled and kept until they change.
 
+use super::cache::Cache;
 use crate::{
     connect::policy::{PolicySet, RuleSpec},
     domain::OrgId,
     persistence::{Db, DbError, PolicyRow, policy_list},
 };
-use dashmap::DashMap;
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 /// Another node may have changed an org's rules: they are read again after this.
 const KEPT_FOR: Duration = Duration::from_secs(5);
@@ -32,14 +29,14 @@ pub enum PoliciesError {
 #[derive(Clone)]
 pub struct Policies {
     db: Db,
-    known: Arc<DashMap<OrgId, (Instant, Arc<PolicySet>)>>,
+    known: Arc<Cache<OrgId, Arc<PolicySet>>>,
 }
 
 impl Policies {
     pub fn new(db: Db) -> Self {
         Self {
             db,
-            known: Arc::default(),
+            known: Arc::new(Cache::new(KEPT_FOR, KEPT_MAX)),
         }
     }
 
@@ -48,32 +45,22 @@ impl Policies {
     /// # Errors
     /// If they cannot be read; nothing is allowed then.
     pub async fn of(&self, org: OrgId) -> Result<Arc<PolicySet>, PoliciesError> {
-        let known = self
-            .known
-            .get(&org)
-            .filter(|entry| entry.0.elapsed() < KEPT_FOR)
-            .map(|entry| entry.1.clone());
-        if let Some(set) = known {
-            return Ok(set);
-        }
-        let read = Instant::now();
+        self.known.get_or_read(org, self.read(org)).await
+    }
+
+    async fn read(&self, org: OrgId) -> Result<Arc<PolicySet>, PoliciesError> {
         let mut tx = self.db.begin_read(org).await?;
         let rows = policy_list(&mut tx).await?;
         drop(tx);
         let rules = rows.iter().map(|row| Ok((row.id, rule(row)?)));
-        let set = Arc::new(PolicySet::new(
+        Ok(Arc::new(PolicySet::new(
             rules.collect::<Result<Vec<_>, PoliciesError>>()?,
-        ));
-        if self.known.len() >= KEPT_MAX {
-            self.known.clear();
-        }
-        self.known.insert(org, (read, set.clone()));
-        Ok(set)
+        )))
     }
 
     /// The org's rules have changed: they hold from now on, here.
     pub fn forget(&self, org: OrgId) {
-        self.known.remove(&org);
+        self.known.forget(&org);
     }
 }
 

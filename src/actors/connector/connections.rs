@@ -2,7 +2,7 @@
 
 use super::{app::AppKey, rules::Rules};
 use crate::{
-    actors::{catalogs::Catalogs, cluster::kind},
+    actors::{cache::Cache, catalogs::Catalogs, cluster::kind},
     connect::{
         Account, Integration,
         catalog::{AuthWay, QuotaPer},
@@ -14,17 +14,15 @@ use crate::{
         oauth_client_find,
     },
 };
-use dashmap::DashMap;
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 use tenure_cluster::Entity;
 
 /// The status of a connection that may be used.
 pub const CONNECTION_ACTIVE: &str = connection_status::ACTIVE;
 /// Another node may have changed a connection: it is read again after this.
 const KEPT_FOR: Duration = Duration::from_secs(30);
+/// Pairs of org and integration whose connections are kept; a miss costs some queries.
+const KEPT_MAX: usize = 50_000;
 
 /// An account that an org may use. Holds no secret in clear.
 #[derive(Debug)]
@@ -56,7 +54,7 @@ impl Connection {
     }
 }
 
-type Known = DashMap<(OrgId, String), (Instant, Vec<Arc<Connection>>)>;
+type Known = Cache<(OrgId, String), Vec<Arc<Connection>>>;
 
 pub struct Connections {
     db: Db,
@@ -81,7 +79,7 @@ impl Connections {
             db,
             catalogs,
             operator_apps,
-            known: Known::new(),
+            known: Known::new(KEPT_FOR, KEPT_MAX),
         }
     }
 
@@ -105,8 +103,7 @@ impl Connections {
     #[cfg(test)]
     pub(super) fn whose(&self, id: ConnectionId) -> Option<(OrgId, String)> {
         let its = |all: &[Arc<Connection>]| all.iter().any(|one| one.id == id);
-        let found = self.known.iter().find(|entry| its(&entry.value().1));
-        found.map(|entry| entry.key().clone())
+        self.known.key_of(|all| its(all))
     }
 
     /// An active connection by its id, whoever owns it, as it is known here.
@@ -125,17 +122,9 @@ impl Connections {
 
     async fn all(&self, org: OrgId, integration: &str) -> Result<Vec<Arc<Connection>>, DbError> {
         let key = (org, integration.to_string());
-        let known = self
-            .known
-            .get(&key)
-            .filter(|entry| entry.0.elapsed() < KEPT_FOR)
-            .map(|entry| entry.1.clone());
-        if let Some(all) = known {
-            return Ok(all);
-        }
-        let all = self.read(org, integration).await?;
-        self.known.insert(key, (Instant::now(), all.clone()));
-        Ok(all)
+        self.known
+            .get_or_read(key, self.read(org, integration))
+            .await
     }
 
     /// A connection as its row is, whoever owns it; `None` if catalog and account do not fit.
@@ -174,7 +163,7 @@ impl Connections {
 
     /// Something about the org's connections has changed.
     pub fn forget(&self, org: OrgId, integration: &str) {
-        self.known.remove(&(org, integration.to_string()));
+        self.known.forget(&(org, integration.to_string()));
     }
 
     async fn read(&self, org: OrgId, integration: &str) -> Result<Vec<Arc<Connection>>, DbError> {
