@@ -296,6 +296,18 @@ impl Db {
         Ok(SystemTx { reason, inner })
     }
 
+    /// Runs statements as the owner of a SQLite database: what a test has to do to it that no program would.
+    #[cfg(test)]
+    pub(crate) async fn tamper(&self, statements: &'static str) -> Result<()> {
+        match &self.pools {
+            Pools::Sqlite { write, .. } => {
+                sqlx::raw_sql(statements).execute(write).await?;
+                Ok(())
+            }
+            Pools::Postgres { .. } => Err(DbError::Setup("only for SQLite".into())),
+        }
+    }
+
     /// Closes all connections; what is in use is waited for.
     pub async fn close(&self) {
         if let Some(replica) = &self.replica {

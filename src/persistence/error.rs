@@ -23,6 +23,9 @@ pub enum DbError {
     /// Stored bytes that cannot be what this program wrote.
     #[error("corrupt {what}: {detail}")]
     Corrupt { what: &'static str, detail: String },
+    /// A value that the database does not take: a text with U+0000, a key that is too long for an index, a number out of range.
+    #[error("cannot be stored: {0}")]
+    Unstorable(String),
     /// A page cursor that this list did not hand out.
     #[error("not a cursor of this list")]
     Cursor,
@@ -41,6 +44,11 @@ impl DbError {
             what,
             detail: detail.to_string(),
         }
+    }
+    /// As a database that cannot be reached.
+    #[cfg(test)]
+    pub(crate) fn from_outage() -> Self {
+        Self::Unavailable(sqlx::Error::PoolTimedOut)
     }
     /// Whether the same call may succeed later without anything being changed.
     pub fn is_transient(&self) -> bool {
@@ -61,6 +69,9 @@ impl From<sqlx::Error> for DbError {
             E::Database(known) if known.code().as_deref() == Some("TN001") => Self::Fenced,
             E::Database(known) if known.code().is_some_and(|code| is_transient_code(&code)) => {
                 Self::Unavailable(error)
+            }
+            E::Database(known) if known.code().is_some_and(|code| is_unstorable(&code)) => {
+                Self::Unstorable(known.message().to_owned())
             }
             E::PoolTimedOut
             | E::PoolClosed
@@ -93,6 +104,11 @@ fn is_transient_code(code: &str) -> bool {
                 | "517"
                 | "518"
         )
+}
+
+/// PostgreSQL: a character that the encoding does not have, a text or a number that is out of range, an entry of an index that is too long.
+fn is_unstorable(code: &str) -> bool {
+    matches!(code, "22021" | "22P05" | "22001" | "22003" | "54000")
 }
 
 /// Why a batch of the journal writer was not committed; none of it is durable.

@@ -3,9 +3,9 @@
 //! PostgreSQL gets one array a column, so the statement is the same for any number of rows and is prepared once. SQLite, which has no
 //! arrays, gets `VALUES` in a few fixed sizes, so that few statements are prepared, and few are run: each is a hop to its thread.
 
-use super::{error::Result, tx::Inner};
+use super::{error::Result, storable::storable, tx::Inner};
 use sqlx::{AssertSqlSafe, FromRow, Postgres, Sqlite, postgres::PgRow, sqlite::SqliteRow};
-use std::fmt::Write;
+use std::{borrow::Cow, fmt::Write};
 use uuid::Uuid;
 
 /// One column of `t`, all of its rows.
@@ -18,10 +18,27 @@ pub(super) enum Column<'a> {
     MaybeLong(Vec<Option<i64>>),
     Text(Vec<&'a str>),
     MaybeText(Vec<Option<&'a str>>),
+    /// Of texts, some of which could not be stored as they were. Made by [`Rows::new`].
+    Cleaned(Vec<Option<Cow<'a, str>>>),
     Bytes(Vec<&'a [u8]>),
+    MaybeBytes(Vec<Option<&'a [u8]>>),
 }
 
-impl Column<'_> {
+impl<'a> Column<'a> {
+    /// Whatever texts it holds, the database takes them.
+    fn storable(self) -> Self {
+        let is_not = |text: &&str| text.contains('\0');
+        match self {
+            Column::Text(rows) if rows.iter().any(is_not) => {
+                Column::Cleaned(rows.into_iter().map(|text| Some(storable(text))).collect())
+            }
+            Column::MaybeText(rows) if rows.iter().flatten().any(is_not) => {
+                Column::Cleaned(rows.into_iter().map(|text| text.map(storable)).collect())
+            }
+            fine => fine,
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             Column::Uuid(rows) => rows.len(),
@@ -32,7 +49,9 @@ impl Column<'_> {
             Column::MaybeLong(rows) => rows.len(),
             Column::Text(rows) => rows.len(),
             Column::MaybeText(rows) => rows.len(),
+            Column::Cleaned(rows) => rows.len(),
             Column::Bytes(rows) => rows.len(),
+            Column::MaybeBytes(rows) => rows.len(),
         }
     }
     fn postgres_type(&self) -> &'static str {
@@ -41,8 +60,8 @@ impl Column<'_> {
             Column::Short(_) => "smallint[]",
             Column::Int(_) => "int[]",
             Column::Long(_) | Column::MaybeLong(_) => "bigint[]",
-            Column::Text(_) | Column::MaybeText(_) => "text[]",
-            Column::Bytes(_) => "bytea[]",
+            Column::Text(_) | Column::MaybeText(_) | Column::Cleaned(_) => "text[]",
+            Column::Bytes(_) | Column::MaybeBytes(_) => "bytea[]",
         }
     }
 }
@@ -63,7 +82,12 @@ impl<'a> Rows<'a> {
                 .all(|pair| pair[0].1.len() == pair[1].1.len()),
             "columns differ in length"
         );
-        Self { columns }
+        let columns = columns.into_iter();
+        Self {
+            columns: columns
+                .map(|(name, column)| (name, column.storable()))
+                .collect(),
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -171,7 +195,11 @@ impl<'a> Rows<'a> {
                 Column::MaybeLong(rows) => query.bind(rows),
                 Column::Text(rows) => query.bind(rows),
                 Column::MaybeText(rows) => query.bind(rows),
+                Column::Cleaned(rows) => {
+                    query.bind(rows.iter().map(Option::as_deref).collect::<Vec<_>>())
+                }
                 Column::Bytes(rows) => query.bind(rows),
+                Column::MaybeBytes(rows) => query.bind(rows),
             })
     }
 
@@ -192,7 +220,9 @@ impl<'a> Rows<'a> {
             Column::MaybeLong(rows) => query.bind(rows[row]),
             Column::Text(rows) => query.bind(rows[row]),
             Column::MaybeText(rows) => query.bind(rows[row]),
+            Column::Cleaned(rows) => query.bind(rows[row].as_deref()),
             Column::Bytes(rows) => query.bind(rows[row]),
+            Column::MaybeBytes(rows) => query.bind(rows[row]),
         })
     }
 }

@@ -111,10 +111,22 @@ pub async fn connections_of(tx: &mut Tx, integration: &str) -> Result<Vec<Connec
     })?)
 }
 
-/// Whether exactly the facts of this append are in the journal already: the connection was lost after the commit and before its answer.
-pub async fn already_written(db: &Db, append: &Append) -> Result<bool> {
+/// What the database has where an append was to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum FoundOf {
+    /// Exactly its facts: it was committed, and only the answer was lost.
+    Itself,
+    /// A run of its name, which it wanted to begin: its trigger was accepted before. Names of runs are never given twice otherwise.
+    SameRun,
+    /// Something that it knows nothing of.
+    Others,
+}
+
+/// What the database has where this append was to be written.
+pub async fn found_of(db: &Db, append: &Append) -> Result<FoundOf> {
     let Some(run) = append.run.as_ref().filter(|run| !run.facts.is_empty()) else {
-        return Ok(false);
+        return Ok(FoundOf::Others);
     };
     let mut tx = db.begin_read(append.org).await?;
     let stored = super::runs::run_journal(
@@ -124,9 +136,20 @@ pub async fn already_written(db: &Db, append: &Append) -> Result<bool> {
         run.facts.len() as u32,
     )
     .await?;
-    Ok(stored.len() == run.facts.len()
+    let is_itself = stored.len() == run.facts.len()
         && stored
             .iter()
             .zip(&run.facts)
-            .all(|(stored, fact)| stored.json.as_bytes() == fact.as_ref()))
+            .all(|(stored, fact)| stored.json.as_bytes() == fact.as_ref());
+    if is_itself {
+        return Ok(FoundOf::Itself);
+    }
+    let known = match run.insert {
+        Some(_) => super::runs::run_get(&mut tx, run.execution).await?,
+        None => None,
+    };
+    Ok(match known {
+        Some(known) if known.employee_id == run.employee => FoundOf::SameRun,
+        _ => FoundOf::Others,
+    })
 }

@@ -1,10 +1,13 @@
 use super::{on_both, world::*};
 use crate::{
-    domain::{EmployeeId, ExecutionId},
+    domain::{ContentHash, EmployeeId, ExecutionId},
     persistence::*,
 };
 
 on_both!(
+    a_key_is_kept_to_its_first_payload,
+    texts_that_cannot_be_stored_hold_up_nothing,
+    long_and_odd_keys_stay_keys,
     a_run_finished_in_its_first_batch_is_one_row,
     appends_of_one_run_are_one_row_of_its_journal,
     a_run_goes_on_over_batches,
@@ -319,4 +322,153 @@ async fn concurrent_batches_all_commit(world: World) {
         (world.count("blob").await, world.count("blob_ref").await),
         (1, 200)
     );
+}
+
+async fn a_key_is_kept_to_its_first_payload(world: World) {
+    let accept = |second, key: &str, payload: Option<&str>| {
+        let mut append = world.accept_at(someone(), at(second), Some(key));
+        let insert = append.run.as_mut().unwrap().insert.as_mut().unwrap();
+        insert.payload_hash = payload.map(|payload| ContentHash::of(payload.as_bytes()));
+        append
+    };
+    let first = accept(1, "k", Some("one"));
+    let before = accept(2, "of before", None);
+    let batch = [
+        first.clone(),
+        before.clone(),
+        accept(3, "k", Some("other")),
+        accept(4, "k", Some("one")),
+        accept(5, "k", None),
+        accept(6, "of before", Some("one")),
+    ];
+    let execution_of = |append: &Append| execution(append);
+    let duplicate = |of| AppendOutcome::Duplicate {
+        execution: execution_of(of),
+    };
+    let other = AppendOutcome::OtherPayload {
+        execution: execution(&first),
+    };
+    let wanted = [
+        AppendOutcome::Durable,
+        AppendOutcome::Durable,
+        other,
+        duplicate(&first),
+        duplicate(&first),
+        duplicate(&before),
+    ];
+    assert_eq!(world.commit(&batch).await, wanted, "within one batch");
+    let later = [
+        accept(7, "k", Some("other")),
+        accept(8, "k", Some("one")),
+        accept(9, "of before", Some("other")),
+    ];
+    let wanted = [other, duplicate(&first), duplicate(&before)];
+    assert_eq!(world.commit(&later).await, wanted, "over batches");
+    let keys = ["k", "of before", "nobody's"].map(|key| DedupeKey::new("api", key));
+    let known = triggers_known(&mut world.read().await, &keys)
+        .await
+        .unwrap();
+    let payload = Some(ContentHash::of(b"one"));
+    let run = execution(&first);
+    assert_eq!(known[&keys[0]], KnownTrigger { run, payload });
+    assert_eq!(known[&keys[1]].payload, None);
+    assert_eq!(known.len(), 2);
+    let theirs = triggers_known(&mut world.stranger().await, &keys).await;
+    assert!(theirs.unwrap().is_empty());
+    let its = accepted_payload(&mut world.stranger().await, run).await;
+    assert_eq!(its.unwrap(), None, "another org's");
+}
+
+/// One text of outside with a zero character must not hold up what is in the batch beside it, nor its own run.
+async fn texts_that_cannot_be_stored_hold_up_nothing(world: World) {
+    let odd = "a\0b\u{1}\u{fffd}\u{10ffff}";
+    let mut accept = world.accept(someone());
+    let run = accept.run.as_mut().unwrap();
+    let (execution, employee) = (run.execution, run.employee);
+    let insert = run.insert.as_mut().unwrap();
+    insert.source = odd.into();
+    insert.conversation_key = Some(odd.into());
+    insert.dedupe = Some(DedupeKey::new(odd, odd));
+    run.status = Some(RunStatusChange {
+        status: RunStatus::Waiting,
+        at: at(1),
+        waiting_on: Some(odd.into()),
+        error: Some(odd.into()),
+    });
+    let approval = ApprovalRow {
+        org_id: world.org,
+        id: crate::domain::ApprovalId::from_uuid(id()),
+        run_id: execution,
+        employee_id: employee,
+        step: odd.into(),
+        title: odd.into(),
+        arguments: odd.into(),
+        arguments_hash: ContentHash::of(b"x"),
+        status: ApprovalStatus::Pending,
+        asked: at(1),
+        expires: None,
+        decided: None,
+        decided_by: None,
+        comment: None,
+        asked_by: Some(odd.into()),
+        owner_user: Some(odd.into()),
+    };
+    let close = ApprovalChange::Close {
+        id: approval.id,
+        status: ApprovalStatus::Denied,
+        at: at(2),
+        by: Some(odd.into()),
+        comment: Some(odd.into()),
+    };
+    accept.approvals = vec![ApprovalChange::Ask(Box::new(approval.clone())), close];
+    accept.waits = vec![WaitChange::Set(Box::new(WaitRow {
+        org_id: world.org,
+        run_id: execution,
+        step: odd.into(),
+        employee_id: employee,
+        event: odd.into(),
+        source: Some(odd.into()),
+        matches: "[]".into(),
+        since: at(1),
+        until: None,
+    }))];
+    accept.memory = vec![MemoryChange {
+        place: MemoryOwner::employee(employee),
+        key: odd.into(),
+        value: Some(format!("\"{}\"", "x")),
+        run: Some(execution),
+        step: Some(odd.into()),
+        source: odd.into(),
+        at: at(1),
+    }];
+    let beside = world.accept_at(someone(), at(2), Some("fine"));
+    let outcomes = world.commit(&[accept, beside]).await;
+    assert_eq!(outcomes, [AppendOutcome::Durable; 2]);
+    let stored = world.run(execution).await.unwrap();
+    assert_eq!(stored.source, odd.replace('\0', "\u{fffd}"));
+    let asked = approval_get(&mut world.read().await, approval.id).await;
+    assert_eq!(asked.unwrap().unwrap().title, odd.replace('\0', "\u{fffd}"));
+}
+
+async fn long_and_odd_keys_stay_keys(world: World) {
+    let noise: String = (0..20_000u32)
+        .map(|n| char::from_u32(0x4e00 + n.wrapping_mul(2_654_435_761) % 20_000).unwrap())
+        .collect();
+    for (second, key) in [noise.as_str(), "a\0b", "a\u{fffd}b"]
+        .into_iter()
+        .enumerate()
+    {
+        let accept = |second: usize| {
+            let mut append = world.accept_at(someone(), at(second as i64 + 1), None);
+            let insert = append.run.as_mut().unwrap().insert.as_mut().unwrap();
+            insert.dedupe = Some(DedupeKey::new(key, key));
+            append
+        };
+        let first = accept(second * 2);
+        let outcomes = world.commit(&[first.clone()]).await;
+        assert_eq!(outcomes, [AppendOutcome::Durable], "{second}");
+        let again = world.commit(&[accept(second * 2 + 1)]).await;
+        let execution = execution(&first);
+        assert_eq!(again, [AppendOutcome::Duplicate { execution }], "{second}");
+    }
 }

@@ -124,11 +124,11 @@ async fn connections_of_an_integration_come_oldest_first(world: World) {
 
 async fn what_was_written_is_recognised(world: World) {
     let accept = world.accept(EmployeeId::from_uuid(id()));
-    assert!(!already_written(&world.db, &accept).await.unwrap());
+    assert_eq!(found_of(&world.db, &accept).await.unwrap(), FoundOf::Others);
     world.commit(std::slice::from_ref(&accept)).await;
-    assert!(already_written(&world.db, &accept).await.unwrap());
+    assert_eq!(found_of(&world.db, &accept).await.unwrap(), FoundOf::Itself);
     let other = world.go_on(&accept, 1, &["other"], None);
-    assert!(!already_written(&world.db, &other).await.unwrap());
+    assert_eq!(found_of(&world.db, &other).await.unwrap(), FoundOf::Others);
 }
 
 async fn an_undo_rides_with_its_commit(world: World) {

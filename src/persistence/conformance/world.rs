@@ -261,6 +261,7 @@ impl World {
             conversation_key: None,
             accepted,
             dedupe,
+            payload_hash: None,
         };
         let run = RunAppend {
             execution: ExecutionId::from_uuid(id_at(accepted)),

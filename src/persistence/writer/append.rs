@@ -7,7 +7,7 @@ use crate::{
     },
     persistence::{
         ApprovalRow, ApprovalStatus, EffectRow, EffectStatus, InboxRow, InboxVerdict, MemoryChange,
-        OrgEventRow, RunStatus, ScheduleFireRow, SnapshotRow, WaitRow,
+        OrgEventRow, RunStatus, ScheduleFireRow, SnapshotRow, WaitRow, storable_key,
     },
 };
 use bytes::Bytes;
@@ -88,12 +88,24 @@ pub struct RunInsert {
     pub accepted: Timestamp,
     /// A second trigger with the same source and key is no new run.
     pub dedupe: Option<DedupeKey>,
+    /// Of a key that is kept to one payload: its hash. A second trigger with another one is a mistake of its sender.
+    pub payload_hash: Option<ContentHash>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DedupeKey {
     pub source: String,
     pub key: String,
+}
+
+impl DedupeKey {
+    /// Both in the form in which they are stored.
+    pub fn new(source: &str, key: &str) -> Self {
+        Self {
+            source: storable_key(source).into_owned(),
+            key: storable_key(key).into_owned(),
+        }
+    }
 }
 
 /// The whole of the run's visible state: what is `None` becomes empty.
@@ -302,6 +314,10 @@ pub enum AppendOutcome {
     Durable,
     /// Its trigger was accepted before as `execution`; nothing of this append was written.
     Duplicate {
+        execution: ExecutionId,
+    },
+    /// Its key was used with another payload before, for `execution`; nothing of this append was written.
+    OtherPayload {
         execution: ExecutionId,
     },
     /// Its event had arrived before, as `entry`.
