@@ -37,8 +37,11 @@ async fn decide_call(
     request: DecisionRequest,
 ) -> Result<Timestamp, EmployeeError> {
     let at = core.clock.now();
-    if row.status != ApprovalStatus::Pending || row.expires.is_some_and(|expires| expires <= at) {
+    if row.status != ApprovalStatus::Pending {
         return Err(EmployeeError::NotPending);
+    }
+    if row.expires.is_some_and(|expires| expires <= at) {
+        return Err(EmployeeError::Expired);
     }
     let status = match request.decision {
         Decision::Approved => ApprovalStatus::Approved,

@@ -14,7 +14,9 @@ mod lifecycle;
 mod live_run;
 mod memory;
 mod message;
+mod trigger_key;
 mod triggers;
+mod unwritable;
 
 pub use carry_out::approval_id;
 pub use facts::named_wait_event;
@@ -22,9 +24,11 @@ pub use handle::{EmployeeHandle, EmployeeMailbox};
 pub use lifecycle::{EmployeeState, MOVED_OUT, Woken, WokenRun};
 pub use live_run::FinishedRun;
 pub use message::{
-    Accepted, Beginning, DecideMessage, EmployeeError, EventMessage, Message, ON_THE_WAY, Reply,
-    StepAnswer, StepResult, StopMessage, TriggerMessage,
+    Accepted, Beginning, DecideMessage, EmployeeError, EventMessage, Looked, Message, ON_THE_WAY,
+    Reply, StepAnswer, StepResult, StopMessage, TriggerMessage,
 };
+pub use trigger_key::{KeyOrigin, TriggerKey, new_key};
+pub(super) use triggers::{answer_if_known, known_triggers};
 
 use super::{
     core::Core,
@@ -38,6 +42,7 @@ use super::{
 use crate::{
     domain::{EmployeeId, ExecutionId, OrgId},
     graph::{StepId, StopKind},
+    persistence::EmployeeStatus,
 };
 use admission::Admission;
 use live_run::LiveRun;
@@ -49,6 +54,7 @@ use std::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+use triggers::Taking;
 
 struct Employee {
     core: Arc<Core>,
@@ -63,10 +69,14 @@ struct State {
     path: String,
     own: EmployeeMailbox,
     current: Arc<LoadedVersion>,
-    /// It takes triggers and starts nothing: it kept breaking down, or a person put it on hold.
-    held: bool,
+    /// Quarantined: it takes triggers and starts nothing, because it kept breaking down or a person put it on hold. Dismissed: it ends what
+    /// is unfinished and takes no trigger.
+    status: EmployeeStatus,
     runs: HashMap<ExecutionId, LiveRun>,
+    /// Runs some facts of which the journal has refused, until it is read what it has of them.
+    unwritable: HashMap<ExecutionId, LiveRun>,
     admission: Admission,
+    taking: Taking,
     memory: Memory,
     skills: HashMap<u16, SkillHandle>,
     skill_of_actor: HashMap<ActorId, u16>,
@@ -125,7 +135,8 @@ impl Actor for Employee {
         }
         match message {
             Message::Begin => state.begin(&myself).await?,
-            Message::Trigger(message) => state.trigger(*message),
+            Message::Trigger(message) => state.trigger(message),
+            Message::Looked(looked) => state.looked(looked),
             Message::Answer(answer) => state.answer(*answer),
             Message::Timer { execution, timer } => state.timer(execution, timer),
             Message::Decide(message) => state.decide(*message),
@@ -147,9 +158,18 @@ impl Actor for Employee {
                 facts,
                 result,
             } => state.durable(execution, facts, result)?,
-            Message::NewVersion(version) => state.current = version,
+            // Two who make one may announce them in the other order.
+            Message::NewVersion(version) if version.version > state.current.version => {
+                state.current = version;
+            }
+            Message::NewVersion(_) => {}
             Message::Remember(writes, skill) => state.memory.apply(&writes, skill.as_deref()),
-            Message::Reread(what) => state.reread(what),
+            Message::Reread { conversation, then } => state.reread(conversation.as_deref(), then),
+            Message::Unwritable {
+                execution,
+                why,
+                stored,
+            } => state.end_unwritable(execution, &why, stored),
             Message::Idle => {
                 if state.try_to_leave(&myself) {
                     return Ok(());
@@ -197,6 +217,10 @@ impl Actor for Employee {
 impl State {
     fn now(&self) -> crate::domain::Timestamp {
         self.core.clock.now()
+    }
+
+    fn is_held(&self) -> bool {
+        self.status == EmployeeStatus::Quarantined
     }
 
     /// Words for the stop of a run whose conversation goes on with a newer trigger.

@@ -9,7 +9,8 @@ use super::{
     connector::ConnectorPool,
     core::{Core, Settings},
     employee::{
-        Accepted, DecideMessage, EmployeeError, FinishedRun, Message, StopMessage, TriggerMessage,
+        Accepted, DecideMessage, EmployeeError, FinishedRun, Message, StopMessage, TriggerKey,
+        TriggerMessage,
     },
     faults::Faults,
     host::HostHandle,
@@ -18,7 +19,7 @@ use super::{
     interest::Interest,
     journal::JournalHandle,
     policies::Policies,
-    router::{self, Event, Routed},
+    router::{self, Event, RouteError, Routed},
     schedules, sweeper,
     timers::TimersHandle,
     versions::Versions,
@@ -78,8 +79,8 @@ pub struct TriggerRequest {
     pub trigger: Trigger,
     pub conversation: Option<String>,
     pub skill: Option<String>,
-    /// Source and key; a second trigger with both the same gets the first one's run.
-    pub dedupe: Option<(String, String)>,
+    /// A second trigger with the same key gets the first one's run.
+    pub dedupe: Option<TriggerKey>,
 }
 
 /// A person's decision.
@@ -274,9 +275,9 @@ impl Engine {
     /// Hands an event to every employee, skill and waiting run that it concerns.
     ///
     /// # Errors
-    /// If it could not be found out whom it concerns; nobody was told then.
-    pub async fn route(&self, org: OrgId, event: Event) -> Result<Routed, DbError> {
-        router::route(&self.core, org, event).await
+    /// If it could not be found out whom it concerns, or the client's key was used with another payload; nobody was told then.
+    pub async fn route(&self, org: OrgId, event: Event) -> Result<Routed, RouteError> {
+        router::route_of_client(&self.core, org, event).await
     }
 
     /// The same for any approval, whoever asks.

@@ -298,6 +298,7 @@ fn described(fact: &Fact) -> (&'static str, Value) {
             "run.cancel_requested",
             json!({"kind": kind, "by": by, "reason": reason}),
         ),
+        Fact::Aborted { error, .. } => ("run.aborted", json!({"error": error})),
         // These two are `runIntent` and `executionResult`.
         Fact::Accepted { .. } => ("run.accepted", Value::Null),
         Fact::Begun { .. } => ("run.begun", Value::Null),

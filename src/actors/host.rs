@@ -5,11 +5,16 @@
 //! quarantine. At a restart of the process nobody is awake; who has unfinished work is woken by the recovery.
 
 mod moving;
+mod readings;
 
 use super::{
     cluster::{Cluster, employee_entity},
     core::Core,
-    employee::{EmployeeError, EmployeeHandle, MOVED_OUT, Message as EmployeeMessage, Woken},
+    employee::{
+        EmployeeError, EmployeeHandle, MOVED_OUT, Message as EmployeeMessage, Woken,
+        answer_if_known,
+    },
+    faults::FaultPoint,
     loader,
     mailbox::{Envelope, Mailbox, Named, SendError},
     vitals::Vitals,
@@ -21,6 +26,7 @@ use crate::{
 use dashmap::DashMap;
 use moving::Moving;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use readings::{Readings, Stale};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
@@ -46,6 +52,7 @@ type Directory = DashMap<EmployeeId, EmployeeHandle>;
 #[derive(Clone)]
 pub struct HostHandle {
     directory: Arc<Directory>,
+    readings: Arc<Readings>,
     mailbox: Mailbox<Message>,
     cluster: Option<Arc<Cluster>>,
 }
@@ -63,14 +70,17 @@ impl HostHandle {
             .vitals
             .register("node/employee_host", "employee_host", None, MAILBOX);
         let directory = Arc::new(Directory::new());
+        let readings = Arc::new(Readings::default());
         let cluster = core.cluster.clone();
         let host = Host {
             core,
             directory: directory.clone(),
+            readings: readings.clone(),
         };
         let (actor, _) = Actor::spawn_linked(None, host, vitals.clone(), parent).await?;
         Ok(Self {
             directory,
+            readings,
             mailbox: Mailbox::new(actor, vitals),
             cluster,
         })
@@ -177,17 +187,23 @@ impl HostHandle {
         let _ = self.mailbox.tell(Message::Suspend);
     }
 
-    /// Tells an employee something if it is awake; one that is asleep reads it when it wakes.
+    /// Tells an employee what was changed in the database if it is awake or being read; one that is asleep reads it when it wakes.
     pub fn tell_if_awake(&self, employee: EmployeeId, message: EmployeeMessage) {
+        let Err(message) = self.readings.keep(employee, message) else {
+            return;
+        };
+        // Not refused for a full mailbox: what it says was answered as done.
         if let Some(handle) = self.directory.get(&employee) {
-            let _ = handle.offer(message);
+            let _ = handle.tell(message);
         }
     }
 
-    /// Tells every awake employee of an org; walks over all that are awake, so only for what is rare.
+    /// Tells every employee of an org that is awake or being read; walks over all of them, so only for what is rare.
     pub fn tell_awake_of(&self, org: OrgId, message: impl Fn() -> EmployeeMessage) {
-        for handle in self.directory.iter().filter(|handle| handle.org == org) {
-            let _ = handle.offer(message());
+        let kept = self.readings.keep_for_org(org, &message);
+        let awake = self.directory.iter();
+        for entry in awake.filter(|entry| entry.org == org && !kept.contains(entry.key())) {
+            let _ = entry.tell(message());
         }
     }
 
@@ -201,16 +217,27 @@ impl HostHandle {
             .is_some()
     }
 
-    /// An employee was put on hold, released or dismissed: if it is awake here it is read again, with what the database says now.
-    pub fn reread_here(&self, org: OrgId, employee: EmployeeId) {
-        if self.directory.contains_key(&employee) {
-            self.reread(org, employee);
+    /// An employee was put on hold, released or dismissed: if it is awake here, or being read, it is read again, with what the database
+    /// says now. When this returns, the life of before takes nothing any more.
+    pub async fn reread_here(&self, org: OrgId, employee: EmployeeId) {
+        if self.is_awake_or_read(employee) {
+            self.reread(org, employee).await;
         }
     }
 
     /// The same, and it is woken if it sleeps and lives here or nowhere.
-    pub fn reread(&self, org: OrgId, employee: EmployeeId) {
-        let _ = self.mailbox.tell(Message::Reread { org, employee });
+    pub async fn reread(&self, org: OrgId, employee: EmployeeId) {
+        // What is being read is out of date from now on, not only when the host comes to it.
+        self.readings.outdate(employee);
+        let (reply, done) = oneshot::channel();
+        let message = Message::Reread {
+            org,
+            employee,
+            reply: Some(reply),
+        };
+        if self.mailbox.tell(message).is_ok() {
+            let _ = done.await;
+        }
     }
 
     pub fn awake(&self) -> usize {
@@ -218,6 +245,10 @@ impl HostHandle {
     }
     pub fn is_awake(&self, employee: EmployeeId) -> bool {
         self.directory.contains_key(&employee)
+    }
+    /// Whether something of it may be in memory: then it has to be told of changes.
+    pub fn is_awake_or_read(&self, employee: EmployeeId) -> bool {
+        self.readings.contains(employee) || self.is_awake(employee)
     }
 }
 
@@ -233,6 +264,7 @@ enum Message {
     Reread {
         org: OrgId,
         employee: EmployeeId,
+        reply: Option<oneshot::Sender<()>>,
     },
     MoveOut {
         employees: Vec<EmployeeId>,
@@ -273,12 +305,14 @@ impl Named for Message {
 struct Host {
     core: Arc<Core>,
     directory: Arc<Directory>,
+    readings: Arc<Readings>,
 }
 
-/// Messages for an employee that is being read.
+/// Messages for an employee that is being read, with the org that each sender believes it to be of.
 struct Waking {
+    /// As the first of them says; whether it is right is known when the employee was read.
     org: OrgId,
-    messages: VecDeque<Told>,
+    messages: VecDeque<(OrgId, Told)>,
 }
 
 struct State {
@@ -346,16 +380,14 @@ impl Actor for Host {
                 released,
             } => self.released(employees, released, state),
             Message::Suspend => self.suspend(state),
-            Message::Reread { org, employee } => {
-                state.crashes.remove(&employee);
-                let actor = self
-                    .directory
-                    .get(&employee)
-                    .map(|handle| handle.actor_id());
-                match actor.and_then(|actor| self.give_up(employee, actor, state)) {
-                    // Its end is seen by the supervision, which wakes it again.
-                    Some(handle) => handle.cell().kill(),
-                    None => self.wake(org, employee, None, state),
+            Message::Reread {
+                org,
+                employee,
+                reply,
+            } => {
+                self.reread(org, employee, state);
+                if let Some(reply) = reply {
+                    let _ = reply.send(());
                 }
             }
         }
@@ -426,6 +458,7 @@ impl Host {
             (None, told) => told,
         };
         let waking = state.waking.entry(employee).or_insert_with(|| {
+            self.readings.expect(employee, org);
             state.to_load.push_back(employee);
             Waking {
                 org,
@@ -433,12 +466,26 @@ impl Host {
             }
         });
         match told {
-            Some(told) if waking.org != org => told.message.refuse(EmployeeError::NotFound),
             Some(told) if waking.messages.len() >= WAITING_MAX => {
                 told.message.refuse(EmployeeError::Overloaded)
             }
-            Some(told) => waking.messages.push_back(told),
+            Some(told) => waking.messages.push_back((org, told)),
             None => {}
+        }
+    }
+
+    /// The life of now ends, and the next one is read with what the database says.
+    fn reread(&self, org: OrgId, employee: EmployeeId, state: &mut State) {
+        state.crashes.remove(&employee);
+        let known = self.directory.get(&employee);
+        let actor = known.map(|handle| handle.actor_id());
+        match actor.and_then(|actor| self.give_up(employee, actor, state)) {
+            // Its end is seen by the supervision, which wakes it again.
+            Some(handle) => handle.cell().kill(),
+            None => {
+                self.readings.outdate(employee);
+                self.wake(org, employee, None, state);
+            }
         }
     }
 
@@ -466,6 +513,9 @@ impl Host {
                 .drain(..count)
                 .filter_map(|id| state.waking.get(&id).map(|waking| (waking.org, id)))
                 .collect();
+            for (_, employee) in &batch {
+                self.readings.begin(*employee);
+            }
             state.loads += 1;
             let (core, own) = (
                 self.core.clone(),
@@ -488,49 +538,90 @@ impl Host {
 
     /// Starts an employee that was read and hands it what waited for it.
     async fn place(&self, read: Read, myself: &ActorRef<Envelope<Message>>, state: &mut State) {
-        let Some(waking) = state.waking.remove(&read.employee) else {
+        let employee = read.employee;
+        let Some(waking) = state.waking.remove(&employee) else {
             return;
-        };
-        let refuse_all = |messages: VecDeque<Told>, error: EmployeeError| {
-            messages
-                .into_iter()
-                .for_each(|told| told.message.refuse(error.clone()));
         };
         let (claim, loaded) = match read.read {
             Ok(read) => read,
-            Err(error) => return self.not_here(read.employee, waking, error),
+            Err(error) => {
+                self.readings.give_up(employee);
+                return self.not_here(employee, waking, error);
+            }
         };
-        // It may have been given away, or the lease lost, while it was being read.
-        if self.core.placement.owned(employee_entity(read.employee)) != Some(claim) {
-            return self.wake_again(read.employee, waking, state);
+        // It may have been given away, changed, or the lease lost, while it was being read.
+        let is_stale = self.readings.is_stale(employee);
+        if is_stale || self.core.placement.owned(employee_entity(employee)) != Some(claim) {
+            return self.wake_again(employee, waking, state);
         }
         let woken = match loaded.result {
-            Ok(woken) if woken.org == waking.org && woken.dismissed && woken.runs.is_empty() => {
-                return refuse_all(waking.messages, EmployeeError::Dismissed);
+            Ok(woken) if woken.org != waking.org => {
+                return self.wake_for(woken.org, employee, waking, state);
             }
-            Ok(woken) if woken.org == waking.org => woken,
-            Ok(_) => return refuse_all(waking.messages, EmployeeError::NotFound),
-            Err(error) => return refuse_all(waking.messages, error),
+            Ok(woken) if woken.status == EmployeeStatus::Dismissed && woken.runs.is_empty() => {
+                self.readings.give_up(employee);
+                return self.refuse_dismissed(waking);
+            }
+            Ok(woken) => woken,
+            Err(error) => {
+                self.readings.give_up(employee);
+                return waking.refuse_all(error);
+            }
         };
-        let (org, id) = (woken.org, woken.employee);
+        let org = woken.org;
         let woken = Box::new(Woken {
             epoch: claim.epoch,
             ..*woken
         });
-        match EmployeeHandle::spawn(myself.get_cell(), self.core.clone(), *woken).await {
-            Ok(handle) => {
-                state.by_actor.insert(handle.actor_id(), (org, id));
-                for told in waking.messages {
-                    if let Err((_, message)) = handle.offer(told.message) {
-                        message.refuse(EmployeeError::Overloaded);
-                    }
-                }
-                self.directory.insert(id, handle);
+        let handle = match EmployeeHandle::spawn(myself.get_cell(), self.core.clone(), *woken).await
+        {
+            Ok(handle) => handle,
+            Err(error) => {
+                self.readings.give_up(employee);
+                return waking.refuse_all(EmployeeError::NotWoken(error.to_string().into()));
             }
-            Err(error) => refuse_all(
-                waking.messages,
-                EmployeeError::NotWoken(error.to_string().into()),
-            ),
+        };
+        state.by_actor.insert(handle.actor_id(), (org, employee));
+        let placed = self.readings.end(employee, |news| {
+            for message in news {
+                let _ = handle.tell(message);
+            }
+            for (asked_in, told) in waking.messages {
+                if asked_in != org {
+                    told.message.refuse(EmployeeError::NotFound);
+                } else if let Err((_, message)) = handle.offer(told.message) {
+                    message.refuse(EmployeeError::Overloaded);
+                }
+            }
+            self.directory.insert(employee, handle);
+        });
+        if placed == Err(Stale) {
+            self.reread(org, employee, state);
+        }
+    }
+
+    /// Somebody asked for it in an org that is not its own, and was the first: the others are not to suffer for it.
+    fn wake_for(&self, org: OrgId, employee: EmployeeId, waking: Waking, state: &mut State) {
+        self.readings.give_up(employee);
+        for (asked_in, told) in waking.messages {
+            match asked_in == org {
+                true => self.wake(org, employee, Some(told), state),
+                false => told.message.refuse(EmployeeError::NotFound),
+            }
+        }
+    }
+
+    /// Nothing comes of what it is told, but for a trigger that it took before.
+    fn refuse_dismissed(&self, waking: Waking) {
+        for (org, told) in waking.messages {
+            match told.message {
+                message if org != waking.org => message.refuse(EmployeeError::NotFound),
+                EmployeeMessage::Trigger(message) => {
+                    let (core, dismissed) = (self.core.clone(), EmployeeError::Dismissed);
+                    tokio::spawn(answer_if_known(core, org, message, dismissed));
+                }
+                message => message.refuse(EmployeeError::Dismissed),
+            }
         }
     }
 
@@ -550,18 +641,19 @@ impl Host {
         let Some(node) = elsewhere else {
             return waking.refuse_all(refusal(&why));
         };
-        for Told { message, from_afar } in waking.messages {
+        for (org, Told { message, from_afar }) in waking.messages {
             match from_afar {
                 true => message.refuse(EmployeeError::NotHere),
-                false => cluster.forward(waking.org, employee, message, node),
+                false => cluster.forward(org, employee, message, node),
             }
         }
     }
 
     fn wake_again(&self, employee: EmployeeId, waking: Waking, state: &mut State) {
+        self.readings.give_up(employee);
         self.wake(waking.org, employee, None, state);
-        for told in waking.messages {
-            self.wake(waking.org, employee, Some(told), state);
+        for (org, told) in waking.messages {
+            self.wake(org, employee, Some(told), state);
         }
     }
 
@@ -615,7 +707,7 @@ impl Host {
 
 impl Waking {
     fn refuse_all(self, error: EmployeeError) {
-        for told in self.messages {
+        for (_, told) in self.messages {
             told.message.refuse(error.clone());
         }
     }
@@ -651,8 +743,14 @@ async fn claim_and_read(core: &Core, batch: Vec<(OrgId, EmployeeId)>) -> Vec<Rea
         return refused;
     }
     // After the claim: whatever an earlier owner wrote is there now.
-    let loaded = loader::load(core, wanted).await.into_iter();
-    let read = loaded.filter_map(|loaded| {
+    let loaded = loader::load(core, wanted).await;
+    for loaded in &loaded {
+        let employee = loaded.employee;
+        core.faults
+            .pause(FaultPoint::EmployeeRead { employee })
+            .await;
+    }
+    let read = loaded.into_iter().filter_map(|loaded| {
         let claim = claimed.get(&loaded.employee)?;
         Some(Read {
             employee: loaded.employee,

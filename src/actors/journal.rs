@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::{ExecutionId, OrgId},
-    persistence::{self, Append, AppendOutcome, CommitError, Db, DbError, Fence},
+    persistence::{self, Append, AppendOutcome, CommitError, Db, DbError, Fence, FoundOf},
     telemetry,
 };
 use indexmap::IndexMap;
@@ -47,6 +47,9 @@ pub enum JournalError {
     Fenced,
     #[error("the database refused the write: {0}")]
     Rejected(Arc<str>),
+    /// A commit lost its answer, and whether it happened cannot be found out.
+    #[error("it cannot be found out whether it was written: {0}")]
+    Unknown(Arc<str>),
     #[error("the journal has stopped")]
     Stopped,
 }
@@ -120,7 +123,7 @@ impl JournalHandle {
     /// Queues `append` and waits until it is durable. There is no timeout: while the database is away, the answer is not known.
     ///
     /// # Errors
-    /// As [`JournalError`] says; then nothing of it was written.
+    /// As [`JournalError`] says; then nothing of it was written, unless that is `Unknown` or the journal has `Stopped`.
     pub async fn write(
         &self,
         run: Option<ExecutionId>,
@@ -429,9 +432,8 @@ async fn commit_with_patience(
     let mut results: Vec<Option<Result<AppendOutcome, JournalError>>> =
         appends.iter().map(|_| None).collect();
     let mut parts = vec![(0, appends.len())];
-    let mut unsure = false;
     while let Some((from, to)) = parts.pop() {
-        match commit_part(shared, &appends[from..to], &mut unsure).await {
+        match commit_part(shared, &appends[from..to]).await {
             Ok(outcomes) => outcomes
                 .into_iter()
                 .enumerate()
@@ -453,13 +455,8 @@ async fn commit_with_patience(
         .collect()
 }
 
-/// `unsure` stays set once the database was away: the batch may have been committed before its answer was lost.
-async fn commit_part(
-    shared: &Shared,
-    part: &[Append],
-    unsure: &mut bool,
-) -> Result<Vec<AppendOutcome>, JournalError> {
-    let (mut pause, began) = (RETRY_FIRST, std::time::Instant::now());
+async fn commit_part(shared: &Shared, part: &[Append]) -> Result<Vec<AppendOutcome>, JournalError> {
+    let mut patience = Patience::new(shared, part.len());
     loop {
         let started = std::time::Instant::now();
         match persistence::commit(&shared.db, shared.fence, part).await {
@@ -472,32 +469,105 @@ async fn commit_part(
                 shared.fenced.send_replace(true);
                 return Err(JournalError::Fenced);
             }
-            // The connection may have been lost after the commit: then the rows that are in the way are our own.
             Err(CommitError::Stale { .. }) if part.len() == 1 => {
-                let written = *unsure
-                    && matches!(
-                        persistence::already_written(&shared.db, &part[0]).await,
-                        Ok(true)
-                    );
-                let run = part[0].run.as_ref().map(|run| run.execution);
-                return match (written, run) {
-                    (true, _) => Ok(vec![AppendOutcome::Durable]),
-                    (false, Some(run)) => Err(JournalError::Stale(run)),
-                    (false, None) => {
-                        Err(JournalError::Rejected("stale append without a run".into()))
-                    }
-                };
+                return what_is_in_the_way(shared, &part[0]).await;
             }
-            Err(CommitError::Db(error)) if error.is_transient() => {
-                tracing::warn!(%error, waiting = part.len(), "database is away, the journal waits");
-                *unsure = true;
-                if began.elapsed() > AWAY_AFTER {
-                    shared.is_away(true);
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(RETRY_LAST);
-            }
+            Err(CommitError::Db(error)) if error.is_transient() => patience.wait(&error).await,
             Err(error) => return Err(JournalError::Rejected(error.to_string().into())),
         }
+    }
+}
+
+/// What stands where an append should be written: its own rows, if the connection was lost after the commit and before its answer; the run
+/// of an earlier sending of the same trigger; or another writer's.
+///
+/// A database that cannot be asked says nothing of the three: it is asked until it answers.
+async fn what_is_in_the_way(
+    shared: &Shared,
+    append: &Append,
+) -> Result<Vec<AppendOutcome>, JournalError> {
+    let Some(run) = &append.run else {
+        return Err(JournalError::Rejected("stale append without a run".into()));
+    };
+    let mut patience = Patience::new(shared, 1);
+    let found = loop {
+        match asked(persistence::found_of(&shared.db, append).await) {
+            Asked::Known(found) => break found,
+            Asked::Again(error) => patience.wait(&error).await,
+            Asked::Never(error) => return Err(error),
+        }
+    };
+    shared.is_away(false);
+    let execution = run.execution;
+    match found {
+        FoundOf::Itself => Ok(vec![AppendOutcome::Durable]),
+        FoundOf::SameRun => Ok(vec![AppendOutcome::Duplicate { execution }]),
+        FoundOf::Others => Err(JournalError::Stale(execution)),
+    }
+}
+
+/// What follows from asking. That the database could not be asked is never an answer.
+enum Asked {
+    Known(FoundOf),
+    Again(DbError),
+    Never(JournalError),
+}
+
+fn asked(answer: Result<FoundOf, DbError>) -> Asked {
+    match answer {
+        Ok(found) => Asked::Known(found),
+        Err(error) if error.is_transient() => Asked::Again(error),
+        Err(error) => Asked::Never(JournalError::Unknown(error.to_string().into())),
+    }
+}
+
+/// Waits between tries while the database is away, and says so.
+struct Patience<'a> {
+    shared: &'a Shared,
+    waiting: usize,
+    pause: Duration,
+    began: std::time::Instant,
+}
+
+impl<'a> Patience<'a> {
+    fn new(shared: &'a Shared, waiting: usize) -> Self {
+        Self {
+            shared,
+            waiting,
+            pause: RETRY_FIRST,
+            began: std::time::Instant::now(),
+        }
+    }
+
+    async fn wait(&mut self, error: &DbError) {
+        tracing::warn!(%error, waiting = self.waiting, "database is away, the journal waits");
+        if self.began.elapsed() > AWAY_AFTER {
+            self.shared.is_away(true);
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(RETRY_LAST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A database that was away while a batch was committed, and cannot be asked at once what came of it.
+    #[test]
+    fn a_database_that_cannot_be_asked_is_asked_again_and_never_says_no() {
+        for found in [FoundOf::Itself, FoundOf::SameRun, FoundOf::Others] {
+            assert!(matches!(asked(Ok(found)), Asked::Known(known) if known == found));
+        }
+        assert!(matches!(
+            asked(Err(DbError::from_outage())),
+            Asked::Again(_)
+        ));
+        let damaged = DbError::Corrupt {
+            what: "body",
+            detail: "empty".into(),
+        };
+        let never = asked(Err(damaged));
+        assert!(matches!(never, Asked::Never(JournalError::Unknown(_))));
     }
 }

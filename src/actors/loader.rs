@@ -6,11 +6,11 @@ use super::{
     versions::{Compiled, LoadedVersion},
 };
 use crate::{
-    domain::{ContentHash, EmployeeId, MemoryLayer, MemoryView, OrgId},
+    domain::{ContentHash, EmployeeId, ExecutionId, MemoryLayer, MemoryView, OrgId},
     graph::{Fact, Run, RunState},
     persistence::{
-        DbError, EmployeeBundle, EmployeeStatus, MemoryOwner, MemoryRow, OpenRun, RunStatus,
-        StoredSpec, activation_load, codec, memory_views,
+        DbError, EmployeeBundle, MemoryOwner, MemoryRow, OpenRun, RunStatus, StoredSpec,
+        activation_load, codec, memory_views,
     },
 };
 use serde_json::Map;
@@ -170,9 +170,8 @@ fn wake(
         org: employee.org_id,
         employee: employee.id,
         current,
-        held: employee.status == EmployeeStatus::Quarantined,
+        status: employee.status,
         alive: CancellationToken::new(),
-        dismissed: employee.status == EmployeeStatus::Dismissed,
         epoch: 0,
         state,
         memory,
@@ -257,6 +256,23 @@ fn wake_run(
         facts: count,
         snapshot_seq,
     })
+}
+
+/// One unfinished run as it is stored; `None`: there is none, or it is over.
+///
+/// # Errors
+/// If it cannot be read.
+pub async fn load_run(
+    core: &Core,
+    org: OrgId,
+    employee: EmployeeId,
+    execution: ExecutionId,
+) -> Result<Option<WokenRun>, EmployeeError> {
+    // With all the others of its employee: it is rare, and one way to read a run is enough.
+    let mut loaded = load(core, vec![(org, employee)]).await;
+    let woken = loaded.pop().ok_or(EmployeeError::NotFound)?.result?;
+    let mut runs = woken.runs.into_iter();
+    Ok(runs.find(|run| run.execution == execution))
 }
 
 /// What an employee remembers now.

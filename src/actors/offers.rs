@@ -65,6 +65,7 @@ pub async fn offer(core: &Core, org: OrgId, employee: EmployeeId, execution: Exe
         event: Some(event.into()),
         payload: Arc::new(payload),
         key: Some(execution.to_string()),
+        key_from: router::KeyFrom::System,
         conversation: None,
     };
     match router::route(core, org, event).await {

@@ -2,11 +2,13 @@
 
 use super::{
     core::Core,
-    employee::{Accepted, EmployeeError, EventMessage, Message, TriggerMessage},
+    employee::{
+        Accepted, EmployeeError, EventMessage, Message, TriggerKey, TriggerMessage, known_triggers,
+    },
     evaluation::in_place,
 };
 use crate::{
-    domain::{EmployeeId, EventFilter, ExecutionId, OrgId, Trigger, TriggerType},
+    domain::{ContentHash, EmployeeId, EventFilter, ExecutionId, OrgId, Trigger, TriggerType},
     graph::{
         EventExpr, StepId,
         budget::{Budget, INLINE_FUEL},
@@ -33,8 +35,30 @@ pub struct Event {
     pub payload: Arc<Value>,
     /// The same event is never taken twice.
     pub key: Option<String>,
+    pub key_from: KeyFrom,
     /// The conversation that it is part of, for subscriptions that do not say.
     pub conversation: Option<String>,
+}
+
+/// Who has named an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyFrom {
+    /// The system that it comes from. It may say more of it the second time.
+    #[default]
+    System,
+    /// A client, which keeps to one payload for each key.
+    Client,
+    /// This node, for a client that gave none.
+    ThisNode,
+}
+
+/// Why an event was given to nobody.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    #[error("the idempotency key was used with another payload, for run {0}")]
+    OtherPayload(ExecutionId),
+    #[error(transparent)]
+    Db(#[from] DbError),
 }
 
 impl Event {
@@ -77,6 +101,18 @@ pub struct Refused {
 /// If subscriptions could not be read; nobody was told.
 pub async fn route(core: &Core, org: OrgId, event: Event) -> Result<Routed, DbError> {
     let audience = Audience::read(core, org, std::slice::from_ref(&event)).await?;
+    Ok(audience.tell(core, &event).await)
+}
+
+/// The same for an event that a client names, whose key is for one payload only.
+///
+/// # Errors
+/// `OtherPayload`, or as [`route`]; nobody was told.
+pub async fn route_of_client(core: &Core, org: OrgId, event: Event) -> Result<Routed, RouteError> {
+    let audience = Audience::read(core, org, std::slice::from_ref(&event)).await?;
+    if event.key_from == KeyFrom::Client {
+        audience.refuse_other_payload(core, &event).await?;
+    }
     Ok(audience.tell(core, &event).await)
 }
 
@@ -136,15 +172,7 @@ impl Audience {
             payload: event.payload.clone(),
             source: event.source.clone(),
         };
-        let near: Vec<&Arc<Listener>> = self
-            .listeners
-            .iter()
-            .filter(|listener| {
-                event
-                    .sources()
-                    .any(|source| fits(&listener.row.source, source))
-            })
-            .collect();
+        let near: Vec<&Arc<Listener>> = self.near(event).collect();
         let mut routed = Routed::default();
         let mut wanting = Vec::new();
         for (listener, wants) in self.ask(core, &near, &trigger, event).await {
@@ -217,6 +245,32 @@ impl Audience {
         }
         asked
     }
+
+    /// Those who listen to where the event comes from.
+    fn near(&self, event: &Event) -> impl Iterator<Item = &Arc<Listener>> {
+        self.listeners.iter().filter(|listener| {
+            let mut sources = event.sources();
+            sources.any(|source| fits(&listener.row.source, source))
+        })
+    }
+
+    /// Looks before anybody is told: of two listeners one may have had the key's first payload, and the other would take the second one.
+    async fn refuse_other_payload(&self, core: &Core, event: &Event) -> Result<(), RouteError> {
+        let keys: Vec<TriggerKey> = self
+            .near(event)
+            .filter_map(|listener| listener.key(event))
+            .collect();
+        let keys: Vec<&TriggerKey> = keys.iter().collect();
+        let payload = ContentHash::of_json(&event.payload);
+        let known = known_triggers(core, self.org, &keys).await?;
+        let other = known
+            .values()
+            .find(|known| known.payload.is_some_and(|its| its != payload));
+        match other {
+            Some(known) => Err(RouteError::OtherPayload(known.run)),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Listener {
@@ -255,6 +309,18 @@ impl Listener {
             Some(None) => Ok(false),
             Some(Some(when)) => when.holds(trigger, budget),
         }
+    }
+
+    /// The name of the event for this subscription: one event may concern two skills of one employee.
+    fn key(&self, event: &Event) -> Option<TriggerKey> {
+        let row = &self.row;
+        let source = format!("{}>{}#{}", event.source, row.employee_id, row.position);
+        let key = event.key.as_ref()?;
+        Some(match event.key_from {
+            KeyFrom::System => TriggerKey::given(source, key),
+            KeyFrom::Client => TriggerKey::given(source, key).for_payload(&event.payload),
+            KeyFrom::ThisNode => TriggerKey::made(source, key),
+        })
     }
 
     /// The key that the subscription makes of the event; where it says nothing, the event's own.
@@ -332,13 +398,7 @@ async fn start(
             trigger: trigger.clone(),
             conversation,
             skill: row.skill.clone(),
-            // Per subscription, since one event may concern two skills of one employee.
-            dedupe: event.key.clone().map(|key| {
-                (
-                    format!("{}>{}#{}", event.source, row.employee_id, row.position),
-                    key,
-                )
-            }),
+            dedupe: listener.key(event),
             reply,
             watcher: None,
         }))

@@ -243,9 +243,13 @@ pub async fn set_status(
     let mut tx = core.db.begin(org).await?;
     let row = employed(&mut tx, employee).await?;
     let now = core.clock.now();
-    employee_set_status(&mut tx, employee, status, now).await?;
+    match employee_set_status(&mut tx, employee, status, now).await {
+        // Somebody dismissed it a moment ago.
+        Err(DbError::NotFound(_)) => return Err(StaffError::Dismissed),
+        set => set?,
+    }
     tx.commit().await?;
-    core.host().reread(org, employee);
+    core.host().reread(org, employee).await;
     core.tell_others(&News::Reread { org, employee }).await;
     Ok(EmployeeRow {
         status,

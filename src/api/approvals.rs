@@ -185,6 +185,14 @@ pub async fn decide(
             Ok(Json(decided.into()))
         }
         Err(EmployeeError::OtherArguments) => Err(changed(&read(&api, &caller, &approval).await?)),
+        // Its row may say `pending` yet: whoever closes it comes late.
+        Err(EmployeeError::Expired) => {
+            let row = read(&api, &caller, &approval).await?;
+            Err(closed(&ApprovalRow {
+                status: ApprovalStatus::Expired,
+                ..row
+            }))
+        }
         // It was decided, or it ended, while we looked.
         Err(EmployeeError::NotPending | EmployeeError::RunNotOpen(_)) => {
             Err(closed(&read(&api, &caller, &approval).await?))

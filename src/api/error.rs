@@ -9,6 +9,7 @@ use crate::{
         hub::{HubError, credentials::CredentialError, keys::KeysError},
         ingest::DoorError,
         inspect::InspectError,
+        router::RouteError,
         staff::StaffError,
     },
     connect::{SealError, VaultError},
@@ -100,6 +101,15 @@ problems! {
     Unavailable          503 "unavailable"           "The service cannot do this at the moment",
 }
 
+/// The member of a problem that says what is known of the request: [`NOT_DONE`], or [`UNKNOWN`].
+pub const OUTCOME: &str = "outcome";
+pub const NOT_DONE: &str = "not_done";
+pub const UNKNOWN: &str = "unknown";
+
+/// What the answer says, for those who have to add to it.
+#[derive(Clone)]
+pub struct ProblemBody(pub Value);
+
 /// An answer that is an error.
 #[derive(Debug)]
 pub struct ApiError(Box<Inner>);
@@ -179,6 +189,12 @@ impl ApiError {
         self
     }
 
+    /// Whatever was asked for, nothing came of it.
+    #[must_use]
+    pub fn nothing_done(self) -> Self {
+        self.with(OUTCOME, NOT_DONE)
+    }
+
     pub fn problem(&self) -> Problem {
         self.0.problem
     }
@@ -230,7 +246,9 @@ impl ApiError {
     pub fn not_for_this_node() -> Self {
         let detail =
             "this node takes no requests (it has no role `api`); another node of the cluster does";
-        Self::new(Problem::Unavailable, detail).retry_after(1)
+        Self::new(Problem::Unavailable, detail)
+            .retry_after(1)
+            .nothing_done()
     }
 
     pub fn database_away() -> Self {
@@ -264,8 +282,13 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(self.body().to_string()));
+        let body = self.body();
+        let mut response = Response::new(Body::from(body.to_string()));
         *response.status_mut() = self.0.problem.status();
+        if response.status().is_server_error() {
+            // The guard knows whether anything may have come of the request.
+            response.extensions_mut().insert(ProblemBody(body));
+        }
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
@@ -304,9 +327,26 @@ impl From<DbError> for ApiError {
                 tracing::warn!(%error, "database unavailable");
                 Self::database_away()
             }
+            // The text is the database's, and names no field.
+            DbError::Unstorable(why) => {
+                tracing::warn!(why, "a value cannot be stored");
+                Self::new(
+                    Problem::InvalidField,
+                    "a value cannot be stored: a text holds the character U+0000 or is too long, or a number is out of range",
+                )
+            }
             // Another node does it.
             error @ DbError::Fenced => Self::unavailable(&error),
             error => Self::internal(error),
+        }
+    }
+}
+
+impl From<RouteError> for ApiError {
+    fn from(error: RouteError) -> Self {
+        match error {
+            RouteError::Db(error) => error.into(),
+            RouteError::OtherPayload(run) => EmployeeError::OtherPayload(run).into(),
         }
     }
 }
@@ -384,12 +424,14 @@ impl From<EmployeeError> for ApiError {
         let problem = match &error {
             EmployeeError::Journal(inner) => return inner.clone().into(),
             EmployeeError::NotFound => Problem::NotFound,
+            EmployeeError::OtherPayload(_) => Problem::IdempotencyConflict,
             EmployeeError::Dismissed => Problem::EmployeeDismissed,
             EmployeeError::RunNotOpen(_) => Problem::RunNotOpen,
             EmployeeError::ConversationBusy => Problem::ConversationBusy,
             EmployeeError::QueueFull => Problem::QueueFull,
             EmployeeError::UnknownSkill(_) => Problem::UnknownSkill,
             EmployeeError::NotPending => Problem::ApprovalNotPending,
+            EmployeeError::Expired => Problem::ApprovalExpired,
             EmployeeError::OtherArguments => Problem::ArgumentsChanged,
             EmployeeError::TooLarge { .. } => Problem::PayloadTooLarge,
             EmployeeError::Overloaded
@@ -408,7 +450,16 @@ impl From<EmployeeError> for ApiError {
             error => Self::new(problem, error.to_string()),
         };
         match problem {
+            Problem::Unavailable
+                if matches!(
+                    error,
+                    EmployeeError::Overloaded | EmployeeError::NotWoken(_)
+                ) =>
+            {
+                api.retry_after(1).nothing_done()
+            }
             Problem::Unavailable | Problem::QueueFull => api.retry_after(1),
+            Problem::IdempotencyConflict => api.at("idempotency_key"),
             Problem::UnknownSkill => api.at("skill"),
             _ => api,
         }

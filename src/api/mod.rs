@@ -6,6 +6,7 @@
 mod actors;
 mod address;
 mod approvals;
+mod attempt;
 mod auth;
 mod body;
 mod calendars;
@@ -157,8 +158,7 @@ impl ApiState {
     /// `unavailable` after thirty seconds. It is not known then whether it was done.
     async fn bounded<T>(&self, work: impl Future<Output = T>) -> ApiResult<T> {
         tokio::time::timeout(ANSWER_TIME, work).await.map_err(|_| {
-            let detail = "there was no answer in time, and it is not known whether it was done; a trigger can be sent again with the same \
-                idempotency_key";
+            let detail = "there was no answer in time";
             ApiError::new(Problem::Unavailable, detail).retry_after(5)
         })
     }

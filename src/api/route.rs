@@ -2,6 +2,7 @@
 
 use super::{
     ApiState,
+    attempt::Attempt,
     error::{ApiError, Problem},
     operator,
     server::peer::Client,
@@ -101,6 +102,7 @@ impl Route {
     pub fn guarded(self, state: &ApiState) -> MethodRouter<ApiState> {
         let gate = Arc::new(Gate {
             state: state.clone(),
+            path: self.path,
             access: self.access,
             outage: Outage::of(self.access, self.path),
             is_operational: is_operational(self.path),
@@ -142,6 +144,7 @@ methods! {
 
 struct Gate {
     state: ApiState,
+    path: &'static str,
     access: Access,
     outage: Outage,
     /// Every node answers it, whatever its roles.
@@ -150,29 +153,32 @@ struct Gate {
 }
 
 /// Lets in who may, and counts.
-async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+async fn guard(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
+    let attempt = Attempt::of(&mut request);
+    let method = request.method().clone();
     let response = match gate.outage {
-        Outage::Ignored => answer(&gate, request, next).await,
+        Outage::Ignored => answer(&gate, request, next, &attempt).await,
         Outage::EndsRequests => {
             tokio::select! {
-                response = answer(&gate, request, next) => response,
+                response = answer(&gate, request, next, &attempt) => response,
                 () = gate.state.db().outage_lasts(OUTAGE_TIME) => ApiError::database_away().into_response(),
             }
         }
         Outage::KeepsOut => {
             tokio::select! {
-                () = gate.state.db().outage_is_over() => answer(&gate, request, next).await,
+                () = gate.state.db().outage_is_over() => answer(&gate, request, next, &attempt).await,
                 () = gate.state.db().outage_lasts(OUTAGE_TIME) => ApiError::database_away().into_response(),
             }
         }
     };
+    let response = attempt.answered(&method, gate.path, response);
     gate.metrics
         .answered(response.status().as_u16(), started.elapsed());
     response
 }
 
-async fn answer(gate: &Gate, mut request: Request, next: Next) -> Response {
+async fn answer(gate: &Gate, mut request: Request, next: Next, attempt: &Attempt) -> Response {
     if !gate.is_operational && !gate.state.takes_requests() {
         return ApiError::not_for_this_node().into_response();
     }
@@ -180,7 +186,10 @@ async fn answer(gate: &Gate, mut request: Request, next: Next) -> Response {
     let context = trace::of(given.and_then(|given| given.to_str().ok()));
     let answered = async {
         match admit(gate, &mut request).await {
-            Ok(()) => next.run(request).await,
+            Ok(()) => {
+                attempt.begins();
+                next.run(request).await
+            }
             Err(error) => error.into_response(),
         }
     };
@@ -227,6 +236,15 @@ impl Outage {
 }
 
 async fn admit(gate: &Gate, request: &mut Request) -> Result<(), ApiError> {
+    // PostgreSQL takes no zero byte in a text, and nothing that can be named has one.
+    if request
+        .uri()
+        .path_and_query()
+        .is_some_and(|address| address.as_str().contains("%00"))
+    {
+        let detail = "the address must not contain a zero byte";
+        return Err(ApiError::new(Problem::InvalidParameter, detail));
+    }
     let needed = match gate.access {
         Access::Public => return Ok(()),
         Access::Metrics if operator::has_metrics_token(&gate.state, request.headers()) => {
@@ -256,15 +274,6 @@ async fn admit(gate: &Gate, request: &mut Request) -> Result<(), ApiError> {
     }
     if gate.access == Access::Metrics {
         operator::require(&gate.state, &caller, "the metrics are the operator's").await?;
-    }
-    // PostgreSQL takes no zero byte in a text, and nothing that can be named has one.
-    if request
-        .uri()
-        .path_and_query()
-        .is_some_and(|address| address.as_str().contains("%00"))
-    {
-        let detail = "the address must not contain a zero byte";
-        return Err(ApiError::new(Problem::InvalidParameter, detail));
     }
     request.extensions_mut().insert(presented);
     request.extensions_mut().insert(caller);

@@ -5,6 +5,7 @@
 
 use super::{
     ApiState,
+    attempt::OfRequest,
     auth::Caller,
     body::Json as JsonBody,
     error::{ApiError, ApiResult},
@@ -14,14 +15,14 @@ use super::{
 use crate::{
     actors::{
         TriggerRequest,
-        employee::{Accepted, EmployeeError},
-        router::{Event, Routed},
+        employee::{Accepted, EmployeeError, TriggerKey, new_key},
+        router::{Event, KeyFrom, Routed},
     },
     domain::{EmployeeId, ExecutionId, Trigger, TriggerType, event::run_id},
     persistence::run_get,
 };
 use axum::{
-    Json,
+    Extension, Json,
     extract::{FromRequestParts, State},
     http::{HeaderName, StatusCode, request::Parts},
     response::{IntoResponse, Response},
@@ -47,7 +48,8 @@ pub struct TriggerBody {
     payload: Value,
     /// Runs with the same key keep their order.
     conversation_key: Option<String>,
-    /// A second trigger with the same key gets the first one's run.
+    /// A second trigger with the same key and payload gets the first one's run; with another payload it is refused. Where none is given one
+    /// is made and told in the header `idempotency-key`, so that a trigger whose answer was lost can be sent again with it.
     idempotency_key: Option<String>,
     /// Start at this skill instead of at the entry of the graph.
     skill: Option<String>,
@@ -91,6 +93,7 @@ pub async fn trigger(
     caller: Caller,
     Path(who): Path<String>,
     Wait(wait): Wait,
+    Extension(attempt): OfRequest,
     JsonBody(body): JsonBody<TriggerBody>,
 ) -> ApiResult<Response> {
     text::short_if(
@@ -100,6 +103,13 @@ pub async fn trigger(
     )?;
     text::short_if("idempotency_key", body.idempotency_key.as_deref(), KEY_MAX)?;
     let employee = text::employee_id(&api, caller.org, &who).await?;
+    // Every trigger has a key, so that one whose answer is lost can be sent again.
+    let source = format!("api>{employee}");
+    let key = match &body.idempotency_key {
+        Some(key) => TriggerKey::given(source, key).for_payload(&body.payload),
+        None => TriggerKey::made(source, new_key(&api.core().clock)),
+    };
+    attempt.has_key(&key.key);
     let trigger = Trigger {
         kind: TriggerType::DirectCommand,
         payload: Arc::new(body.payload),
@@ -109,9 +119,7 @@ pub async fn trigger(
         trigger: trigger.clone(),
         conversation: body.conversation_key.clone(),
         skill: body.skill,
-        dedupe: body
-            .idempotency_key
-            .map(|key| (format!("api>{employee}"), key)),
+        dedupe: Some(key),
     };
     let told = |error: EmployeeError| match error {
         EmployeeError::NotFound => ApiError::not_found("employee", &who),
@@ -220,7 +228,7 @@ pub struct RouteBody {
     /// What happened, for example `invoice.paid`.
     event: Option<String>,
     payload: Value,
-    /// The same event is never taken twice.
+    /// The same event is never taken twice. Where none is given one is made and told in the header `idempotency-key`.
     idempotency_key: Option<String>,
     #[serde(default, rename = "type")]
     kind: EventKind,
@@ -254,11 +262,20 @@ struct RefusedView {
 pub async fn route(
     State(api): State<ApiState>,
     caller: Caller,
+    Extension(attempt): OfRequest,
     JsonBody(body): JsonBody<RouteBody>,
 ) -> ApiResult<(StatusCode, Json<RoutedView>)> {
     text::short("source", &body.source, 200)?;
     text::short_if("event", body.event.as_deref(), 200)?;
     text::short_if("idempotency_key", body.idempotency_key.as_deref(), KEY_MAX)?;
+    let key_from = match body.idempotency_key {
+        Some(_) => KeyFrom::Client,
+        None => KeyFrom::ThisNode,
+    };
+    let key = body
+        .idempotency_key
+        .unwrap_or_else(|| new_key(&api.core().clock));
+    attempt.has_key(&key);
     let event = Event {
         kind: match body.kind {
             EventKind::ExternalEvent => TriggerType::ExternalEvent,
@@ -268,7 +285,8 @@ pub async fn route(
         aliases: Vec::new(),
         event: body.event,
         payload: Arc::new(body.payload),
-        key: body.idempotency_key,
+        key: Some(key),
+        key_from,
         conversation: None,
     };
     let routed = api.bounded(api.engine().route(caller.org, event)).await??;

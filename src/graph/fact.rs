@@ -308,6 +308,13 @@ pub enum Fact {
         #[serde(with = "micros", rename = "t")]
         at: Timestamp,
     },
+    /// The run cannot go on, for a reason that is not in its graph; it fails.
+    #[serde(rename = "aborted")]
+    Aborted {
+        error: StepError,
+        #[serde(with = "micros", rename = "t")]
+        at: Timestamp,
+    },
     /// Always the last of a run that is over. The machine needs it not; readers of the journal see the end without replaying it.
     #[serde(rename = "finished")]
     Finished {
@@ -339,6 +346,7 @@ impl Fact {
             | Fact::ApprovalDecided { at, .. }
             | Fact::EventArrived { at, .. }
             | Fact::StopRequested { at, .. }
+            | Fact::Aborted { at, .. }
             | Fact::Finished { at, .. } => *at,
         }
     }
@@ -355,6 +363,7 @@ impl Fact {
             Fact::Accepted { .. }
             | Fact::Begun { .. }
             | Fact::StopRequested { .. }
+            | Fact::Aborted { .. }
             | Fact::Finished { .. } => None,
         }
     }

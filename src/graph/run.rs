@@ -137,6 +137,13 @@ impl Run {
                     reason: reason.clone(),
                 });
             }
+            Fact::Aborted { error, .. } => self.finish(Outcome::Failed {
+                error: RunError {
+                    skill: String::new(),
+                    node: None,
+                    error: error.clone(),
+                },
+            }),
         }
         self.settled()
     }

@@ -5,14 +5,17 @@
 
 use super::{
     Cluster, employee_entity,
-    words::{Answered, EmployeeAnswer, EmployeeAsk, ToEmployee, Watch, decode, encode, kinds},
+    words::{
+        Answered, EmployeeAnswer, EmployeeAsk, ToEmployee, Watch, decode, encode, key_from_afar,
+        kinds,
+    },
 };
 use crate::{
     actors::{
         core::Core,
         employee::{
             Accepted, DecideMessage, EmployeeError, EventMessage, FinishedRun, Message, ON_THE_WAY,
-            Reply, StopMessage, TriggerMessage,
+            Reply, StopMessage, TriggerKey, TriggerMessage,
         },
     },
     domain::{EmployeeId, OrgId, Timestamp},
@@ -67,12 +70,15 @@ fn in_words(message: Message) -> Option<(EmployeeAsk, Waits)> {
                 reply,
                 watcher,
             } = *message;
-            let on_the_way = || (ON_THE_WAY.to_owned(), uuid::Uuid::now_v7().to_string());
+            let on_the_way = || TriggerKey::made(ON_THE_WAY, uuid::Uuid::now_v7().to_string());
+            let key = dedupe.unwrap_or_else(on_the_way);
             let ask = EmployeeAsk::Trigger {
                 trigger,
                 conversation,
                 skill,
-                dedupe: Some(dedupe.unwrap_or_else(on_the_way)),
+                made_on_the_way: key.starts_at_once(),
+                payload_hash: key.payload,
+                dedupe: Some((key.source, key.key)),
                 watch: watcher.is_some(),
             };
             (ask, Waits::Accepted(reply, watcher))
@@ -277,10 +283,10 @@ impl Cluster {
                     finished,
                 }),
                 EmployeeAsk::Trigger {
-                    dedupe: Some((source, _)),
+                    made_on_the_way: true,
                     ..
                 },
-            ) if source == ON_THE_WAY => {
+            ) => {
                 accepted.duplicate = false;
                 Ok(Answered::Accepted { accepted, finished })
             }
@@ -371,15 +377,18 @@ pub(super) async fn ask_here(core: &Arc<Core>, to: ToEmployee) -> EmployeeAnswer
             conversation,
             skill,
             dedupe,
+            payload_hash,
+            made_on_the_way,
             watch,
         } => {
+            let key = dedupe.map(|key| key_from_afar(key, payload_hash, made_on_the_way));
             let (reply, answer) = oneshot::channel();
             let (watcher, finished) = oneshot::channel();
             tell(Message::Trigger(Box::new(TriggerMessage {
                 trigger,
                 conversation,
                 skill,
-                dedupe,
+                dedupe: key,
                 reply,
                 watcher: watch.then_some(watcher),
             })));

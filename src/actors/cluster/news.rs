@@ -116,7 +116,7 @@ pub(super) async fn hear(core: &Arc<Core>, news: News) {
             employee,
             version,
         } => hear_version(core, org, employee, version).await,
-        News::Reread { org, employee } => core.host().reread_here(org, employee),
+        News::Reread { org, employee } => core.host().reread_here(org, employee).await,
         News::Memory {
             employee,
             writes,
@@ -159,7 +159,7 @@ async fn hear_version(
     employee: crate::domain::EmployeeId,
     version: i32,
 ) {
-    if !core.host().is_awake(employee) {
+    if !core.host().is_awake_or_read(employee) {
         return;
     }
     let read = async {
@@ -181,6 +181,6 @@ async fn hear_version(
                 .tell_if_awake(employee, Message::NewVersion(loaded));
         }
         // It is read anew with everything, which costs more and is never wrong.
-        Ok(None) | Err(_) => core.host().reread_here(org, employee),
+        Ok(None) | Err(_) => core.host().reread_here(org, employee).await,
     }
 }

@@ -2,7 +2,7 @@
 //! default here, so that two releases beside each other understand one another.
 
 use crate::{
-    actors::employee::{Accepted, EmployeeError, FinishedRun},
+    actors::employee::{Accepted, EmployeeError, FinishedRun, KeyOrigin, ON_THE_WAY, TriggerKey},
     domain::{
         ConnectionId, ContentHash, EmployeeId, ExecutionId, InboxId, MemoryWrite, OrgId, Timestamp,
         Trigger,
@@ -57,6 +57,11 @@ pub enum EmployeeAsk {
         conversation: Option<String>,
         skill: Option<String>,
         dedupe: Option<(String, String)>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        payload_hash: Option<ContentHash>,
+        /// The key was made on the way: whoever sends the trigger does not know it.
+        #[serde(default)]
+        made_on_the_way: bool,
         /// The answer may wait a moment for the end of the run.
         watch: bool,
     },
@@ -88,6 +93,23 @@ pub enum EmployeeAsk {
         execution: ExecutionId,
         timer: TimerKey,
     },
+}
+
+/// The key of a trigger that another node sent.
+pub(super) fn key_from_afar(
+    (source, key): (String, String),
+    payload: Option<ContentHash>,
+    made_on_the_way: bool,
+) -> TriggerKey {
+    let is_made = made_on_the_way || source == ON_THE_WAY;
+    TriggerKey {
+        payload,
+        origin: match is_made {
+            true => KeyOrigin::OtherNode,
+            false => KeyOrigin::Sender,
+        },
+        ..TriggerKey::given(source, key)
+    }
 }
 
 pub type EmployeeAnswer = Result<Answered, EmployeeError>;

@@ -13,7 +13,7 @@ use crate::{
     },
     persistence::{
         AppendOutcome, ApprovalChange, ApprovalRow, ApprovalStatus, RunStatus, SnapshotChange,
-        SnapshotRow, TimerChange, WaitChange, WaitRow, codec, snapshot_kind,
+        SnapshotRow, TimerChange, WaitChange, WaitRow, codec, snapshot_kind, storable_key,
     },
 };
 use uuid::Uuid;
@@ -186,6 +186,10 @@ impl State {
 
     /// Tells the timers, so that they need not find it in the database first.
     fn hint_timer(&self, execution: ExecutionId, timer: TimerKey, due: Timestamp) {
+        // Nobody is at work on the step whose time it limits.
+        if self.is_held() && !timer.purpose.is_durable() {
+            return;
+        }
         self.core.timers().set(
             TimerTarget {
                 org: self.org,
@@ -265,7 +269,7 @@ impl State {
             run_id: execution,
             step: step.to_string(),
             employee_id: self.id,
-            event: wait.event,
+            event: storable_key(&wait.event).into_owned(),
             source: wait.source,
             matches: serde_json::to_string(&wait.matches).unwrap_or_else(|_| "[]".into()),
             since: self.now(),

@@ -78,16 +78,34 @@ impl State {
         result: Result<AppendOutcome, JournalError>,
     ) -> Result<(), ActorProcessingErr> {
         self.undurable -= 1;
+        let mut taken = Ok(());
+        self.settle_acceptance(execution, &result, |state| {
+            taken = state.take_answer(execution, facts, &result);
+        });
+        taken
+    }
+
+    fn take_answer(
+        &mut self,
+        execution: ExecutionId,
+        facts: u32,
+        result: &Result<AppendOutcome, JournalError>,
+    ) -> Result<(), ActorProcessingErr> {
         match result {
-            Ok(AppendOutcome::Duplicate { .. }) => {
+            Ok(AppendOutcome::Duplicate { .. } | AppendOutcome::OtherPayload { .. }) => {
                 self.take_back(execution);
                 return Ok(());
             }
             Ok(AppendOutcome::Durable | AppendOutcome::Known { .. }) => {}
-            // It followed on the acceptance of a run that was taken back.
-            Err(JournalError::Stale(run)) if !self.runs.contains_key(&run) => return Ok(()),
+            // It followed on the acceptance of a run that was taken back, or on facts that were refused.
+            Err(JournalError::Stale(run)) if !self.runs.contains_key(run) => return Ok(()),
+            // What it says cannot be stored: that is this run's fault alone.
+            Err(JournalError::Rejected(why)) if self.can_fail_alone(execution) => {
+                self.set_aside(execution, why);
+                return Ok(());
+            }
             // What is in memory is not what the journal says: start again from what it says.
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error.clone().into()),
         }
         let shared = self.memory.release(execution, facts);
         if !shared.is_empty() {
@@ -120,6 +138,12 @@ impl State {
         if self.admission.place(execution).is_some() {
             self.admission.leave(execution, run.conversation.as_deref());
         }
+        self.drop_work(execution);
+    }
+
+    /// Ends what is at work for a run, and what waits to be.
+    pub(super) fn drop_work(&mut self, execution: ExecutionId) {
+        self.memory.forget_held(execution);
         self.jobs.retain(|job| job.execution != execution);
         for (_, step) in self.in_work.extract_if(|(run, _)| *run == execution) {
             if let Some(skill) = self.skills.get(&step.skill) {

@@ -135,11 +135,21 @@ impl State {
             comment,
             reply,
         } = message;
-        let asked = self
+        let at = self.now();
+        let machine = self
             .runs
             .get(&execution)
-            .and_then(|run| run.machine.as_ref())
-            .and_then(|machine| machine.open_approval(step));
+            .and_then(|run| run.machine.as_ref());
+        let asked = machine.and_then(|machine| machine.open_approval(step));
+        let expires = machine.and_then(|machine| machine.approval_expires(step));
+        // Its timer may be late, after an outage for example: the time counts, not the timer.
+        if expires.is_some_and(|expires| expires <= at) {
+            if let Some(timer) = machine.and_then(|machine| machine.approval_timer(step)) {
+                self.timer(execution, timer);
+            }
+            let _ = reply.send(Err(EmployeeError::Expired));
+            return;
+        }
         let refusal = match asked {
             None => Some(EmployeeError::NotPending),
             Some(arguments) if ContentHash::of_json(arguments) != arguments_hash => {
@@ -154,7 +164,6 @@ impl State {
         if let Some(run) = self.runs.get_mut(&execution) {
             run.decided.insert(step, (by.clone(), comment.clone()));
         }
-        let at = self.now();
         self.apply_and_answer(
             execution,
             Fact::ApprovalDecided {

@@ -2,7 +2,7 @@
 
 use super::{
     EmployeeMailbox, Message, State, admission::Admission, handle, live_run::LiveRun,
-    memory::Memory,
+    memory::Memory, triggers::Taking,
 };
 use crate::{
     actors::{
@@ -15,7 +15,7 @@ use crate::{
     },
     domain::{EmployeeId, ExecutionId, MemoryView, OrgId},
     graph::{Fact, Run, StepId},
-    persistence::{RunStatus, SnapshotChange, SnapshotRow, codec, snapshot_kind},
+    persistence::{EmployeeStatus, RunStatus, SnapshotChange, SnapshotRow, codec, snapshot_kind},
 };
 use ractor::{ActorId, ActorProcessingErr, ActorRef};
 use serde::{Deserialize, Serialize};
@@ -67,8 +67,8 @@ pub struct Woken {
     pub org: OrgId,
     pub employee: EmployeeId,
     pub current: Arc<LoadedVersion>,
-    pub held: bool,
-    pub dismissed: bool,
+    /// What the database said of it: whether it takes triggers, and whether it starts anything.
+    pub status: EmployeeStatus,
     /// Under which claim it lives here.
     pub epoch: u64,
     /// Cancelled when this life of the employee is over.
@@ -96,9 +96,11 @@ impl State {
             path: handle::path(id),
             own,
             current: woken.current.clone(),
-            held: woken.held,
+            status: woken.status,
             runs: HashMap::new(),
+            unwritable: HashMap::new(),
             admission: Admission::default(),
+            taking: Taking::default(),
             memory,
             skills: HashMap::new(),
             skill_of_actor: HashMap::new(),
@@ -142,7 +144,7 @@ impl State {
                         conversation,
                         machine.is_parked(),
                     );
-                    if !self.held {
+                    if !self.is_held() {
                         open.push((run.execution, machine.outstanding()));
                     }
                 }
@@ -170,7 +172,10 @@ impl State {
         &mut self,
         myself: &ActorRef<Envelope<Message>>,
     ) -> Result<(), ActorProcessingErr> {
-        if !self.held && !self.leaving {
+        if self.is_held() {
+            // Its steps are given again from the journal when it is released.
+            self.jobs.clear();
+        } else if !self.leaving {
             loop {
                 let rules = &self.current.spec.concurrency;
                 let Some(execution) = self.admission.next(rules) else {
@@ -332,6 +337,7 @@ impl State {
             && self.undurable == 0
             && self.jobs.is_empty()
             && self.accepting.is_empty()
+            && self.taking.is_idle()
     }
 
     /// Writes its snapshot and leaves, if nothing has happened for long enough and nothing is in the mailbox. True if it has left.

@@ -46,6 +46,8 @@ pub struct LiveRun {
     pub decided: HashMap<StepId, (String, Option<String>)>,
     pub watchers: Vec<oneshot::Sender<FinishedRun>>,
     pub finished: Option<FinishedRun>,
+    /// The journal has refused facts of it before: it is being ended for that.
+    pub was_refused: bool,
     next_seq: u32,
     snapshot_seq: u32,
     status: RunStatus,
@@ -75,6 +77,7 @@ impl LiveRun {
             decided: HashMap::new(),
             watchers: Vec::new(),
             finished: None,
+            was_refused: false,
             next_seq: 0,
             snapshot_seq: 0,
             status: RunStatus::Accepted,

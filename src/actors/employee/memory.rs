@@ -108,6 +108,11 @@ impl Memory {
         shared
     }
 
+    /// Nothing of what this run has not made durable will be remembered.
+    pub fn forget_held(&mut self, execution: ExecutionId) {
+        self.held.retain(|held| held.execution != execution);
+    }
+
     pub fn apply(&mut self, writes: &[MemoryWrite], skill: Option<&str>) {
         let view = Arc::make_mut(&mut self.view);
         for write in writes {

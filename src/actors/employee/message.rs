@@ -1,13 +1,13 @@
 //! What an employee can be told, and what it answers.
 
-use super::live_run::FinishedRun;
+use super::{TriggerKey, live_run::FinishedRun};
 use crate::{
     actors::{gate::Question, journal::JournalError, mailbox::Named, versions::LoadedVersion},
     domain::{
         ContentHash, EmployeeId, ExecutionId, MemoryView, MemoryWrite, Timestamp, Trigger, event,
     },
     graph::{Decision, StepError, StepId, StopKind, TimerKey},
-    persistence::{AppendOutcome, EffectChange},
+    persistence::{AppendOutcome, EffectChange, KnownTrigger},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,6 +23,8 @@ pub enum EmployeeError {
     Dismissed,
     #[error("run {0} is not open")]
     RunNotOpen(ExecutionId),
+    #[error("the idempotency key was used with another payload, for run {0}")]
+    OtherPayload(ExecutionId),
     #[error("the conversation has an unfinished run")]
     ConversationBusy,
     #[error("too many runs wait for this employee")]
@@ -33,6 +35,8 @@ pub enum EmployeeError {
     UnknownSkill(String),
     #[error("the approval is not pending any more")]
     NotPending,
+    #[error("the approval has expired")]
+    Expired,
     #[error("these are not the arguments that are asked for")]
     OtherArguments,
     #[error(transparent)]
@@ -86,8 +90,8 @@ pub struct TriggerMessage {
     pub trigger: Trigger,
     pub conversation: Option<String>,
     pub skill: Option<String>,
-    /// Source and key under which the same trigger is never accepted twice.
-    pub dedupe: Option<(String, String)>,
+    /// Under which the same trigger is never accepted twice.
+    pub dedupe: Option<TriggerKey>,
     pub reply: Reply<Accepted>,
     /// Told when the run has ended and that is durable.
     pub watcher: Option<oneshot::Sender<FinishedRun>>,
@@ -142,6 +146,12 @@ pub struct StepAnswer {
     pub effects: Vec<EffectChange>,
 }
 
+/// A trigger whose key was looked for, and what was found.
+pub struct Looked {
+    pub message: Box<TriggerMessage>,
+    pub known: Result<Option<KnownTrigger>, Arc<str>>,
+}
+
 pub enum Message {
     /// Sent by an employee to itself: take up what the journal says.
     Begin,
@@ -178,8 +188,19 @@ pub enum Message {
     NewVersion(Arc<LoadedVersion>),
     /// What it remembers was changed by somebody else.
     Remember(Vec<MemoryWrite>, Option<String>),
+    /// Which of these triggers had been accepted before.
+    Looked(Vec<Looked>),
     /// An undo is through; with what is remembered now and the trigger that caused it.
-    Reread(Option<(MemoryView, Box<TriggerMessage>)>),
+    Reread {
+        conversation: Option<String>,
+        then: Option<(MemoryView, Box<TriggerMessage>)>,
+    },
+    /// What the journal has of a run, some facts of which it refused.
+    Unwritable {
+        execution: ExecutionId,
+        why: Arc<str>,
+        stored: Option<Box<super::WokenRun>>,
+    },
     Idle,
     /// It is given away to another node.
     Leave,
@@ -201,7 +222,9 @@ impl Named for Message {
             Message::Durable { .. } => "durable",
             Message::NewVersion(_) => "new_version",
             Message::Remember(..) => "remember",
-            Message::Reread(_) => "reread",
+            Message::Looked(_) => "looked",
+            Message::Reread { .. } => "reread",
+            Message::Unwritable { .. } => "unwritable",
             Message::Idle => "idle",
             Message::Leave => "leave",
         }

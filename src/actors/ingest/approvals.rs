@@ -162,6 +162,10 @@ async fn try_decide(desk: &Desk, org: OrgId, click: &Click) -> Result<String, Fa
             let now = approval_get(&mut tx, click.approval).await?;
             refuse(closed(now.as_ref().unwrap_or(&approval)))
         }
+        Err(EmployeeError::Expired) => refuse(closed(&ApprovalRow {
+            status: ApprovalStatus::Expired,
+            ..approval
+        })),
         Err(EmployeeError::OtherArguments) => {
             refuse("What is asked has changed since. Look at the newest message.".into())
         }

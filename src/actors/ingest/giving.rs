@@ -4,7 +4,7 @@ use super::{
     super::{
         append::new_append,
         core::Core,
-        router::{Audience, Event, Routed},
+        router::{Audience, Event, KeyFrom, Routed},
     },
     approvals::{self, Desk},
     backlog::{Lane, Turn},
@@ -304,6 +304,7 @@ fn event_of(row: &InboxRow, payload: Arc<Value>) -> Event {
             // Given again on purpose, it is to start runs again.
             times => format!("{}~replay-{times}", row.external_id),
         }),
+        key_from: KeyFrom::System,
         conversation: row.conversation_key.clone(),
     }
 }

@@ -3,7 +3,7 @@
 use super::super::{
     append::new_append,
     core::Core,
-    employee::{Accepted, EmployeeError, Message as EmployeeMessage, TriggerMessage},
+    employee::{Accepted, EmployeeError, Message as EmployeeMessage, TriggerKey, TriggerMessage},
 };
 use super::plan::plan_fire;
 use crate::{
@@ -221,7 +221,7 @@ async fn trigger(
             },
             conversation: None,
             skill: None,
-            dedupe: Some((source, due.micros().to_string())),
+            dedupe: Some(TriggerKey::given(source, due.micros().to_string())),
             reply,
             watcher: None,
         }))

@@ -34,6 +34,7 @@ pub struct House {
     pub settings: Settings,
     pub sandbox: Option<SandboxHandle>,
     node: Uuid,
+    clock: Clock,
 }
 
 impl House {
@@ -48,14 +49,19 @@ impl House {
         .await
     }
 
-    pub async fn with(mut settings: Settings, faults: Faults) -> Self {
+    pub async fn with(settings: Settings, faults: Faults) -> Self {
+        Self::at(Clock::system(), settings, faults).await
+    }
+
+    /// The same with a clock that the test may hold.
+    pub async fn at(clock: Clock, mut settings: Settings, faults: Faults) -> Self {
         // Where the sandbox is.
         settings.allow_private = "127.0.0.0/8".parse().expect("a range");
         let dir = TempDir::new().expect("a directory");
         let url = url(&dir);
         persistence::migrate(&url).await.expect("migrated");
         let node = Uuid::new_v4();
-        let engine = start(&dir, node, settings.clone(), faults).await;
+        let engine = start(&dir, node, settings.clone(), faults, clock.clone()).await;
         let org = OrgId::from_uuid(engine.core().clock.uuid());
         let mut tx = engine
             .core()
@@ -80,6 +86,7 @@ impl House {
             settings,
             sandbox: None,
             node,
+            clock,
         }
     }
 
@@ -91,6 +98,7 @@ impl House {
             self.node,
             self.settings.clone(),
             Faults::default(),
+            self.clock.clone(),
         )
         .await;
     }
@@ -304,7 +312,13 @@ fn url(dir: &TempDir) -> String {
     format!("sqlite:{}", dir.path().join("tenure.db").display())
 }
 
-async fn start(dir: &TempDir, node_id: Uuid, settings: Settings, faults: Faults) -> Engine {
+async fn start(
+    dir: &TempDir,
+    node_id: Uuid,
+    settings: Settings,
+    faults: Faults,
+    clock: Clock,
+) -> Engine {
     let db = Db::connect(&DbConfig::new(url(dir)))
         .await
         .expect("a database");
@@ -315,7 +329,7 @@ async fn start(dir: &TempDir, node_id: Uuid, settings: Settings, faults: Faults)
         address: "test".into(),
         catalog: Arc::new(Catalog::embedded().expect("a catalog")),
         sealer: Arc::new(Sealer::new(&master)),
-        clock: Clock::system(),
+        clock,
         settings,
         faults,
         cluster: None,

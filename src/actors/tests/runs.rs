@@ -4,8 +4,8 @@ use super::house::{House, employee, two_steps};
 use crate::{
     actors::{
         DecisionRequest, Faults, Settings, TriggerRequest,
-        employee::{EmployeeError, ON_THE_WAY, approval_id},
-        router::Event,
+        employee::{EmployeeError, KeyOrigin, ON_THE_WAY, TriggerKey, approval_id},
+        router::{Event, KeyFrom},
     },
     domain::{ContentHash, TriggerType},
     graph::{Decision, Fact, Outcome, RunStatus},
@@ -58,7 +58,7 @@ async fn a_key_makes_one_run_of_two_triggers() {
     let house = House::build().await;
     let id = house.hire(employee(&[two_steps("a")], json!({}))).await;
     let keyed = || TriggerRequest {
-        dedupe: Some(("api".into(), "k".into())),
+        dedupe: Some(TriggerKey::given("api", "k")),
         ..House::request(json!({}))
     };
     let both = futures::future::join(
@@ -87,7 +87,10 @@ async fn a_trigger_that_is_sent_again_on_its_way_makes_one_run() {
         let id = house.hire(graph).await;
         for round in 0..20 {
             let request = || TriggerRequest {
-                dedupe: Some((ON_THE_WAY.into(), format!("{durability} {round}"))),
+                dedupe: Some(TriggerKey {
+                    origin: KeyOrigin::OtherNode,
+                    ..TriggerKey::given(ON_THE_WAY, format!("{durability} {round}"))
+                }),
                 ..House::request(json!({"amount": round, "x": 1, "y": 2}))
             };
             let engine = &house.engine;
@@ -452,6 +455,7 @@ async fn events_start_subscribers_and_resume_waiting_runs_once() {
         event: Some("invoice.paid".into()),
         payload: Arc::new(json!({"invoice": invoice, "amount": amount})),
         key: Some(key.into()),
+        key_from: KeyFrom::System,
         conversation: None,
     };
     let other = house

@@ -140,7 +140,7 @@ async fn one_that_keeps_breaking_is_quarantined_keeps_its_triggers_and_is_releas
         .await
         .expect("released");
     tx.commit().await.expect("committed");
-    core.host().reread(house.org, id);
+    core.host().reread(house.org, id).await;
     house
         .until("the kept run", async |house| {
             house
@@ -152,4 +152,72 @@ async fn one_that_keeps_breaking_is_quarantined_keeps_its_triggers_and_is_releas
                 .then_some(())
         })
         .await;
+}
+
+/// The database refuses what one run has to note: that run fails, and nobody else's does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_facts_are_refused_fails_alone() {
+    let house = House::build().await;
+    let db = &house.engine.core().db;
+    db.tamper(
+        "CREATE TRIGGER refuse BEFORE INSERT ON approval WHEN NEW.title LIKE '%unwritable%'
+           BEGIN SELECT RAISE(ABORT, 'it cannot be stored'); END",
+    )
+    .await
+    .expect("tampered");
+    let skill = json!({
+        "graph_id": "asks", "type": "skill",
+        "nodes": [
+            {"id": "note", "type": "transform", "output": {"n": "1"}, "remember": {"employee": {"seen": "trigger.payload.name"}}},
+            {"id": "ask", "type": "approval", "title": "Pay {{ trigger.payload.name }}?", "arguments": {"n": "1"}}
+        ],
+        "edges": [{"from": "note", "to": "ask"}]
+    });
+    for durability in ["default", "step"] {
+        let graph = employee(
+            std::slice::from_ref(&skill),
+            json!({"durability": durability}),
+        );
+        let id = house.hire(graph).await;
+        let waiting = house.tell(id, json!({"name": "Ann"})).await;
+        let keyed = |key: &str| crate::actors::TriggerRequest {
+            conversation: Some("c".into()),
+            dedupe: Some(crate::actors::employee::TriggerKey::given(
+                "api",
+                format!("{durability}{key}"),
+            )),
+            ..House::request(json!({"name": "unwritable"}))
+        };
+        let mut failing = Vec::new();
+        // More often than an employee may break down.
+        for n in 0..8 {
+            let accepted = house
+                .engine
+                .trigger(house.org, id, keyed(&n.to_string()))
+                .await;
+            failing.push(accepted.expect("accepted").execution);
+        }
+        for run in failing {
+            let over = house.over(run).await;
+            match over.machine.outcome().expect("over") {
+                Outcome::Failed { error } => assert_eq!(error.error.code, "not_durable"),
+                other => panic!("{durability}: {other:?}"),
+            }
+        }
+        let actor = format!("node/employee_host/employee:{id}");
+        let vitals = house.engine.core().vitals.visible_to(house.org);
+        let vitals = vitals.iter().find(|vitals| **vitals.path() == *actor);
+        assert_eq!(
+            vitals.expect("it is awake").view().restarts,
+            0,
+            "{durability}"
+        );
+        assert_eq!(house.inspect(waiting).await.row.status.name(), "waiting");
+        let after = house.tell(id, json!({"name": "Bob"})).await;
+        house
+            .until("the next run", async |house| {
+                (house.inspect(after).await.row.status.name() == "waiting").then_some(())
+            })
+            .await;
+    }
 }

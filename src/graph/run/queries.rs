@@ -1,7 +1,10 @@
 //! What the employee asks its runs before it takes something from outside.
 
 use super::{Run, state::Phase};
-use crate::graph::fact::{StepId, TimerKey};
+use crate::{
+    domain::Timestamp,
+    graph::fact::{StepId, TimerKey, TimerPurpose},
+};
 use serde_json::Value;
 
 impl Run {
@@ -16,6 +19,22 @@ impl Run {
             Phase::Approval { arguments, .. } => Some(arguments),
             _ => None,
         }
+    }
+
+    /// When the approval that the step asks for ends undecided, if it does.
+    pub fn approval_expires(&self, step: StepId) -> Option<Timestamp> {
+        match &self.state.steps.get(&step)?.phase {
+            Phase::Approval { expires, .. } => expires.map(Into::into),
+            _ => None,
+        }
+    }
+
+    /// The timer that ends it.
+    pub fn approval_timer(&self, step: StepId) -> Option<TimerKey> {
+        let mut timers = self.state.timers.keys();
+        timers
+            .find(|timer| timer.step == step && timer.purpose == TimerPurpose::Expiry)
+            .copied()
     }
 
     pub fn waits_for_event(&self, step: StepId) -> bool {

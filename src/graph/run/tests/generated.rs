@@ -294,6 +294,10 @@ fn happening(dice: &mut Dice, run: &Run, facts: &[Fact]) -> Option<Fact> {
             at,
         });
     }
+    if dice.one_in(120) {
+        let error = StepError::new("not_durable", "it cannot be stored");
+        return Some(Fact::Aborted { error, at });
+    }
     let mut open: Vec<Command> = run.outstanding();
     open.retain(|command| !matches!(command, Command::SetTimer { timer, .. } if timer.purpose == TimerPurpose::Timeout && !dice.one_in(6)));
     let parked: Vec<StepId> = run

@@ -260,6 +260,9 @@ impl Reference<'_> {
                 }
             }
             Fact::StopRequested { .. } => self.end = Some(json!("cancelled")),
+            Fact::Aborted { error, .. } => {
+                self.end = Some(json!(format!("failed: {}", error.code)));
+            }
         }
     }
 
