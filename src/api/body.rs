@@ -14,6 +14,7 @@ use axum::{
 use bytes::BytesMut;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::time::Duration;
 
 /// The largest body of a request, in bytes.
@@ -232,7 +233,7 @@ fn cut(error: axum::Error) -> Cut {
 /// `malformed_json` with line and column, or `invalid_field` with the field.
 pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
     check_cost(bytes)?;
-    strict_json::from_slice(bytes).map_err(|error| {
+    let read = strict_json::from_slice(bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         if error.is_data() {
             let path = path_at(bytes, offset_of(bytes, line, column));
@@ -241,7 +242,52 @@ pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
         ApiError::new(Problem::MalformedJson, error.to_string())
             .with("line", line)
             .with("column", column)
-    })
+    })?;
+    match zero_character(bytes) {
+        Some(field) => Err(ApiError::field(
+            &field,
+            format!("`{field}` must not contain the character U+0000"),
+        )),
+        None => Ok(read),
+    }
+}
+
+/// Fields that hold whatever JSON somebody works with; it is stored as JSON, which has an escape for every character.
+const FREE: [&str; 3] = ["payload", "value", "input"];
+/// Fields whose own checks say more of what is wrong.
+const CHECKED: [&str; 1] = ["subscriptions"];
+
+/// Where a body has a text with U+0000, which no text column of PostgreSQL takes.
+fn zero_character(bytes: &[u8]) -> Option<String> {
+    // Nearly no body has the escape at all.
+    let escape = b"\\u0000";
+    bytes.windows(escape.len()).find(|part| part == escape)?;
+    let Ok(Value::Object(fields)) = serde_json::from_slice(bytes) else {
+        return None;
+    };
+    let mut fields = fields
+        .iter()
+        .filter(|(name, _)| !FREE.contains(&name.as_str()) && !CHECKED.contains(&name.as_str()));
+    fields.find_map(|(name, value)| zero_below(name.replace('\0', "\u{fffd}"), name, value))
+}
+
+/// The path of the first text at or below `path` that has one.
+fn zero_below(path: String, name: &str, value: &Value) -> Option<String> {
+    if name.contains('\0') {
+        return Some(path);
+    }
+    match value {
+        Value::String(text) => text.contains('\0').then_some(path),
+        Value::Array(items) => {
+            let mut items = items.iter().enumerate();
+            items.find_map(|(place, item)| zero_below(format!("{path}[{place}]"), "", item))
+        }
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            let shown = name.replace('\0', "\u{fffd}");
+            zero_below(format!("{path}.{shown}"), name, value)
+        }),
+        _ => None,
+    }
 }
 
 fn from_yaml<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
@@ -340,6 +386,23 @@ mod tests {
                 format!("{error:?}").contains(&format!("field: Some(\"{field}\")")),
                 "{text}: {error:?}"
             );
+        }
+        for (text, field) in [
+            (r#"{"name":"a\u0000"}"#, "name"),
+            (r#"{"a":[{"b":"\u0000"}]}"#, "a[0].b"),
+            (r#"{"a":{"b\u0000":1}}"#, "a.b\u{fffd}"),
+        ] {
+            let error = from_json::<Value>(text.as_bytes()).expect_err(text);
+            assert!(
+                format!("{error:?}").contains(&format!("field: Some({field:?})")),
+                "{text}: {error:?}"
+            );
+        }
+        for text in [
+            r#"{"payload":{"a":"\u0000"},"value":"\u0000","input":["\u0000"]}"#,
+            r#"{"name":"a\\u0000"}"#,
+        ] {
+            assert!(from_json::<Value>(text.as_bytes()).is_ok(), "{text}");
         }
         let error = from_json::<Outer>(b"{\"name\": }").expect_err("no value");
         assert_eq!(error.problem(), Problem::MalformedJson);

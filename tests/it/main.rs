@@ -9,6 +9,7 @@ mod desk;
 mod door;
 mod imports;
 mod needs;
+mod odd_texts;
 mod oidc;
 mod operations;
 mod policy_crash;

@@ -224,3 +224,100 @@ async fn events_find_subscriptions_and_waiting_runs() {
         routed.body["started"][0]["run_id"]
     );
 }
+
+/// A key with another payload is the same answer here as from the proxy.
+#[tokio::test]
+async fn a_key_with_another_payload_is_a_conflict() {
+    let world = world().await;
+    let mut body = pure("counter");
+    body["subscriptions"] = json!([{"source": "shop"}]);
+    let employee = world.manager.hire(body).await;
+    let direct = format!("/v1/employees/{employee}/triggers");
+    let cases = [
+        (direct.as_str(), json!({"idempotency_key": "k1"})),
+        (
+            "/v1/triggers",
+            json!({"idempotency_key": "k1", "source": "shop"}),
+        ),
+    ];
+    for (path, body) in cases {
+        let with = |payload| {
+            let mut body = body.clone();
+            body["payload"] = payload;
+            body
+        };
+        let first = json!({"a": 1, "b": {"c": [1, 2]}});
+        assert_eq!(
+            world.operator.post(path, with(first)).await.status,
+            202,
+            "{path}"
+        );
+        for other in [
+            json!({"a": 2}),
+            json!({}),
+            json!(null),
+            json!({"a": "1", "b": {"c": [1, 2]}}),
+            json!({"a": 1, "b": {"c": [2, 1]}}),
+            json!({"a": 1, "b": {"c": [1, 2]}, "d": null}),
+        ] {
+            let refused = world.operator.post(path, with(other)).await;
+            let problem = refused.problem(409, "idempotency_conflict");
+            assert_eq!(problem["field"], "idempotency_key", "{path}");
+        }
+        // The same in other words: the order of names says nothing.
+        let request = world.operator.request(Method::POST, path);
+        let text = with(json!("-")).to_string();
+        let text = text.replace("\"-\"", r#"{"b": {"c": [1, 2]}, "a": 1}"#);
+        let again = request
+            .header("content-type", "application/json")
+            .body(text);
+        let again = send(again).await;
+        assert_eq!(again.status, 202, "{path}: {again:?}");
+        let started = again.body["started"][0].clone();
+        let answer = if started.is_null() {
+            again.body
+        } else {
+            started
+        };
+        assert_eq!(answer["duplicate"], true, "{path}");
+    }
+}
+
+/// Whoever gave no key is told one, and what is sent again with it is the first.
+#[tokio::test]
+async fn a_trigger_without_a_key_is_told_one_under_which_it_is_known() {
+    let world = world().await;
+    let mut body = pure("counter");
+    body["subscriptions"] = json!([{"source": "shop"}]);
+    let employee = world.manager.hire(body).await;
+    let direct = format!("/v1/employees/{employee}/triggers");
+    for (path, mut body) in [
+        (direct.as_str(), json!({"payload": {"a": 1}})),
+        (
+            "/v1/triggers",
+            json!({"payload": {"a": 1}, "source": "shop"}),
+        ),
+    ] {
+        let first = world.operator.post(path, body.clone()).await;
+        assert_eq!(first.status, 202, "{first:?}");
+        let key = first.headers["idempotency-key"].to_str().expect("a text");
+        let other = world.operator.post(path, body.clone()).await;
+        assert_ne!(other.headers["idempotency-key"], key, "each is its own");
+        body["idempotency_key"] = json!(key);
+        let again = world.operator.post(path, body.clone()).await;
+        let run = |body: &serde_json::Value| match body["started"][0].is_object() {
+            true => body["started"][0].clone(),
+            false => body.clone(),
+        };
+        let (first, again, other) = (run(&first.body), run(&again.body), run(&other.body));
+        assert_eq!(again["execution_id"], first["execution_id"], "{path}");
+        assert_eq!(
+            (&first["duplicate"], &again["duplicate"]),
+            (&json!(false), &json!(true))
+        );
+        assert_ne!(other["execution_id"], first["execution_id"]);
+        body["payload"] = json!({"a": 2});
+        let conflict = world.operator.post(path, body).await;
+        conflict.problem(409, "idempotency_conflict");
+    }
+}
