@@ -1,7 +1,10 @@
 //! Questions to people as Slack shows them (Block Kit), and what a click says. A button carries the id of the approval and the hash of the
 //! arguments that stand above it: a click is about these and nothing else.
 
-use crate::domain::{ApprovalId, ContentHash, Timestamp};
+use crate::{
+    domain::{ApprovalId, ContentHash, Timestamp},
+    graph::Markup,
+};
 use serde_json::{Value, json};
 
 const APPROVE: &str = "tenure_approve";
@@ -63,7 +66,11 @@ impl Question<'_> {
             "elements": [button("Approve", APPROVE, "primary"), button("Deny", DENY, "danger")],
         }));
         Message {
-            text: shortened(&format!("Approval needed: {}", self.title), HEADER_MAX),
+            // A title comes from a run's data: here it would be markup.
+            text: escaped(&shortened(
+                &format!("Approval needed: {}", self.title),
+                HEADER_MAX,
+            )),
             blocks: Value::Array(blocks),
         }
     }
@@ -86,10 +93,10 @@ impl Question<'_> {
         }
         blocks.push(context(said));
         Message {
-            text: shortened(
+            text: escaped(&shortened(
                 &format!("{}: {}", capitalised(outcome.status), self.title),
                 HEADER_MAX,
-            ),
+            )),
             blocks: Value::Array(blocks),
         }
     }
@@ -101,7 +108,7 @@ impl Question<'_> {
         ];
         if !self.arguments.is_null() {
             let pretty = serde_json::to_string_pretty(self.arguments).unwrap_or_default();
-            let text = escaped(&pretty).replace("```", "` ` `");
+            let text = escaped(&pretty);
             let whole = text.chars().count() <= SECTION_MAX;
             blocks.push(json!({
                 "type": "section",
@@ -120,11 +127,9 @@ fn context(text: String) -> Value {
     json!({"type": "context", "elements": [{"type": "mrkdwn", "text": text}]})
 }
 
-/// Slack's three characters of its own.
+/// Data as Slack shows it as it is.
 pub fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    Markup::Mrkdwn.escape(text).into_owned()
 }
 
 fn shortened(text: &str, max: usize) -> String {
@@ -211,6 +216,27 @@ mod tests {
             json!({}),
         ] {
             assert_eq!(click(&none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn titles_and_arguments_mean_nothing_to_slack() {
+        for (title, shown) in [
+            ("<!channel> now", "&lt;!channel&gt; now"),
+            ("Pay Tom & Sons?", "Pay Tom &amp; Sons?"),
+            (
+                "<https://evil.example|bank>",
+                "&lt;https://evil.example|bank&gt;",
+            ),
+            ("<@U1>", "&lt;@U1&gt;"),
+            ("&lt;", "&amp;lt;"),
+        ] {
+            let arguments = json!({"said": format!("``` {title}")});
+            let message = question(title, &arguments).ask();
+            assert_eq!(message.text, format!("Approval needed: {shown}"));
+            let section = message.blocks[1]["text"]["text"].as_str().expect("a text");
+            assert!(section.contains(shown), "{section}");
+            assert_eq!(section.matches("```").count(), 2, "{section}");
         }
     }
 

@@ -364,3 +364,23 @@ fn a_thread_of_a_shared_channel_is_one_conversation() {
     assert_eq!(found.conversation.as_deref(), Some("slack:T1:C1:1.0"));
     assert_eq!(found.payload["team_id"], "T2");
 }
+
+/// Slack escapes three characters of what somebody writes, once; what it sent in full is shown as it was sent.
+#[test]
+fn what_somebody_wrote_is_read_with_its_three_characters() {
+    for (sent, written) in [
+        ("Tom &amp; Jerry", "Tom & Jerry"),
+        ("1 &lt; 2 &gt; 0", "1 < 2 > 0"),
+        ("&amp;lt;b&amp;gt;", "&lt;b&gt;"),
+        ("&amp;amp;", "&amp;"),
+        ("&copy; stays", "&copy; stays"),
+        ("<@U1> said &lt;!here&gt;", "<@U1> said <!here>"),
+        ("nothing to do", "nothing to do"),
+    ] {
+        let found = of(
+            json!({"type": "message", "channel": "C1", "user": "U1", "text": sent, "ts": "1.5"}),
+        );
+        assert_eq!(found.payload["text"], written, "{sent}");
+        assert_eq!(found.payload["event"]["text"], sent, "{sent}");
+    }
+}
