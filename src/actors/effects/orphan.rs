@@ -76,7 +76,6 @@ async fn locate(core: &Core, row: &EffectRow) -> Result<Option<Prepared>, DbErro
     Ok(capability
         .zip(connection)
         .map(|(capability, connection)| Prepared {
-            max_items: None,
             capability,
             connection,
             arguments,
