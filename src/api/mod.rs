@@ -139,6 +139,7 @@ struct Shared {
     keys: KeyCache,
     streams: Arc<Streams>,
     closing: CancellationToken,
+    readiness: health::Readiness,
 }
 
 impl ApiState {
@@ -149,6 +150,7 @@ impl ApiState {
             streams: Streams::new(parts.settings.streams),
             parts,
             closing: CancellationToken::new(),
+            readiness: health::Readiness::default(),
         }))
     }
 
@@ -174,6 +176,9 @@ impl ApiState {
         tokio::spawn(work).await.map_err(ApiError::internal)
     }
 
+    fn readiness(&self) -> &health::Readiness {
+        &self.0.readiness
+    }
     fn engine(&self) -> &Engine {
         &self.0.parts.engine
     }

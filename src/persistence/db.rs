@@ -7,7 +7,7 @@ use super::{
     outage::Outage,
     postgres,
     replica::{Replica, StaleRead},
-    sqlite,
+    sqlite::{self, SqliteTx},
     tx::{Inner, SystemTx, Tx},
 };
 use crate::domain::OrgId;
@@ -234,7 +234,7 @@ impl Db {
     /// A transaction that reads rows of `org` as they were at its first statement.
     pub async fn begin_read(&self, org: OrgId) -> Result<Tx> {
         let inner = match &self.pools {
-            Pools::Sqlite { read, .. } => Inner::Sqlite(read.begin().await?),
+            Pools::Sqlite { read, .. } => Inner::Sqlite(SqliteTx::begin(read, "BEGIN").await?),
             Pools::Postgres { app, .. } => {
                 let begin = format!("{READ}; {}", org_in_force(org));
                 self.begin_postgres(app, &begin).await?
@@ -290,7 +290,7 @@ impl Db {
     /// Like `begin_system`, reading only, everything as it was at the first statement.
     pub async fn begin_system_read(&self, reason: &'static str) -> Result<SystemTx> {
         let inner = match &self.pools {
-            Pools::Sqlite { read, .. } => Inner::Sqlite(read.begin().await?),
+            Pools::Sqlite { read, .. } => Inner::Sqlite(SqliteTx::begin(read, "BEGIN").await?),
             Pools::Postgres { engine, .. } => self.begin_postgres(engine, READ).await?,
         };
         Ok(SystemTx { reason, inner })
@@ -360,7 +360,7 @@ fn org_in_force(org: OrgId) -> String {
 
 /// SQLite has one writer at a time: what is seen at the beginning stays so.
 async fn sqlite_write(write: &SqlitePool, fence: Option<Fence>) -> Result<Inner> {
-    let mut tx = write.begin_with("BEGIN IMMEDIATE").await?;
+    let mut tx = SqliteTx::begin(write, "BEGIN IMMEDIATE").await?;
     if let Some(fence) = fence {
         sqlx::query_scalar::<_, i32>(
             "SELECT 1 FROM node WHERE id = $1 AND incarnation = $2 AND state <> 'dead'",

@@ -85,25 +85,21 @@ impl From<sqlx::Error> for DbError {
     }
 }
 
-/// PostgreSQL: connection lost (08), shutdown (57P), out of resources (53), cancelled by a timeout, ended while it was idle in a
-/// transaction, serialization failure, deadlock, lock not available. SQLite: busy (5) and locked (6) with their extended codes.
+/// Codes of errors that pass without anything being changed in the statement or in the data.
+///
+/// PostgreSQL's have five characters: connection lost (08), out of resources such as disk, memory and connections (53), shutdown (57P),
+/// trouble of the system below it such as a disk that cannot be written (58), cancelled by a timeout, ended while it was idle in a
+/// transaction, serialization failure, deadlock, lock not available. SQLite's are numbers, whose low byte is the primary code.
 fn is_transient_code(code: &str) -> bool {
-    matches!(code.get(..2), Some("08" | "53")) && code.len() == 5
-        || code.starts_with("57P")
-        || matches!(
-            code,
-            "57014"
-                | "25P03"
-                | "40001"
-                | "40P01"
-                | "55P03"
-                | "5"
-                | "6"
-                | "261"
-                | "262"
-                | "517"
-                | "518"
-        )
+    if code.len() == 5 {
+        return matches!(code.get(..2), Some("08" | "53" | "58"))
+            || code.starts_with("57P")
+            || matches!(code, "57014" | "25P03" | "40001" | "40P01" | "55P03");
+    }
+    // SQLITE_BUSY, SQLITE_LOCKED, SQLITE_NOMEM, SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN (no descriptor or no room for the file of the
+    // shared memory), SQLITE_PROTOCOL (the locks of the write-ahead log were contended).
+    code.parse::<u32>()
+        .is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 7 | 10 | 13 | 14 | 15))
 }
 
 /// PostgreSQL: a character that the encoding does not have, a text or a number that is out of range, an entry of an index that is too long.
@@ -125,5 +121,29 @@ pub enum CommitError {
 impl From<sqlx::Error> for CommitError {
     fn from(error: sqlx::Error) -> Self {
         Self::Db(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_transient_code;
+
+    #[test]
+    fn codes_of_what_passes_are_told_from_those_of_what_stays() {
+        // The disk is full, memory, connections, an error of the disk, a deadlock; FULL, IOERR and its kinds, BUSY, CANTOPEN.
+        for code in [
+            "53100", "53000", "53200", "53300", "53400", "58030", "58000", "40P01", "08006",
+            "57P03", "13", "10", "266", "522", "778", "1034", "3338", "4874", "5", "261", "517",
+            "6", "14", "1038", "7",
+        ] {
+            assert!(is_transient_code(code), "{code}");
+        }
+        // A constraint, a zero character, a number out of range, a row too long for an index; CONSTRAINT and its kinds, CORRUPT, MISMATCH.
+        for code in [
+            "23505", "22021", "22003", "54000", "42501", "TN001", "19", "2067", "1555", "11", "20",
+            "1", "8", "",
+        ] {
+            assert!(!is_transient_code(code), "{code}");
+        }
     }
 }

@@ -329,6 +329,24 @@ pub async fn nodes_forget(tx: &mut SystemTx) -> Result<u64> {
     })?)
 }
 
+/// Writes the node's own row as it is: whether anything can be written now is not seen by reading. Waits for nobody.
+///
+/// # Errors
+/// `Fenced`, and whatever keeps the database from writing.
+pub async fn node_touch(tx: &mut SystemTx, node: Fence) -> Result<()> {
+    let touched = on_tx!(tx, |conn| {
+        sqlx::query(
+            "UPDATE node SET name = name WHERE id = $1 AND incarnation = $2 AND state <> 'dead'",
+        )
+        .bind(node.node_id)
+        .bind(node.incarnation)
+        .execute(conn)
+        .await
+        .map(|done| done.rows_affected())
+    })?;
+    in_service(touched)
+}
+
 /// The database's clock: leases are compared with no other.
 pub async fn clock(tx: &mut SystemTx) -> Result<Timestamp> {
     Ok(on_tx!(tx, |conn| sqlx::query_scalar(by_clock!(

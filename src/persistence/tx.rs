@@ -1,6 +1,6 @@
 //! Transactions, and the macro that runs one SQL text on either database.
 
-use super::{DbError, error::Result};
+use super::{DbError, error::Result, sqlite::SqliteTx};
 use crate::domain::OrgId;
 use sqlx::{Postgres, Sqlite, Transaction};
 use std::borrow::Cow;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 #[derive(Debug)]
 pub(super) enum Inner {
-    Sqlite(Transaction<'static, Sqlite>),
+    Sqlite(SqliteTx),
     Postgres(Transaction<'static, Postgres>),
 }
 
