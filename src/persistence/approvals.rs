@@ -3,7 +3,7 @@
 use super::{
     effects::{EffectOwners, push_owners},
     error::Result,
-    page::{Page, PageRequest, uuid_key},
+    page::{Page, PageRequest, WINDOW, uuid_key, windowed_page},
     tx::{SystemTx, Tx, on_tx},
     words::words,
 };
@@ -113,44 +113,41 @@ pub struct ApprovalFilter {
     pub owners: EffectOwners,
 }
 
-/// In the order of their ids.
+/// In the order of their ids. A window bounds how many rows are asked whether they fit.
 pub async fn approval_list(
     tx: &mut Tx,
     filter: &ApprovalFilter,
     request: &PageRequest,
 ) -> Result<Page<ApprovalRow>> {
-    let (org, after) = (tx.org(), request.after_uuid()?);
-    let rows = on_tx!(tx, |conn| {
-        let mut query = QueryBuilder::<DB>::new(concat!(
-            "SELECT ",
-            approval_columns!(),
-            " FROM approval WHERE org_id = "
-        ));
-        query.push_bind(org);
-        if let Some(run) = filter.run {
-            query.push(" AND run_id = ").push_bind(run);
-        }
-        if let Some(employee) = filter.employee {
-            query.push(" AND employee_id = ").push_bind(employee);
-        }
-        match filter.status {
+    windowed_page!(
+        tx,
+        request,
+        approval_columns!(),
+        "approval",
+        Ascending,
+        WINDOW,
+        narrow: |query: &mut QueryBuilder<DB>| match (filter.run, filter.status) {
+            (Some(run), _) => {
+                query.push(" AND run_id = ").push_bind(run);
+            }
             // As text, so that the index over the pending ones can serve.
-            Some(ApprovalStatus::Pending) => {
+            (None, Some(ApprovalStatus::Pending)) => {
                 query.push(" AND status = 'pending'");
             }
-            Some(status) => {
+            (None, _) => {}
+        },
+        filter: |query: &mut QueryBuilder<DB>| {
+            if let Some(employee) = filter.employee {
+                query.push(" AND employee_id = ").push_bind(employee);
+            }
+            if let Some(status) = filter.status {
                 query.push(" AND status = ").push_bind(status);
             }
-            None => {}
-        }
-        push_owners!(query, filter.owners);
-        if let Some(after) = after {
-            query.push(" AND id > ").push_bind(after);
-        }
-        query.push(" ORDER BY id LIMIT ").push_bind(request.fetch());
-        query.build_query_as().fetch_all(conn).await
-    })?;
-    Ok(request.page(rows, |approval: &ApprovalRow| uuid_key(approval.id.uuid())))
+            push_owners!(query, filter.owners);
+            filter.employee.is_some() || filter.status.is_some() || filter.owners != EffectOwners::All
+        },
+        key: |approval: &ApprovalRow| uuid_key(approval.id.uuid()),
+    )
 }
 
 /// Closes the questions about calls of clients that nobody decided in time; gives their number. Those of runs have their timers.

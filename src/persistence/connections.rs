@@ -3,11 +3,11 @@
 use super::{
     error::{DbError, Result},
     health::Health,
-    page::{Page, PageRequest, uuid_key},
+    page::{Page, PageRequest, WINDOW, uuid_key, windowed_page},
     tx::{SystemTx, Tx, on_tx, one_row},
 };
 use crate::domain::{ConnectionId, HookId, OrgId, Timestamp};
-use sqlx::FromRow;
+use sqlx::{FromRow, QueryBuilder};
 use std::fmt;
 
 /// Bytes that only the vault can open; `Debug` shows their number.
@@ -346,35 +346,34 @@ pub async fn connection_list(
     owners: Owners<'_>,
     request: &PageRequest,
 ) -> Result<Page<ConnectionRow>> {
-    let (org, after) = (tx.org(), request.after_uuid()?.unwrap_or_default());
-    let rows = on_tx!(tx, |conn| {
-        let mut query = sqlx::QueryBuilder::<DB>::new(concat!(
-            "SELECT ",
-            connection_columns!(),
-            " FROM connection WHERE org_id = "
-        ));
-        query.push_bind(org).push(" AND id > ").push_bind(after);
-        if let Some(integration) = integration {
-            query.push(" AND integration = ").push_bind(integration);
-        }
-        match owners {
-            Owners::All => {}
-            Owners::User(user) => {
-                query
-                    .push(" AND (owner_user IS NULL OR owner_user = ")
-                    .push_bind(user)
-                    .push(")");
+    windowed_page!(
+        tx,
+        request,
+        connection_columns!(),
+        "connection",
+        Ascending,
+        WINDOW,
+        narrow: |_: &mut QueryBuilder<DB>| {},
+        filter: |query: &mut QueryBuilder<DB>| {
+            if let Some(integration) = integration {
+                query.push(" AND integration = ").push_bind(integration);
             }
-            Owners::OrgOnly => {
-                query.push(" AND owner_user IS NULL");
+            match owners {
+                Owners::All => {}
+                Owners::User(user) => {
+                    query
+                        .push(" AND (owner_user IS NULL OR owner_user = ")
+                        .push_bind(user)
+                        .push(")");
+                }
+                Owners::OrgOnly => {
+                    query.push(" AND owner_user IS NULL");
+                }
             }
-        }
-        query.push(" ORDER BY id LIMIT ").push_bind(request.fetch());
-        query.build_query_as().fetch_all(conn).await
-    })?;
-    Ok(request.page(rows, |connection: &ConnectionRow| {
-        uuid_key(connection.id.uuid())
-    }))
+            integration.is_some() || !matches!(owners, Owners::All)
+        },
+        key: |row: &ConnectionRow| uuid_key(row.id.uuid()),
+    )
 }
 
 /// The one that an owner has under this name.

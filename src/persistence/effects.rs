@@ -2,7 +2,7 @@
 
 use super::{
     error::Result,
-    page::{Page, PageRequest, uuid_key},
+    page::{Page, PageRequest, WINDOW, uuid_key, windowed_page},
     tx::{Tx, on_tx},
     words::words,
 };
@@ -145,46 +145,52 @@ pub struct EffectFilter {
     pub owners: EffectOwners,
 }
 
-/// In the order of their ids.
+/// In the order of their ids. One condition narrows what is read by an index, a window bounds how many rows are asked for the rest.
 pub async fn effect_list(
     tx: &mut Tx,
     filter: &EffectFilter,
     request: &PageRequest,
 ) -> Result<Page<EffectRow>> {
-    let (org, after) = (tx.org(), request.after_uuid()?);
-    let rows = on_tx!(tx, |conn| {
-        let mut query = QueryBuilder::<DB>::new(concat!(
-            "SELECT ",
-            effect_columns!(),
-            " FROM effect WHERE org_id = "
-        ));
-        query.push_bind(org);
-        if let Some(run) = filter.run {
-            query.push(" AND run_id = ").push_bind(run);
-        }
-        match filter.status {
-            // With the condition of the index over the few that are not settled.
-            Some(
-                status @ (EffectStatus::Intended | EffectStatus::Sent | EffectStatus::Ambiguous),
-            ) => {
-                query
-                    .push(" AND status IN ('intended', 'sent', 'ambiguous') AND status = ")
-                    .push_bind(status);
+    windowed_page!(
+        tx,
+        request,
+        effect_columns!(),
+        "effect",
+        Ascending,
+        WINDOW,
+        narrow: |query: &mut QueryBuilder<DB>| {
+            // As the indexes have it.
+            let by_status = match filter.status {
+                Some(EffectStatus::Intended | EffectStatus::Sent | EffectStatus::Ambiguous) => {
+                    Some(" AND status IN ('intended', 'sent', 'ambiguous')")
+                }
+                Some(EffectStatus::Failed) => Some(" AND status = 'failed'"),
+                Some(EffectStatus::Reconciled) => Some(" AND status = 'reconciled'"),
+                Some(EffectStatus::Done) | None => None,
+            };
+            match (filter.run, by_status, &filter.integration) {
+                (Some(run), ..) => {
+                    query.push(" AND run_id = ").push_bind(run);
+                }
+                (None, Some(by_status), _) => {
+                    query.push(by_status);
+                }
+                (None, None, Some(integration)) => {
+                    query.push(" AND integration = ").push_bind(integration);
+                }
+                (None, None, None) => {}
             }
-            Some(status) => {
+        },
+        filter: |query: &mut QueryBuilder<DB>| {
+            if let Some(status) = filter.status {
                 query.push(" AND status = ").push_bind(status);
             }
-            None => {}
-        }
-        if let Some(integration) = &filter.integration {
-            query.push(" AND integration = ").push_bind(integration);
-        }
-        push_owners!(query, filter.owners);
-        if let Some(after) = after {
-            query.push(" AND id > ").push_bind(after);
-        }
-        query.push(" ORDER BY id LIMIT ").push_bind(request.fetch());
-        query.build_query_as().fetch_all(conn).await
-    })?;
-    Ok(request.page(rows, |effect: &EffectRow| uuid_key(effect.id.uuid())))
+            if let Some(integration) = &filter.integration {
+                query.push(" AND integration = ").push_bind(integration);
+            }
+            push_owners!(query, filter.owners);
+            filter.status.is_some() || filter.integration.is_some() || filter.owners != EffectOwners::All
+        },
+        key: |effect: &EffectRow| uuid_key(effect.id.uuid()),
+    )
 }

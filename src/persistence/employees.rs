@@ -4,14 +4,15 @@ use super::{
     blobs::{BlobUse, blobs_put},
     error::{DbError, Result},
     events::{OrgEventRow, org_event_insert},
-    page::{Page, PageRequest, uuid_key},
+    page::{Page, PageRequest, WINDOW, uuid_key, windowed_page},
     rows::{Column, Rows},
     schedules::{ScheduleRow, schedules_replace},
     tx::{Tx, on_tx, one_row},
     words::words,
 };
 use crate::domain::{ContentHash, EmployeeId, OrgId, SubscriptionSpec, Timestamp};
-use sqlx::FromRow;
+use sqlx::{FromRow, QueryBuilder};
+use std::collections::BTreeSet;
 
 words! {
     EmployeeStatus {
@@ -253,22 +254,27 @@ pub async fn employee_list(
     status: Option<EmployeeStatus>,
     request: &PageRequest,
 ) -> Result<Page<EmployeeRow>> {
-    let (org, after) = (tx.org(), request.after_uuid()?.unwrap_or_default());
-    let rows = on_tx!(tx, |conn| {
-        let mut query = sqlx::QueryBuilder::<DB>::new(concat!(
-            "SELECT ",
-            employee_columns!(),
-            " FROM employee WHERE org_id = "
-        ));
-        query.push_bind(org).push(" AND id > ").push_bind(after);
-        match status {
-            Some(status) => query.push(" AND status = ").push_bind(status),
-            None => query.push(" AND status <> 'dismissed'"),
-        };
-        query.push(" ORDER BY id LIMIT ").push_bind(request.fetch());
-        query.build_query_as().fetch_all(conn).await
-    })?;
-    Ok(request.page(rows, |employee: &EmployeeRow| uuid_key(employee.id.uuid())))
+    windowed_page!(
+        tx,
+        request,
+        employee_columns!(),
+        "employee",
+        Ascending,
+        WINDOW,
+        narrow: |query: &mut QueryBuilder<DB>| {
+            // As the index has it; the dismissed may be many, and stand in front.
+            if status != Some(EmployeeStatus::Dismissed) {
+                query.push(" AND status <> 'dismissed'");
+            }
+        },
+        filter: |query: &mut QueryBuilder<DB>| {
+            if let Some(status) = status {
+                query.push(" AND status = ").push_bind(status);
+            }
+            status.is_some()
+        },
+        key: |employee: &EmployeeRow| uuid_key(employee.id.uuid()),
+    )
 }
 
 /// # Errors
@@ -356,19 +362,30 @@ impl SubscriptionRow {
 
 /// Subscriptions of the org's employees that are not dismissed to one of these names of a source (exactly, or by a pattern with `*` at its
 /// end), each once. Type, filter and condition are for the caller to see.
+///
+/// A pattern that means a name is one of the name's own beginnings with `*`, so that all are found by the index, whatever else is listened to.
 pub async fn subscriptions_find(tx: &mut Tx, sources: &[&str]) -> Result<Vec<SubscriptionRow>> {
+    let wanted: BTreeSet<String> = sources
+        .iter()
+        .flat_map(|source| {
+            let ends = source.char_indices().map(|(end, _)| end);
+            let patterns = ends
+                .chain([source.len()])
+                .map(|end| format!("{}*", &source[..end]));
+            patterns.chain([(*source).to_owned()])
+        })
+        .collect();
     let columns = vec![
-        ("org_id", Column::Uuid(vec![tx.org().uuid(); sources.len()])),
-        ("name", Column::Text(sources.to_vec())),
+        ("org_id", Column::Uuid(vec![tx.org().uuid(); wanted.len()])),
+        (
+            "name",
+            Column::Text(wanted.iter().map(String::as_str).collect()),
+        ),
     ];
-    let statement = "SELECT DISTINCT s.org_id, s.employee_id, s.position, s.source, s.event, s.when_expr, s.filter, s.skill, s.conversation_key
-         FROM t JOIN subscription s ON s.org_id = t.org_id
-             AND (s.source = t.name OR (substr(s.source, length(s.source)) = '*'
-                 AND substr(s.source, 1, length(s.source) - 1) = substr(t.name, 1, length(s.source) - 1)))
+    let statement = "SELECT s.org_id, s.employee_id, s.position, s.source, s.event, s.when_expr, s.filter, s.skill, s.conversation_key
+         FROM t JOIN subscription s ON s.org_id = t.org_id AND s.source = t.name
          JOIN employee e ON e.id = s.employee_id AND e.org_id = s.org_id AND e.status <> 'dismissed'";
     let mut rows: Vec<SubscriptionRow> = Rows::new(columns).fetch(&mut tx.inner, statement).await?;
-    // SQLite is asked in parts, so that one may come twice.
     rows.sort_by_key(|row| (row.employee_id, row.position));
-    rows.dedup_by_key(|row| (row.employee_id, row.position));
     Ok(rows)
 }

@@ -3,7 +3,7 @@
 
 use super::{
     error::Result,
-    page::{Page, PageRequest, uuid_key},
+    page::{Page, PageRequest, WINDOW, uuid_key, windowed_page},
     rows::{Column, Rows},
     tx::{Dialect, SystemTx, Tx, on_tx},
     words::words,
@@ -75,7 +75,7 @@ macro_rules! inbox_columns {
 }
 
 /// What of the inbox is wanted; all that is given must fit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InboxFilter {
     pub verdict: Option<InboxVerdict>,
     /// Only those that came more than once.
@@ -92,90 +92,98 @@ pub struct InboxFilter {
     pub until: Option<Timestamp>,
 }
 
-/// Newest first.
+/// By how much ids may be ahead of the time that is stored beside them: they never go back, and a clock may.
+const CLOCK_WENT_BACK: std::time::Duration = std::time::Duration::from_secs(3_600);
+/// Rows that a search looks at for one page: it reads whole payloads.
+const SEARCH_WINDOW: i64 = 500;
+
+/// Newest first. A window bounds how many rows are asked whether they fit.
 pub async fn inbox_list(
     tx: &mut Tx,
     filter: &InboxFilter,
     request: &PageRequest,
 ) -> Result<Page<InboxRow>> {
-    let (org, after) = (tx.org(), request.after_uuid()?);
-    let rows = on_tx!(tx, |conn| {
-        let mut query = QueryBuilder::<DB>::new(concat!(
-            "SELECT ",
-            inbox_columns!(),
-            " FROM inbox WHERE org_id = "
-        ));
-        query.push_bind(org);
-        if let Some(after) = after {
-            query.push(" AND id < ").push_bind(after);
-        }
-        if let Some(verdict) = filter.verdict {
-            query.push(" AND verdict = ").push_bind(verdict);
-        }
-        if filter.duplicate {
-            query.push(" AND deliveries > 1");
-        }
-        if filter.replayed {
-            query.push(" AND replays > 0");
-        }
-        match filter
-            .source
-            .as_deref()
-            .map(|text| (text, text.strip_suffix('*')))
-        {
-            Some((_, Some(start))) => {
-                // Characters, not bytes, are what `length` counts in both databases.
-                query
-                    .push(" AND substr(source, 1, length(")
-                    .push_bind(start)
-                    .push(")) = ")
-                    .push_bind(start);
+    windowed_page!(
+        tx,
+        request,
+        inbox_columns!(),
+        "inbox",
+        Descending,
+        if filter.search.is_some() { SEARCH_WINDOW } else { WINDOW },
+        narrow: |query: &mut QueryBuilder<DB>| {
+            // The ids begin with the time, so that the primary key serves.
+            if let Some(since) = filter.since {
+                query.push(" AND id >= ").push_bind(first_id_of(since));
             }
-            Some((source, None)) => {
-                query.push(" AND source = ").push_bind(source);
+            // A clock that went back lets ids run ahead of the time for a moment; the time itself is asked below.
+            if let Some(until) = filter.until {
+                query.push(" AND id < ").push_bind(first_id_of(until.after(CLOCK_WENT_BACK)));
             }
-            None => {}
-        }
-        for (column, value) in [
-            (" AND kind = ", &filter.kind),
-            (" AND conversation_key = ", &filter.conversation_key),
-        ] {
-            if let Some(value) = value {
-                query.push(column).push_bind(value);
+        },
+        filter: |query: &mut QueryBuilder<DB>| {
+            if let Some(since) = filter.since {
+                query.push(" AND received_us >= ").push_bind(since);
             }
-        }
-        // The ids begin with the time, so that the primary key serves.
-        if let Some(since) = filter.since {
-            query.push(" AND id >= ").push_bind(first_id_of(since));
-            query.push(" AND received_us >= ").push_bind(since);
-        }
-        if let Some(until) = filter.until {
-            query.push(" AND received_us < ").push_bind(until);
-        }
-        if let Some(text) = &filter.search {
-            // SQLite's `lower` knows ascii alone; there other letters are found in their own case.
-            let (find, text) = (DB::pick("instr(", "strpos("), text.to_lowercase());
-            for (place, column) in ["payload", "headers", "external_id"]
-                .into_iter()
-                .enumerate()
+            if let Some(until) = filter.until {
+                query.push(" AND received_us < ").push_bind(until);
+            }
+            if let Some(verdict) = filter.verdict {
+                query.push(" AND verdict = ").push_bind(verdict);
+            }
+            if filter.duplicate {
+                query.push(" AND deliveries > 1");
+            }
+            if filter.replayed {
+                query.push(" AND replays > 0");
+            }
+            match filter
+                .source
+                .as_deref()
+                .map(|text| (text, text.strip_suffix('*')))
             {
-                query.push(if place == 0 { " AND (" } else { " OR " });
-                query
-                    .push(find)
-                    .push("lower(")
-                    .push(column)
-                    .push("), ")
-                    .push_bind(text.clone())
-                    .push(") > 0");
+                Some((_, Some(start))) => {
+                    // Characters, not bytes, are what `length` counts in both databases.
+                    query
+                        .push(" AND substr(source, 1, length(")
+                        .push_bind(start)
+                        .push(")) = ")
+                        .push_bind(start);
+                }
+                Some((source, None)) => {
+                    query.push(" AND source = ").push_bind(source);
+                }
+                None => {}
             }
-            query.push(")");
-        }
-        query
-            .push(" ORDER BY id DESC LIMIT ")
-            .push_bind(request.fetch());
-        query.build_query_as().fetch_all(conn).await
-    })?;
-    Ok(request.page(rows, |entry: &InboxRow| uuid_key(entry.id.uuid())))
+            for (column, value) in [
+                (" AND kind = ", &filter.kind),
+                (" AND conversation_key = ", &filter.conversation_key),
+            ] {
+                if let Some(value) = value {
+                    query.push(column).push_bind(value);
+                }
+            }
+            if let Some(text) = &filter.search {
+                // SQLite's `lower` knows ascii alone; there other letters are found in their own case.
+                let (find, text) = (DB::pick("instr(", "strpos("), text.to_lowercase());
+                for (place, column) in ["payload", "headers", "external_id"]
+                    .into_iter()
+                    .enumerate()
+                {
+                    query.push(if place == 0 { " AND (" } else { " OR " });
+                    query
+                        .push(find)
+                        .push("lower(")
+                        .push(column)
+                        .push("), ")
+                        .push_bind(text.clone())
+                        .push(") > 0");
+                }
+                query.push(")");
+            }
+            *filter != InboxFilter::default()
+        },
+        key: |entry: &InboxRow| uuid_key(entry.id.uuid()),
+    )
 }
 
 pub async fn inbox_get(tx: &mut Tx, entry: InboxId) -> Result<Option<InboxRow>> {

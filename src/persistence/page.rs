@@ -12,7 +12,8 @@ pub const LIMIT_MAX: u32 = 200;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    /// Where the next page begins; opaque; `None` on the last page.
+    /// Where the next page begins; opaque; `None` on the last page. A page of a filtered list may be short, or empty, and have one: only so
+    /// many rows are looked at for a page.
     pub next: Option<String>,
 }
 
@@ -114,6 +115,19 @@ impl PageRequest {
             Err(DbError::Cursor)
         }
     }
+    /// Like [`Self::page`] for rows of a window that ends at `end`; `None`: there is nothing behind it.
+    pub(super) fn page_of_window<T>(
+        &self,
+        items: Vec<T>,
+        key: impl Fn(&T) -> Vec<u8>,
+        end: Option<Uuid>,
+    ) -> Page<T> {
+        let mut page = self.page(items, key);
+        page.next = page
+            .next
+            .or_else(|| end.map(|end| cursor(self.list, &uuid_key(end))));
+        page
+    }
     /// Cuts what `fetch` found to a page; `key` gives the bytes of the cursor after an item.
     pub(super) fn page<T>(&self, mut items: Vec<T>, key: impl Fn(&T) -> Vec<u8>) -> Page<T> {
         let limit = self.limit() as usize;
@@ -124,6 +138,81 @@ impl PageRequest {
             .filter(|_| more)
             .map(|last| cursor(self.list, &key(last)));
         Page { items, next }
+    }
+}
+
+/// Rows that a list looks at for one page, where its filter has conditions that no index knows. If fewer fit than are wanted, the page is short
+/// and says where to go on.
+pub(super) const WINDOW: i64 = 5_000;
+
+/// One page of a table of an org in the order of ids, with `narrow`, what an index can find, and `filter`, what each row is asked. Whatever the
+/// filter is, at most `window` rows are read, not the whole org until enough fit: a row that fits may be on a later page, and a page may be
+/// short or empty and have a `next`.
+///
+/// `narrow` and `filter` are closures over a `&mut QueryBuilder`; what they push begins with ` AND `. `filter` gives whether it pushed anything.
+macro_rules! windowed_page {
+    (
+        $tx:expr, $request:expr, $columns:expr, $table:literal, $direction:ident, $window:expr,
+        narrow: $narrow:expr, filter: $filter:expr, key: $key:expr $(,)?
+    ) => {{
+        use $crate::persistence::page::Direction;
+        let (org, after) = ($tx.org(), $request.after_uuid()?);
+        let (compare, order) = Direction::$direction.words();
+        let window: i64 = $window;
+        let (rows, end) = on_tx!($tx, |conn| {
+            let narrowed = |query: &mut QueryBuilder<DB>, columns: &str| {
+                query.push("SELECT ").push(columns).push(concat!(
+                    " FROM ",
+                    $table,
+                    " WHERE org_id = "
+                ));
+                query.push_bind(org);
+                ($narrow)(query);
+                if let Some(after) = after {
+                    query.push(compare).push_bind(after);
+                }
+                query.push(order);
+            };
+            let mut query = QueryBuilder::<DB>::new("SELECT ");
+            query.push($columns).push(" FROM (");
+            narrowed(&mut query, $columns);
+            query.push(" LIMIT ").push_bind(window);
+            query.push(") w WHERE true");
+            let is_filtered: bool = ($filter)(&mut query);
+            query
+                .push(order)
+                .push(" LIMIT ")
+                .push_bind($request.fetch());
+            let rows: Vec<_> = query.build_query_as().fetch_all(&mut *conn).await?;
+            let end: Option<uuid::Uuid> = if is_filtered && (rows.len() as i64) < $request.fetch() {
+                let mut query = QueryBuilder::<DB>::new("");
+                narrowed(&mut query, "id");
+                query.push(" LIMIT 1 OFFSET ").push_bind(window - 1);
+                query.build_query_scalar().fetch_optional(conn).await?
+            } else {
+                None
+            };
+            (rows, end)
+        });
+        Ok($request.page_of_window(rows, $key, end))
+    }};
+}
+pub(super) use windowed_page;
+
+/// In which order of ids a list goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Direction {
+    Ascending,
+    Descending,
+}
+
+impl Direction {
+    /// The condition on what comes after an id, and the order.
+    pub fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Ascending => (" AND id > ", " ORDER BY id"),
+            Self::Descending => (" AND id < ", " ORDER BY id DESC"),
+        }
     }
 }
 
@@ -163,6 +252,19 @@ mod tests {
         assert_eq!(again.after_uuid().unwrap(), Some(Uuid::from_u128(1)));
         let stranger = PageRequest::of_list(Some(effects), None, Some(&next));
         assert!(matches!(stranger, Err(DbError::Cursor)));
+    }
+
+    #[test]
+    fn a_short_page_of_a_window_goes_on_behind_it() {
+        let request = PageRequest::new(Some(2), None).unwrap();
+        let key = |item: &u128| uuid_key(Uuid::from_u128(*item));
+        let page = request.page_of_window(vec![1], key, Some(Uuid::from_u128(9)));
+        let next = PageRequest::new(Some(2), page.next.as_deref()).unwrap();
+        assert_eq!(next.after_uuid().unwrap(), Some(Uuid::from_u128(9)));
+        let full = request.page_of_window(vec![1, 2, 3], key, None);
+        let next = PageRequest::new(Some(2), full.next.as_deref()).unwrap();
+        assert_eq!(next.after_uuid().unwrap(), Some(Uuid::from_u128(2)));
+        assert_eq!(request.page_of_window(vec![1], key, None).next, None);
     }
 
     #[test]

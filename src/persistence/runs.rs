@@ -3,7 +3,7 @@
 use super::{
     body,
     error::{DbError, Result},
-    page::{Page, PageRequest, uuid_key},
+    page::{Page, PageRequest, WINDOW, uuid_key, windowed_page},
     tx::{SystemTx, Tx, on_tx},
     words::column_type,
 };
@@ -51,6 +51,21 @@ impl RunStatus {
         self >= Self::Completed
     }
 }
+/// What the end of a run is called as an event to which others listen; `None`: it has not ended.
+pub fn result_event(status: RunStatus) -> Option<&'static str> {
+    match status {
+        RunStatus::Completed => Some("run.completed"),
+        RunStatus::Failed => Some("run.failed"),
+        RunStatus::Cancelled => Some("run.cancelled"),
+        RunStatus::Accepted | RunStatus::Running | RunStatus::Waiting => None,
+    }
+}
+
+/// The source of the events of an employee's runs.
+pub fn result_source(employee: EmployeeId) -> String {
+    format!("employee:{employee}")
+}
+
 column_type!(RunStatus => i16, |status| *status as i16, |number| {
     RunStatus::ALL.into_iter().find(|status| *status as i16 == number).ok_or_else(|| format!("unknown run status {number}").into())
 });
@@ -105,40 +120,94 @@ pub struct RunFilter {
 }
 
 /// Newest first: ids of runs ascend with time.
+///
+/// One condition narrows what is read by an index, the one that fits least as a rule; a window bounds how many rows are asked for the rest.
+/// No index has the status: changing from running to waiting is to change no index. What failed or was cancelled has an error.
 pub async fn run_list(
     tx: &mut Tx,
     filter: &RunFilter,
     request: &PageRequest,
 ) -> Result<Page<RunRow>> {
-    let (org, after) = (tx.org(), request.after_uuid()?);
-    let rows = on_tx!(tx, |conn| {
-        let mut query = QueryBuilder::<DB>::new(concat!(
-            "SELECT ",
-            run_columns!(),
-            " FROM run WHERE org_id = "
-        ));
-        query.push_bind(org);
-        if let Some(employee) = filter.employee {
-            query.push(" AND employee_id = ").push_bind(employee);
-        }
-        if let Some(status) = filter.status {
-            query.push(" AND status = ").push_bind(status);
-        }
+    let by = Narrowing::of(filter);
+    windowed_page!(
+        tx,
+        request,
+        run_columns!(),
+        "run",
+        Descending,
+        WINDOW,
+        narrow: |query: &mut QueryBuilder<DB>| match by {
+            Narrowing::Conversation(key) => {
+                query
+                    .push(" AND conversation_key IS NOT NULL AND substr(conversation_key, 1, 200) = substr(")
+                    .push_bind(key)
+                    .push(", 1, 200)");
+            }
+            Narrowing::Source(source) => {
+                query
+                    .push(" AND source <> 'api' AND substr(source, 1, 200) = substr(")
+                    .push_bind(source)
+                    .push(", 1, 200)");
+            }
+            Narrowing::Error => {
+                query.push(" AND error IS NOT NULL");
+            }
+            Narrowing::Open => {
+                query.push(" AND finished_us IS NULL");
+            }
+            Narrowing::Employee(employee) => {
+                query.push(" AND employee_id = ").push_bind(employee);
+            }
+            Narrowing::Nothing => {}
+        },
+        filter: |query: &mut QueryBuilder<DB>| {
+            if let Some(employee) = filter.employee {
+                query.push(" AND employee_id = ").push_bind(employee);
+            }
+            if let Some(status) = filter.status {
+                query.push(" AND status = ").push_bind(status);
+            }
+            if let Some(key) = &filter.conversation_key {
+                query.push(" AND conversation_key = ").push_bind(key);
+            }
+            if let Some(source) = &filter.source {
+                query.push(" AND source = ").push_bind(source);
+            }
+            // An index over the employee's runs, or over all, leaves nothing else to be asked.
+            filter.status.is_some() || filter.conversation_key.is_some() || filter.source.is_some()
+        },
+        key: |run: &RunRow| uuid_key(run.id.uuid()),
+    )
+}
+
+/// By which index a list of runs is read.
+#[derive(Clone, Copy, Debug)]
+enum Narrowing<'a> {
+    Conversation(&'a str),
+    Source(&'a str),
+    Error,
+    Open,
+    Employee(EmployeeId),
+    Nothing,
+}
+
+impl<'a> Narrowing<'a> {
+    fn of(filter: &'a RunFilter) -> Self {
+        // What a client triggers directly is the rule, and the only source that has no index.
+        const COMMON: &str = "api";
         if let Some(key) = &filter.conversation_key {
-            query.push(" AND conversation_key = ").push_bind(key);
+            return Self::Conversation(key);
         }
-        if let Some(source) = &filter.source {
-            query.push(" AND source = ").push_bind(source);
+        if let Some(source) = filter.source.as_deref().filter(|source| *source != COMMON) {
+            return Self::Source(source);
         }
-        if let Some(after) = after {
-            query.push(" AND id < ").push_bind(after);
+        match (filter.status, filter.employee) {
+            (Some(RunStatus::Failed | RunStatus::Cancelled), _) => Self::Error,
+            (Some(status), _) if !status.is_finished() => Self::Open,
+            (_, Some(employee)) => Self::Employee(employee),
+            (_, None) => Self::Nothing,
         }
-        query
-            .push(" ORDER BY id DESC LIMIT ")
-            .push_bind(request.fetch());
-        query.build_query_as().fetch_all(conn).await
-    })?;
-    Ok(request.page(rows, |run: &RunRow| uuid_key(run.id.uuid())))
+    }
 }
 
 /// How many runs of an employee are not finished.
