@@ -3,7 +3,7 @@
 use super::{
     blobs::blobs_delete_unused,
     error::Result,
-    tx::{Dialect, SystemTx, on_tx},
+    tx::{Dialect, Inner, SystemTx, on_tx},
 };
 use crate::domain::{ContentHash, OrgId, Timestamp};
 use sqlx::FromRow;
@@ -123,6 +123,167 @@ pub async fn dedupe_delete_batch(
     .map(|done| done.rows_affected())
     })?)
 }
+
+/// Rows that go with no run, by table: what is deleted, up to `$3` rows from before `$2` of the org `$1`.
+const BY_AGE: [(&str, &str); 3] = [
+    (
+        "schedule_fire",
+        "DELETE FROM schedule_fire WHERE org_id = $1 AND (schedule_id, due_us) IN (
+             SELECT schedule_id, due_us FROM schedule_fire WHERE org_id = $1 AND at_us < $2 ORDER BY at_us LIMIT $3)",
+    ),
+    (
+        "org_event",
+        "DELETE FROM org_event WHERE org_id = $1 AND (commit_pos, id) IN (
+             SELECT commit_pos, id FROM org_event WHERE org_id = $1 AND at_us < $2 ORDER BY at_us LIMIT $3)",
+    ),
+    // What a run replaced goes with that run. What a client replaced goes by when it was replaced, which is the time of the next version.
+    (
+        "memory_history",
+        "DELETE FROM memory_history WHERE org_id = $1 AND (layer, owner, key, version) IN (
+             SELECT h.layer, h.owner, h.key, h.version FROM memory_history h
+             WHERE h.org_id = $1 AND h.replaced_by IS NULL AND h.at_us < $2 AND (
+                 EXISTS (SELECT 1 FROM memory_history s WHERE s.org_id = h.org_id AND s.layer = h.layer AND s.owner = h.owner
+                     AND s.key = h.key AND s.version = h.version + 1 AND s.at_us < $2)
+                 OR EXISTS (SELECT 1 FROM memory m WHERE m.org_id = h.org_id AND m.layer = h.layer AND m.owner = h.owner
+                     AND m.key = h.key AND m.version = h.version + 1 AND m.at_us < $2))
+             ORDER BY h.at_us LIMIT $3)",
+    ),
+];
+
+/// Deletes what goes with no run, up to `limit` rows of each table from before `before`. Gives the largest number of rows of one table: commit,
+/// and go on while it is `limit`.
+pub async fn retention_by_age_batch(
+    tx: &mut SystemTx,
+    org: OrgId,
+    before: Timestamp,
+    limit: u32,
+) -> Result<u64> {
+    let mut most = 0;
+    for (_, statement) in BY_AGE {
+        let gone = on_tx!(tx, |conn| sqlx::query(statement)
+            .bind(org)
+            .bind(before)
+            .bind(i64::from(limit))
+            .execute(conn)
+            .await
+            .map(|done| done.rows_affected()))?;
+        most = most.max(gone);
+    }
+    Ok(most)
+}
+
+/// Deletes up to `limit` rows of claims that stood for single calls and are nobody's any more. Nothing compares their epochs: what a call did
+/// stands in the ledger. Gives how many.
+pub async fn placements_of_calls_delete(tx: &mut SystemTx, kind: &str, limit: u32) -> Result<u64> {
+    let over = match tx.inner {
+        Inner::Sqlite(_) => {
+            "NOT EXISTS (SELECT 1 FROM node o WHERE o.id = placement.node_id AND o.incarnation = placement.incarnation AND o.state <> 'dead')"
+        }
+        Inner::Postgres(_) => "NOT tenure_in_service(placement.node_id, placement.incarnation)",
+    };
+    // The condition stands outside too: somebody may have claimed it since the rows were chosen.
+    let statement = format!(
+        "DELETE FROM placement WHERE kind = $1 AND (node_id IS NULL OR {over}) AND entity IN (
+             SELECT entity FROM placement WHERE kind = $1 AND (node_id IS NULL OR {over}) LIMIT $2)"
+    );
+    Ok(on_tx!(tx, |conn| sqlx::query(sqlx::AssertSqlSafe(
+        statement
+    ))
+    .bind(kind)
+    .bind(i64::from(limit))
+    .execute(conn)
+    .await
+    .map(|done| done.rows_affected()))?)
+}
+
+/// How the rows of a table come to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// With the run that they belong to, by [`retention_delete_batch`].
+    WithTheRun,
+    /// By age, [`retention_by_age_batch`] or a function of its own.
+    ByAge,
+    /// When nothing refers to them any more.
+    Unused,
+    /// When what they stand for is over: it fired, was carried out, is nobody's.
+    Done,
+    /// Never: there are as many as people have made or asked to keep.
+    AsMany(&'static str),
+}
+
+/// The rule for each table. A new table needs one; a test compares this with the database.
+pub const RULES: [(&str, Retention); 37] = [
+    (
+        "api_key",
+        Retention::AsMany("keys that were made; a revoked one says whose it was"),
+    ),
+    ("approval", Retention::WithTheRun),
+    ("approval_notice", Retention::WithTheRun),
+    ("blob", Retention::Unused),
+    ("blob_ref", Retention::WithTheRun),
+    ("connect_link", Retention::ByAge),
+    (
+        "connection",
+        Retention::AsMany("accounts that are connected; those to which nobody consented go by age"),
+    ),
+    ("connection_notice", Retention::ByAge),
+    ("dedupe", Retention::ByAge),
+    ("effect", Retention::WithTheRun),
+    (
+        "employee",
+        Retention::AsMany("employees that were hired; runs of a dismissed one are read by its row"),
+    ),
+    (
+        "employee_version",
+        Retention::AsMany(
+            "versions that were made; runs are read under the version that they began with",
+        ),
+    ),
+    ("event_wait", Retention::Done),
+    ("hook", Retention::AsMany("endpoints that were made")),
+    ("inbox", Retention::ByAge),
+    ("incarnation", Retention::AsMany("one row")),
+    ("journal", Retention::WithTheRun),
+    (
+        "memory",
+        Retention::AsMany(
+            "keys that were written; a forgotten one keeps the number of its version, so that a later one is greater",
+        ),
+    ),
+    ("memory_history", Retention::ByAge),
+    ("node", Retention::ByAge),
+    (
+        "oauth_client",
+        Retention::AsMany("apps that were registered"),
+    ),
+    ("oauth_state", Retention::ByAge),
+    ("org", Retention::AsMany("orgs")),
+    ("org_event", Retention::ByAge),
+    (
+        "org_integration",
+        Retention::AsMany("integrations that were added"),
+    ),
+    ("org_key", Retention::Unused),
+    ("person", Retention::AsMany("people who were named")),
+    (
+        "placement",
+        Retention::AsMany(
+            "employees, connections and duties, whose epochs must only rise; those of calls go when they are nobody's",
+        ),
+    ),
+    ("policy", Retention::AsMany("rules that were made")),
+    ("poll_source", Retention::AsMany("sources that were made")),
+    ("run", Retention::WithTheRun),
+    ("schedule", Retention::AsMany("schedules that were made")),
+    ("schedule_fire", Retention::ByAge),
+    ("snapshot", Retention::WithTheRun),
+    (
+        "subscription",
+        Retention::AsMany("subscriptions of the employees' versions in force"),
+    ),
+    ("timer", Retention::Done),
+    ("wait_end", Retention::Done),
+];
 
 /// The smallest UUID v7 of a moment.
 fn first_id_of(time: Timestamp) -> Uuid {

@@ -8,6 +8,9 @@ on_both!(
     old_runs_go_with_all_that_is_theirs,
     what_is_needed_stays,
     a_key_that_is_still_seen_is_known_when_its_run_is_gone,
+    every_table_has_a_rule,
+    what_goes_with_no_run_goes_by_age,
+    claims_of_calls_go_when_they_are_nobodys,
 );
 
 const DAY: i64 = 86_400;
@@ -192,4 +195,132 @@ async fn what_is_needed_stays(world: World) {
         .await
         .unwrap();
     assert_eq!(bundles[0].open_runs[0].blobs.len(), 2);
+}
+
+/// A table that nobody deletes from grows until the disk is full: each needs a rule, or a reason.
+async fn every_table_has_a_rule(world: World) {
+    let mut tx = world.system_read().await;
+    let mut tables: Vec<String> = super::super::tx::on_tx!(tx, |conn| sqlx::query_scalar(
+        <DB as super::super::tx::Dialect>::pick(
+            "SELECT name FROM sqlite_master WHERE type = 'table'",
+            "SELECT c.relname::text FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace"
+        )
+    )
+    .fetch_all(conn)
+    .await)
+    .unwrap();
+    // Of the migrations, and SQLite's counter of commits, which is one row.
+    tables.retain(|table| {
+        ![
+            "_sqlx_migrations",
+            "commit_counter",
+            "sqlite_sequence",
+            "sqlite_stat1",
+            "sqlite_stat4",
+        ]
+        .contains(&table.as_str())
+    });
+    tables.sort();
+    let rules: Vec<&str> = RULES.iter().map(|(table, _)| *table).collect();
+    assert_eq!(tables, rules, "in the order of names");
+    for (table, rule) in RULES {
+        if let Retention::AsMany(reason) = rule {
+            assert!(!reason.is_empty(), "{table}");
+        }
+    }
+}
+
+/// Deletes all that is from before, two rows at a time.
+async fn age(world: &World, org: crate::domain::OrgId, before: Timestamp) {
+    loop {
+        let mut tx = world.system().await;
+        let most = retention_by_age_batch(&mut tx, org, before, 2)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        if most < 2 {
+            return;
+        }
+    }
+}
+
+async fn what_goes_with_no_run_goes_by_age(world: World) {
+    let schedule = crate::domain::ScheduleId::from_uuid(id());
+    let mut append = Append::new(world.org);
+    for day in [1, 2, 3, 20, 21] {
+        append.fires.push(ScheduleFireRow {
+            org_id: world.org,
+            schedule_id: schedule,
+            due: at(day * DAY - 60),
+            outcome: FireOutcome::Fired,
+            run_id: None,
+            at: at(day * DAY),
+        });
+        append.events.push(OrgEventRow {
+            at: at(day * DAY),
+            ..graph_defined()
+        });
+        for key in ["often", &format!("once {day}")] {
+            append.memory.push(MemoryChange {
+                place: MemoryOwner::org(),
+                key: key.into(),
+                value: Some(day.to_string()),
+                run: None,
+                step: None,
+                source: "api".into(),
+                at: at(day * DAY),
+            });
+        }
+    }
+    world.commit(&[append]).await;
+    assert_eq!(world.count("memory_history").await, 4);
+    age(&world, world.other, at(99 * DAY)).await;
+    assert_eq!(world.count("org_event").await, 5);
+    age(&world, world.org, at(10 * DAY)).await;
+    assert_eq!(
+        (
+            world.count("schedule_fire").await,
+            world.count("org_event").await
+        ),
+        (2, 2)
+    );
+    assert_eq!(
+        world.count("memory_history").await,
+        2,
+        "what was replaced since then stays: the third, replaced by the fourth, and the fourth"
+    );
+    assert_eq!(world.count("memory").await, 6, "what is known stays");
+}
+
+async fn claims_of_calls_go_when_they_are_nobodys(world: World) {
+    use tenure_cluster::Entity;
+    let (own, dead) = (world.fence, world.join().await);
+    let entity = |kind| Entity { kind, id: id() };
+    let (released, held, left) = (entity("proxied"), entity("proxied"), entity("proxied"));
+    let employee = entity("employee");
+    let mut tx = world.system().await;
+    placements_claim(&mut tx, &[released, held, employee], own)
+        .await
+        .unwrap();
+    placements_claim(&mut tx, &[left], dead).await.unwrap();
+    placements_release(&mut tx, &[released, employee], own)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    world.bury(dead).await;
+    let mut tx = world.system().await;
+    for gone in [1, 1, 0] {
+        assert_eq!(
+            placements_of_calls_delete(&mut tx, "proxied", 1)
+                .await
+                .unwrap(),
+            gone
+        );
+    }
+    let kept = placement_get(&mut tx, held.id, "proxied").await.unwrap();
+    assert_eq!(kept.unwrap().node_id, Some(own.node_id));
+    let epoch = placement_get(&mut tx, employee.id, "employee")
+        .await
+        .unwrap();
+    assert_eq!(epoch.unwrap().epoch, 1, "an employee's epoch stays");
 }
