@@ -18,6 +18,7 @@ use super::{
     timers::TimersHandle,
     versions::Versions,
     vitals::VitalsRegistry,
+    wait_ends,
 };
 use crate::{
     connect::{Addresses, CallerConfig, Catalog, HttpCaller, Sealer, Vault, oauth::OperatorApps},
@@ -114,6 +115,8 @@ pub struct Core {
     /// One round at a time looks after those that nobody waits for.
     pub(super) orphans: Arc<tokio::sync::Mutex<()>>,
     pub(super) interest: Interest,
+    /// Named waits whose end this node carries out.
+    pub(super) wait_ends: wait_ends::UnderWay,
     /// Set once at the start of the node; these know the core and it knows them.
     pub(super) host: OnceLock<HostHandle>,
     pub(super) timers: OnceLock<TimersHandle>,

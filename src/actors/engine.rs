@@ -18,19 +18,21 @@ use super::{
     ingest,
     interest::Interest,
     journal::JournalHandle,
+    lease,
     policies::Policies,
     router::{self, Event, RouteError, Routed},
     schedules, sweeper,
     timers::TimersHandle,
     versions::Versions,
     vitals::VitalsRegistry,
+    wait_ends,
 };
 use crate::{
     actors::cluster::words::News,
     connect::{CallerConfig, Catalog, HttpCaller, Sealer, SendFence},
     domain::{ContentHash, EmployeeId, ExecutionId, OrgId, Timestamp, Trigger},
     graph::{Decision, StepId, StopKind},
-    persistence::{self, ApprovalRow, Backend, Db, DbError, Fence, WaitRow, waits_find},
+    persistence::{self, ApprovalRow, Backend, Db, DbError, Fence},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::{sync::Arc, time::Duration};
@@ -171,6 +173,7 @@ impl Engine {
             proxied: Default::default(),
             orphans: Default::default(),
             interest: Interest::default(),
+            wait_ends: Default::default(),
             host: Default::default(),
             timers: Default::default(),
             connectors: Default::default(),
@@ -194,7 +197,9 @@ impl Engine {
         }
         sweeper::recover(&core).await?;
         schedules::spawn(root.get_cell(), core.clone()).await?;
-        tokio::spawn(sweeper::run(core.clone(), fence));
+        tokio::spawn(lease::run(core.clone(), fence));
+        tokio::spawn(sweeper::run(core.clone()));
+        tokio::spawn(sweeper::run_retention(core.clone()));
         commits::watch_tips(&core);
         tokio::spawn(hub::keep_house(core.clone()));
         tokio::spawn(hub::renew(core.clone()));
@@ -344,16 +349,16 @@ impl Engine {
         resume(&self.core, org, employee, execution, step).await
     }
 
-    /// A connection came, changed or went: its connector starts anew, and the runs that waited for one go on.
+    /// A connection came, changed or went: its connector starts anew, and the runs that waited for one go on, in the background.
     ///
     /// # Errors
-    /// If the waiting runs could not be read; they go on with the next change.
+    /// If it could not be noted that they are to go on; they do with the next change.
     pub async fn connection_changed(
         &self,
         org: OrgId,
         integration: &str,
         id: crate::domain::ConnectionId,
-    ) -> Result<usize, DbError> {
+    ) -> Result<(), DbError> {
         let news = News::Connection {
             org,
             integration: integration.to_owned(),
@@ -363,28 +368,12 @@ impl Engine {
         self.end_named_wait(org, "connection", integration).await
     }
 
-    /// Wakes the runs in a named wait for `on`; gives their number.
+    /// Lets the runs go on that are in a named wait for `on`: durably noted when this returns, and carried out in the background.
     ///
     /// # Errors
-    /// If they could not be read.
-    pub async fn end_named_wait(&self, org: OrgId, kind: &str, on: &str) -> Result<usize, DbError> {
-        let mut tx = self.core.db.begin_read(org).await?;
-        let waits: Vec<WaitRow> =
-            waits_find(&mut tx, &super::employee::named_wait_event(kind, on)).await?;
-        drop(tx);
-        let mut resumed = 0;
-        for wait in waits {
-            let Ok(step) = wait.step.parse::<StepId>() else {
-                continue;
-            };
-            match self.resume(org, wait.employee_id, wait.run_id, step).await {
-                Ok(()) => resumed += 1,
-                Err(error) => {
-                    tracing::debug!(run = %wait.run_id, %error, "run did not wait any more")
-                }
-            }
-        }
-        Ok(resumed)
+    /// If it could not be noted.
+    pub async fn end_named_wait(&self, org: OrgId, kind: &str, on: &str) -> Result<(), DbError> {
+        wait_ends::end(&self.core, org, kind, on).await
     }
 
     async fn ask<T>(

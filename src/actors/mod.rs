@@ -22,6 +22,7 @@ pub mod ingest;
 pub mod inspect;
 mod interest;
 mod journal;
+mod lease;
 mod loader;
 mod mailbox;
 mod micro_agent;
@@ -36,6 +37,7 @@ mod sweeper;
 mod timers;
 pub mod versions;
 pub mod vitals;
+mod wait_ends;
 
 pub use clock::Clock;
 pub use core::{Core, Settings};

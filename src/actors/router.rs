@@ -14,7 +14,7 @@ use crate::{
         budget::{Budget, INLINE_FUEL},
         expr::EvalError,
     },
-    persistence::{DbError, SubscriptionRow, WaitRow, subscriptions_find, waits_find},
+    persistence::{DbError, EventFacts, SubscriptionRow, WaitRow, subscriptions_find, waits_find},
 };
 use serde_json::Value;
 use std::{
@@ -138,17 +138,27 @@ impl Audience {
     pub async fn read(core: &Core, org: OrgId, events: &[Event]) -> Result<Self, DbError> {
         let sources: BTreeSet<&str> = events.iter().flat_map(Event::sources).collect();
         let sources: Vec<&str> = sources.into_iter().collect();
-        let names: BTreeSet<&str> = events
+        let named: Vec<(&str, Vec<&str>, &Value)> = events
             .iter()
-            .filter_map(|event| event.event.as_deref())
+            .filter_map(|event| {
+                let name = event.event.as_deref()?;
+                Some((name, event.sources().collect(), &*event.payload))
+            })
+            .collect();
+        let named: Vec<EventFacts<'_>> = named
+            .iter()
+            .map(|(event, sources, payload)| EventFacts {
+                event,
+                sources,
+                payload,
+            })
             .collect();
         let mut tx = core.db.begin_read(org).await?;
         let rows = subscriptions_find(&mut tx, &sources).await?;
-        let mut waits = HashMap::new();
-        for name in names {
-            let found = waits_find(&mut tx, name).await?;
-            if !found.is_empty() {
-                waits.insert(name.to_owned(), found);
+        let mut waits: HashMap<String, Vec<WaitRow>> = HashMap::new();
+        if !named.is_empty() {
+            for wait in waits_find(&mut tx, &named).await? {
+                waits.entry(wait.event.clone()).or_default().push(wait);
             }
         }
         Ok(Self {

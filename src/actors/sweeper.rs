@@ -1,25 +1,27 @@
-//! The sweeper: proves that nothing is stuck, repairs what is, deletes what is too old, keeps the lease of this node.
+//! The sweeper: proves that nothing is stuck, repairs what is, deletes what is too old.
 //!
-//! Invariant that it checks: every unfinished run has an owner at work, a durable timer or a named wait. What breaks it is counted.
+//! Invariant that it checks: every unfinished run has an owner at work, a durable timer or a named wait. What breaks it is counted. It looks at
+//! a share of the runs each time; when nodes come and go, [`recover`] looks at all that have work at hand.
 
 use super::{
     cluster::{duty, employee_entity, kind},
     core::Core,
     proxy::orphans,
-    vitals::Waiting,
+    vitals::{Vitals, Waiting},
+    wait_ends,
 };
 use crate::{
     domain::{EmployeeId, Timestamp},
     persistence::{
-        self, DbError, Fence, PageRequest, approvals_of_calls_delete, approvals_of_calls_expire,
-        dedupe_delete_batch, effects_proxied_delete, inbox_delete_batch, nodes_forget, org_list,
-        recovery_list, recovery_list_besides, retention_delete_batch, unfinished_audit,
-        unfinished_count,
+        self, DbError, PageRequest, UnfinishedPlace, approvals_of_calls_delete,
+        approvals_of_calls_expire, dedupe_delete_batch, effects_proxied_delete, inbox_delete_batch,
+        nodes_forget, org_list, placements_of_calls_delete, recovery_list, recovery_list_besides,
+        retention_by_age_batch, retention_delete_batch, unfinished_share,
     },
     telemetry,
 };
 use std::{collections::HashSet, sync::Arc};
-use tokio::time::{Instant, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 const PAGE: u32 = 1_000;
 /// Finished runs that one deletion takes.
@@ -29,42 +31,42 @@ const RETENTION_DAYS: u64 = 30;
 /// Events are known again for this long at least, whatever the org says: longer than any provider sends them again.
 const INBOX_DAYS_LEAST: u64 = 30;
 
-/// Runs until the process ends.
-pub async fn run(core: Arc<Core>, fence: Fence) {
+/// Looks again and again; runs until the process ends.
+pub async fn run(core: Arc<Core>) {
     let vitals = core.vitals.register("node/sweeper", "sweeper", None, 1);
-    let mut heartbeat = interval(core.settings.heartbeat);
     let mut sweep = interval(core.settings.sweep_every);
-    let mut retention = interval(core.settings.retention_every);
-    let mut renewed = Instant::now();
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut lap = Lap::default();
     loop {
-        let result = tokio::select! {
-            _ = heartbeat.tick(), if core.cluster.is_none() => {
-                let result = renew(&core, fence).await;
-                if result.is_ok() {
-                    renewed = Instant::now();
-                }
-                result
-            }
-            _ = sweep.tick() => look(&core).await,
-            _ = retention.tick() => delete_old(&core).await,
-        };
-        match result {
-            Ok(()) => vitals.set_waiting(Some(Waiting {
-                on: "the next round".into(),
-                since: core.clock.now(),
-            })),
-            Err(error) => {
-                vitals.record_error(error.to_string(), core.clock.now());
-                tracing::warn!(%error, since_renewal_ms = renewed.elapsed().as_millis() as u64, "sweeper");
-            }
-        }
+        sweep.tick().await;
+        let result = look(&core, &mut lap).await;
+        note(&core, &vitals, "sweeper", result);
     }
 }
 
-async fn renew(core: &Core, fence: Fence) -> Result<(), DbError> {
-    let mut tx = core.db.begin_system("renew the lease").await?;
-    persistence::node_heartbeat(&mut tx, fence, core.settings.lease).await?;
-    tx.commit().await
+/// Deletes what is too old, again and again; runs until the process ends. Apart from [`run`]: the first time on a large database takes long.
+pub async fn run_retention(core: Arc<Core>) {
+    let vitals = core.vitals.register("node/retention", "retention", None, 1);
+    let mut retention = interval(core.settings.retention_every);
+    retention.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        retention.tick().await;
+        let result = delete_old(&core).await;
+        note(&core, &vitals, "retention", result);
+    }
+}
+
+fn note(core: &Core, vitals: &Vitals, who: &str, result: Result<(), DbError>) {
+    match result {
+        Ok(()) => vitals.set_waiting(Some(Waiting {
+            on: "the next round".into(),
+            since: core.clock.now(),
+        })),
+        Err(error) => {
+            vitals.record_error(error.to_string(), core.clock.now());
+            tracing::warn!(%error, who, "a round was not finished");
+        }
+    }
 }
 
 /// Wakes every employee that has work at hand, belongs to this node and is not awake.
@@ -116,25 +118,26 @@ async fn recover_those(
     }
 }
 
-async fn look(core: &Arc<Core>) -> Result<(), DbError> {
-    let mut tx = core
-        .db
-        .begin_system_read("audit of unfinished runs")
-        .await?;
-    let counts = unfinished_count(&mut tx).await?;
-    let stranded = unfinished_audit(&mut tx, PAGE).await?;
-    drop(tx);
-    telemetry::unfinished(counts, stranded.len());
-    for run in &stranded {
-        let entity = employee_entity(run.employee);
-        let cluster = core.cluster.as_ref();
-        if cluster.is_none_or(|cluster| cluster.is_mine(entity)) {
-            tracing::error!(run = %run.execution, employee = %run.employee, "run waits for nothing, its employee is woken");
-            core.host().wake(run.org_id, run.employee);
-        }
+/// How many unfinished runs one look takes: with more, a lap over all takes several.
+const SHARE: u32 = 5_000;
+/// Every so many looks it is read anew who listens to results. Nodes tell each other, and a result that is not offered at once is by its row.
+const INTEREST_EVERY: u32 = 30;
+
+/// How far the sweeper has come in its lap over all unfinished runs.
+#[derive(Default)]
+struct Lap {
+    after: Option<UnfinishedPlace>,
+    counts: [i64; 3],
+    stranded: usize,
+    looks: u32,
+}
+
+async fn look(core: &Arc<Core>, lap: &mut Lap) -> Result<(), DbError> {
+    look_at_share(core, lap).await?;
+    if lap.looks.is_multiple_of(INTEREST_EVERY) {
+        core.interest.refresh(core).await?;
     }
-    recover(core).await?;
-    core.interest.refresh(core).await?;
+    lap.looks = lap.looks.wrapping_add(1);
     telemetry::actors(
         core.vitals.len(),
         core.host().awake(),
@@ -146,8 +149,9 @@ async fn look(core: &Arc<Core>) -> Result<(), DbError> {
     if !core.has_duty(duty::SWEEPING).await {
         return Ok(());
     }
+    wait_ends::carry_out_all(core).await?;
     if let Ok(one) = core.orphans.clone().try_lock_owned() {
-        // Apart: it asks providers, and the lease is not to wait for them.
+        // Apart: it asks providers, and nothing else is to wait for them.
         let core = core.clone();
         tokio::spawn(async move {
             if let Err(error) = orphans::settle(&core).await {
@@ -157,6 +161,44 @@ async fn look(core: &Arc<Core>) -> Result<(), DbError> {
         });
     }
     expire_calls(core).await
+}
+
+/// Looks at the next share of the unfinished runs: wakes those that have work at hand and nobody who is at it, and those that nothing would
+/// ever wake. What a look costs does not grow with the runs that wait.
+async fn look_at_share(core: &Arc<Core>, lap: &mut Lap) -> Result<(), DbError> {
+    let me = core.cluster.as_ref().map(|cluster| cluster.me().node_id);
+    let mut tx = core.db.begin_system_read("unfinished runs").await?;
+    let share = unfinished_share(&mut tx, me, kind::EMPLOYEE, lap.after, SHARE).await?;
+    drop(tx);
+    let is_mine = |employee| {
+        let cluster = core.cluster.as_ref();
+        cluster.is_none_or(|cluster| cluster.is_mine(employee_entity(employee)))
+    };
+    for run in &share {
+        if let Some(count) = lap.counts.get_mut(run.status as usize) {
+            *count += 1;
+        }
+        if run.is_stranded {
+            lap.stranded += 1;
+            if is_mine(run.employee) {
+                tracing::error!(run = %run.execution, employee = %run.employee, "run waits for nothing, its employee is woken");
+                core.host().wake(run.org_id, run.employee);
+            }
+        } else if run.is_at_hand && is_mine(run.employee) && !core.host().is_awake(run.employee) {
+            core.host().wake(run.org_id, run.employee);
+        }
+    }
+    match share.last() {
+        Some(last) if share.len() == SHARE as usize => lap.after = Some(last.place()),
+        _ => {
+            telemetry::unfinished(lap.counts, lap.stranded);
+            *lap = Lap {
+                looks: lap.looks,
+                ..Lap::default()
+            };
+        }
+    }
+    Ok(())
 }
 
 /// Questions about calls of clients that nobody decided: no run has a timer for them.
@@ -173,6 +215,17 @@ async fn delete_old(core: &Core) -> Result<(), DbError> {
     let mut tx = core.db.begin_system("nodes that are long gone").await?;
     nodes_forget(&mut tx).await?;
     tx.commit().await?;
+    loop {
+        let mut tx = core
+            .db
+            .begin_system("claims of calls that are over")
+            .await?;
+        let gone = placements_of_calls_delete(&mut tx, kind::PROXIED, RETENTION_BATCH).await?;
+        tx.commit().await?;
+        if gone < u64::from(RETENTION_BATCH) {
+            break;
+        }
+    }
     let now = core.clock.now();
     let mut request = PageRequest::new(Some(200), None)?;
     loop {
@@ -213,6 +266,14 @@ async fn delete_of_org(
         let gone = dedupe_delete_batch(&mut tx, org.id, before, RETENTION_BATCH).await?;
         tx.commit().await?;
         if gone < u64::from(RETENTION_BATCH) {
+            break;
+        }
+    }
+    loop {
+        let mut tx = core.db.begin_system("retention by age").await?;
+        let most = retention_by_age_batch(&mut tx, org.id, before, RETENTION_BATCH).await?;
+        tx.commit().await?;
+        if most < u64::from(RETENTION_BATCH) {
             break;
         }
     }

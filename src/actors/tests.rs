@@ -8,6 +8,7 @@ mod ingest;
 mod limits;
 mod policies;
 mod repetition;
+mod results;
 mod runs;
 mod schedules;
 mod supervision;

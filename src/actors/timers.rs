@@ -1,20 +1,24 @@
 //! Timers: everything that has to happen to a run at a time. The rows in the database are the truth; what is due soon is held in memory.
 //!
 //! Invariants: a durable timer fires at least once after it is due, over restarts, until its run has taken it; what fires twice is
-//! ignored by the run. Persists nothing: rows are written and deleted with the facts of their run.
+//! ignored by the run. No row holds back another, whoever cannot take it: what stays in vain is put off. Rows are written and deleted with the
+//! facts of their run; here they are only put off.
+
+mod due;
 
 use super::{
-    cluster::{Cluster, employee_entity},
     core::Core,
     employee::Message as EmployeeMessage,
     mailbox::{Envelope, Mailbox, Named},
+    offers,
     vitals::Vitals,
 };
 use crate::{
     domain::{EmployeeId, ExecutionId, OrgId, Timestamp},
     graph::TimerKey,
-    persistence::{DbError, SystemTx, TimerRow, timers_due},
+    persistence::TimerRow,
 };
+use due::Due;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,8 +27,6 @@ use std::{
 };
 
 const MAILBOX: usize = 100_000;
-/// Most timers that are read at once.
-const PAGE: u32 = 5_000;
 /// A fired timer whose row is still there after this long is fired again: its employee could not take it.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 const POLL_EVERY: Duration = Duration::from_secs(5);
@@ -73,8 +75,10 @@ enum Message {
         timer: TimerKey,
     },
     Read {
-        rows: Vec<(TimerTarget, Timestamp)>,
+        due: Box<Due>,
     },
+    /// The results that were left over have been offered.
+    Offered,
     Tick,
     Look,
 }
@@ -84,6 +88,7 @@ impl Named for Message {
             Message::Set { .. } => "set",
             Message::Clear { .. } => "clear",
             Message::Read { .. } => "read",
+            Message::Offered => "offered",
             Message::Tick => "tick",
             Message::Look => "look",
         }
@@ -157,6 +162,8 @@ struct State {
     vitals: Arc<Vitals>,
     agenda: Agenda,
     reading: bool,
+    /// Results are being offered that were left over.
+    offering: bool,
     last_read: Option<tokio::time::Instant>,
 }
 
@@ -175,6 +182,7 @@ impl Actor for Timers {
             vitals,
             agenda: Agenda::default(),
             reading: false,
+            offering: false,
             last_read: None,
         })
     }
@@ -197,12 +205,14 @@ impl Actor for Timers {
                 }
             }
             Message::Clear { execution, timer } => state.agenda.clear(&(execution, timer)),
-            Message::Read { rows } => {
+            Message::Read { due } => {
                 state.reading = false;
-                for (target, due) in rows {
+                for (target, due) in due.timers {
                     state.agenda.set_from_row(target, due, now);
                 }
+                self.offer(due.offers, &myself, state);
             }
+            Message::Offered => state.offering = false,
             Message::Look => {
                 state.last_read = None;
                 self.read_if_due(now, &myself, state);
@@ -241,11 +251,33 @@ impl Timers {
         );
         let until = now.after(core.settings.timer_horizon);
         tokio::spawn(async move {
-            let rows = read(&core, until).await.unwrap_or_else(|error| {
+            let due = due::read(&core, until).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "timers could not be read");
-                Vec::new()
+                Due::default()
             });
-            let _ = own.tell(Message::Read { rows });
+            let _ = own.tell(Message::Read { due: Box::new(due) });
+        });
+    }
+
+    /// Offers results that were left over, one bundle at a time: what is not in it is read again.
+    fn offer(&self, rows: Vec<TimerRow>, myself: &ActorRef<Envelope<Message>>, state: &mut State) {
+        if rows.is_empty() || state.offering {
+            return;
+        }
+        state.offering = true;
+        let (core, own) = (
+            self.0.clone(),
+            Mailbox::new(myself.clone(), state.vitals.clone()),
+        );
+        tokio::spawn(async move {
+            // In a task of its own: if it panics, the next bundle is offered all the same.
+            let offering = tokio::spawn(async move { offers::offer_again(&core, rows).await });
+            match offering.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "results could not be put off"),
+                Err(error) => tracing::error!(%error, "results could not be offered"),
+            }
+            let _ = own.tell(Message::Offered);
         });
     }
 
@@ -260,58 +292,6 @@ impl Timers {
             tokio::time::sleep(wait).await;
             let _ = own.tell(Message::Tick);
         });
-    }
-}
-
-async fn read(
-    core: &Core,
-    until: Timestamp,
-) -> Result<Vec<(TimerTarget, Timestamp)>, crate::persistence::DbError> {
-    let mut tx = core.db.begin_system_read("timers due soon").await?;
-    let rows = match &core.cluster {
-        None => timers_due(&mut tx, until, None, PAGE).await?,
-        Some(cluster) => timers_here(&mut tx, cluster, core.clock.now(), until).await?,
-    };
-    Ok(rows
-        .into_iter()
-        .filter_map(|row| {
-            let timer = serde_json::from_str(&row.key).ok()?;
-            let target = TimerTarget {
-                org: row.org_id,
-                employee: row.employee_id,
-                execution: ExecutionId::from_uuid(row.owner),
-                timer,
-            };
-            Some((target, row.due))
-        })
-        .collect())
-}
-
-/// A timer that is due for so long was left by whoever should have fired it: what is known of where its employee lives may be wrong.
-const LATE: Duration = Duration::from_secs(5);
-
-/// Those of employees that live on this node, or nowhere and should live here. Two nodes may both think so for a moment: what fires twice
-/// is ignored by its run. If none does, the next reading finds it.
-async fn timers_here(
-    tx: &mut SystemTx,
-    cluster: &Cluster,
-    now: Timestamp,
-    until: Timestamp,
-) -> Result<Vec<TimerRow>, DbError> {
-    let mut here: Vec<TimerRow> = Vec::new();
-    let mut after: Option<TimerRow> = None;
-    loop {
-        let rows = timers_due(tx, until, after.as_ref(), PAGE).await?;
-        let is_last = rows.len() < PAGE as usize;
-        after = rows.last().cloned();
-        let mine = |row: &TimerRow| {
-            let entity = employee_entity(row.employee_id);
-            cluster.is_here(entity) || (now.since(row.due) > LATE && cluster.is_mine(entity))
-        };
-        here.extend(rows.into_iter().filter(mine));
-        if is_last || here.len() >= PAGE as usize {
-            return Ok(here);
-        }
     }
 }
 

@@ -435,11 +435,7 @@ pub async fn changed(api: &ApiState, row: &ConnectionRow) {
     let told = api
         .engine()
         .connection_changed(row.org_id, &row.integration, row.id);
-    match told.await {
-        Ok(0) => {}
-        Ok(resumed) => tracing::info!(connection = %row.id, resumed, "runs go on"),
-        Err(error) => {
-            tracing::warn!(connection = %row.id, %error, "waiting runs could not be woken")
-        }
+    if let Err(error) = told.await {
+        tracing::warn!(connection = %row.id, %error, "waiting runs could not be woken");
     }
 }

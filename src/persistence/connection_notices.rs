@@ -3,8 +3,8 @@
 use super::{
     connections::{ConnectionRow, Sealed},
     error::Result,
+    event_waits::WaitRow,
     tx::{SystemTx, Tx, on_tx},
-    waits::WaitRow,
     words::words,
 };
 use crate::domain::{ConnectionId, LinkId, OrgId, Timestamp};

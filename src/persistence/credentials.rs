@@ -4,8 +4,10 @@ use super::{
     connections::{ConnectionRow, Sealed, connection_columns, connection_status},
     error::Result,
     tx::{Inner, SystemTx, Tx, on_tx},
+    waits::FIRST,
 };
 use crate::domain::{ConnectionId, OrgId, Timestamp};
+use uuid::Uuid;
 
 /// A new credential. What is `None` stays as it is, where nothing else is said.
 #[derive(Clone, Debug)]
@@ -206,20 +208,27 @@ pub async fn connection_refresh_claim(
     Ok(changed > 0)
 }
 
-/// Active connections of all orgs whose token should be renewed by `until`, the most urgent first.
+/// Active connections of all orgs whose token should be renewed by `until`, the most urgent first; from after `after` in that order.
 pub async fn connections_refresh_due(
     tx: &mut SystemTx,
     until: Timestamp,
+    after: Option<&ConnectionRow>,
     limit: u32,
 ) -> Result<Vec<ConnectionRow>> {
+    let (due, id) = after.map_or((FIRST, Uuid::nil()), |row| {
+        (row.refresh_due.unwrap_or(FIRST), row.id.uuid())
+    });
     Ok(on_tx!(tx, |conn| {
         sqlx::query_as(concat!(
         "SELECT ",
         connection_columns!(),
-        " FROM connection WHERE refresh_due_us < $1 AND status = $2 ORDER BY refresh_due_us, id LIMIT $3"
+        " FROM connection WHERE refresh_due_us < $1 AND status = $2 AND (refresh_due_us, id) > ($3, $4)
+          ORDER BY refresh_due_us, id LIMIT $5"
     ))
     .bind(until)
     .bind(connection_status::ACTIVE)
+    .bind(due)
+    .bind(id)
     .bind(i64::from(limit))
     .fetch_all(conn)
     .await

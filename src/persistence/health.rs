@@ -1,7 +1,7 @@
 //! What probes found of connections, and when they are asked again.
 
 use super::{
-    connections::{ConnectionRow, connection_columns, connection_status},
+    connections::{ConnectionRow, connection_columns},
     error::Result,
     tx::{SystemTx, on_tx},
     words::words,
@@ -63,19 +63,31 @@ pub async fn connections_probe_due(
     until: Timestamp,
     limit: u32,
 ) -> Result<Vec<ConnectionRow>> {
-    Ok(on_tx!(tx, |conn| {
+    // Each by the index; one condition for both, in one order, would read and sort all connections.
+    let mut due: Vec<ConnectionRow> = on_tx!(tx, |conn| {
         sqlx::query_as(concat!(
             "SELECT ",
             connection_columns!(),
-            " FROM connection WHERE status = $2 AND (probe_due_us IS NULL OR probe_due_us <= $1)
-             ORDER BY coalesce(probe_due_us, 0), id LIMIT $3"
+            " FROM connection WHERE status = 'active' AND probe_due_us IS NULL LIMIT $1"
         ))
-        .bind(until)
-        .bind(connection_status::ACTIVE)
         .bind(i64::from(limit))
         .fetch_all(conn)
         .await
-    })?)
+    })?;
+    let room = i64::from(limit) - due.len() as i64;
+    let chosen: Vec<ConnectionRow> = on_tx!(tx, |conn| {
+        sqlx::query_as(concat!(
+            "SELECT ",
+            connection_columns!(),
+            " FROM connection WHERE status = 'active' AND probe_due_us <= $1 ORDER BY probe_due_us LIMIT $2"
+        ))
+        .bind(until)
+        .bind(room)
+        .fetch_all(conn)
+        .await
+    })?;
+    due.extend(chosen);
+    Ok(due)
 }
 
 /// Says when a connection is probed next. `false` if another node has chosen since `row` was read: then it is that one's.

@@ -33,11 +33,12 @@ pub async fn effects_left_alone(
         Some((org, id)) => (org.uuid(), id.uuid()),
         None => (Uuid::nil(), Uuid::nil()),
     };
+    // The first condition is that of the index: SQLite finds it only by its words.
     Ok(on_tx!(tx, |conn| {
         sqlx::query_as(concat!(
             "SELECT ",
             effect_columns!(),
-            " FROM effect WHERE status IN ('intended', 'sent') AND (org_id, id) > ($1, $2)
+            " FROM effect WHERE status IN ('intended', 'sent', 'ambiguous') AND status IN ('intended', 'sent') AND (org_id, id) > ($1, $2)
                AND CASE (SELECT CASE WHEN r.status < 3 THEN 1 ELSE 2 END FROM run r WHERE r.org_id = effect.org_id AND r.id = effect.run_id)
                  WHEN 1 THEN false
                  WHEN 2 THEN coalesce(touched_us, sent_us, intended_us) < $3

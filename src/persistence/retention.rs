@@ -212,7 +212,7 @@ pub enum Retention {
 }
 
 /// The rule for each table. A new table needs one; a test compares this with the database.
-pub const RULES: [(&str, Retention); 37] = [
+pub const RULES: [(&str, Retention); 38] = [
     (
         "api_key",
         Retention::AsMany("keys that were made; a revoked one says whose it was"),
@@ -221,6 +221,7 @@ pub const RULES: [(&str, Retention); 37] = [
     ("approval_notice", Retention::WithTheRun),
     ("blob", Retention::Unused),
     ("blob_ref", Retention::WithTheRun),
+    ("calendar", Retention::AsMany("calendars that were made")),
     ("connect_link", Retention::ByAge),
     (
         "connection",

@@ -1,10 +1,11 @@
-//! What wakes a sleeping employee: timers that are due and events that it waits for.
+//! Timers: what wakes a sleeping employee at a time. For events that it waits for see [`super::event_waits`].
 
 use super::{
     error::Result,
-    tx::{SystemTx, Tx, on_tx},
+    rows::{Column, Rows},
+    tx::{SystemTx, on_tx},
 };
-use crate::domain::{EmployeeId, ExecutionId, OrgId, Timestamp};
+use crate::domain::{EmployeeId, OrgId, Timestamp};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -18,6 +19,8 @@ pub struct TimerRow {
     pub employee_id: EmployeeId,
     #[sqlx(rename = "due_us")]
     pub due: Timestamp,
+    /// How often it was put off because nobody could take it.
+    pub tries: i32,
 }
 
 /// Timers of all orgs that are due by `until`, the earliest first; from after `after` in that order.
@@ -32,7 +35,7 @@ pub async fn timers_due(
     });
     Ok(on_tx!(tx, |conn| {
         sqlx::query_as(
-        "SELECT org_id, owner, key, employee_id, due_us FROM timer WHERE due_us <= $1 AND (due_us, owner, key) > ($2, $3, $4)
+        "SELECT org_id, owner, key, employee_id, due_us, tries FROM timer WHERE due_us <= $1 AND (due_us, owner, key) > ($2, $3, $4)
          ORDER BY due_us, owner, key LIMIT $5"
     )
     .bind(until)
@@ -57,36 +60,29 @@ pub async fn timers_next(tx: &mut SystemTx) -> Result<Option<Timestamp>> {
     .await)?)
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
-pub struct WaitRow {
-    pub org_id: OrgId,
-    pub run_id: ExecutionId,
-    /// As `StepId` prints.
-    pub step: String,
-    pub employee_id: EmployeeId,
-    /// The event's type.
-    pub event: String,
-    /// Exact, or with `*` at its end; `None`: any.
-    pub source: Option<String>,
-    /// JSON: what fields of the payload must be equal to.
-    pub matches: String,
-    #[sqlx(rename = "since_us")]
-    pub since: Timestamp,
-    #[sqlx(rename = "until_us")]
-    pub until: Option<Timestamp>,
-}
-
-/// The waits of the org for events of this type; whether source and payload fit is for the caller to see.
-pub async fn waits_find(tx: &mut Tx, event: &str) -> Result<Vec<WaitRow>> {
-    let org = tx.org();
-    Ok(on_tx!(tx, |conn| {
-        sqlx::query_as(
-        "SELECT org_id, run_id, step, employee_id, event, source, matches, since_us, until_us FROM event_wait
-         WHERE org_id = $1 AND event = $2 ORDER BY since_us, run_id, step"
-    )
-    .bind(org)
-    .bind(event)
-    .fetch_all(conn)
-    .await
-    })?)
+/// Puts off timers that nobody could take, so that they do not stand before others: each is due at the time beside it. One that was set or
+/// put off meanwhile stays as it is. Gives how many were put off.
+pub async fn timers_postpone(tx: &mut SystemTx, stuck: &[(&TimerRow, Timestamp)]) -> Result<u64> {
+    let rows = || stuck.iter();
+    let columns = vec![
+        (
+            "owner",
+            Column::Uuid(rows().map(|(row, _)| row.owner).collect()),
+        ),
+        (
+            "key",
+            Column::Text(rows().map(|(row, _)| row.key.as_str()).collect()),
+        ),
+        (
+            "seen_us",
+            Column::Long(rows().map(|(row, _)| row.due.micros()).collect()),
+        ),
+        (
+            "later_us",
+            Column::Long(rows().map(|(_, later)| later.micros()).collect()),
+        ),
+    ];
+    let statement = "UPDATE timer SET due_us = t.later_us, tries = timer.tries + 1 FROM t
+         WHERE timer.owner = t.owner AND timer.key = t.key AND timer.due_us = t.seen_us";
+    Rows::new(columns).execute(&mut tx.inner, statement).await
 }

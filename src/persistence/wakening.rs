@@ -7,7 +7,7 @@ use super::{
     memory::MemoryRow,
     rows::{Column, Rows},
     tx::{SystemTx, Tx, on_tx},
-    writer::Append,
+    writer::{Append, MAY_MEAN_AN_EMPLOYEE},
 };
 use crate::domain::{EmployeeId, MemoryLayer, OrgId};
 use std::collections::{HashMap, HashSet};
@@ -85,13 +85,15 @@ fn by_employee(
 
 /// Sources of results that somebody listens to, by org: patterns of subscriptions, and `employee:*` where a run waits for the end of one.
 pub async fn internal_interests(tx: &mut SystemTx) -> Result<Vec<(OrgId, String)>> {
+    let statement = format!(
+        "SELECT DISTINCT s.org_id, s.source FROM subscription s WHERE substr(s.source, 1, 9) = 'employee:'
+         UNION SELECT DISTINCT s.org_id, s.source FROM subscription s WHERE {MAY_MEAN_AN_EMPLOYEE}
+         UNION SELECT w.org_id, 'employee:*' FROM event_wait w WHERE w.event IN ('run.completed', 'run.failed', 'run.cancelled')"
+    );
     Ok(on_tx!(tx, |conn| {
-        sqlx::query_as(
-        "SELECT DISTINCT s.org_id, s.source FROM subscription s WHERE s.source LIKE 'employee:%' OR s.source = '*'
-         UNION SELECT DISTINCT w.org_id, 'employee:*' FROM event_wait w WHERE w.event LIKE 'run.%'"
-    )
-    .fetch_all(conn)
-    .await
+        sqlx::query_as(sqlx::AssertSqlSafe(statement))
+            .fetch_all(conn)
+            .await
     })?)
 }
 

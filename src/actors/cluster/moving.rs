@@ -65,7 +65,7 @@ impl Cluster {
             }
         }
         self.own_row_is_draining().await;
-        self.tell_others(&News::Look).await;
+        self.tell_others(core, &News::Look).await;
         let (employees, ()) = tokio::join!(
             core.host().move_out(Vec::new(), true, self.drain_grace),
             self.give_away_connectors(core, None),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     actors::{core::Core, employee::Message, versions::LoadedVersion},
-    persistence::employee_version_get,
+    persistence::{DbError, NodeState, employee_version_get, node_list},
 };
 use std::{sync::Arc, time::Duration};
 use tenure_cluster::{NodeIdentity, Route, protocol::Envelope};
@@ -29,10 +29,41 @@ const COMMITS_EVERY: Duration = Duration::from_millis(20);
 
 impl Cluster {
     /// Tells all others; returns when all have heard, or after a second: who has not heard then is told still.
-    pub async fn tell_others(self: &Arc<Self>, news: &News) {
+    ///
+    /// Who they are is asked of the database, after the change: a node that joins has its row before it reads anything, so that one which may
+    /// have read what was before is told, however little this node's view knows of it yet.
+    pub async fn tell_others(self: &Arc<Self>, core: &Core, news: &News) {
+        let others = match self.others_in_database(core).await {
+            Ok(others) => others,
+            Err(error) => {
+                tracing::warn!(%error, "who is in service could not be read, those are told who are known");
+                self.others()
+            }
+        };
+        self.tell(others, news).await;
+    }
+
+    async fn others_in_database(&self, core: &Core) -> Result<Vec<NodeIdentity>, DbError> {
+        let mut tx = core
+            .db
+            .begin_system_read("who is to hear of a change")
+            .await?;
+        let rows = node_list(&mut tx).await?;
+        let others = rows
+            .into_iter()
+            .filter(|row| row.state != NodeState::Dead && row.id != self.me.node_id);
+        Ok(others
+            .map(|row| NodeIdentity {
+                node_id: row.id,
+                incarnation: row.incarnation.unsigned_abs(),
+            })
+            .collect())
+    }
+
+    async fn tell(self: &Arc<Self>, others: Vec<NodeIdentity>, news: &News) {
         let mut telling = JoinSet::new();
         let body = bytes::Bytes::from(encode(news));
-        for node in self.others() {
+        for node in others {
             telling.spawn(self.clone().tell_one(node, body.clone()));
         }
         if telling.is_empty() {
@@ -59,10 +90,20 @@ impl Cluster {
                 Err(error) if began.elapsed() > PATIENCE => {
                     return tracing::warn!(node = %node.node_id, %error, "a node could not be told of a change, it learns of it later");
                 }
-                Err(_) if !self.others().contains(&node) => return,
+                Err(_) if self.is_known_to_be_over(node) => return,
                 Err(_) => sleep(AGAIN).await,
             }
         }
+    }
+
+    /// Whether this life of a node has ended, as far as this node knows; one that it has not heard of may be about to join.
+    fn is_known_to_be_over(&self, node: NodeIdentity) -> bool {
+        let view = self.view.borrow();
+        view.members.iter().any(|member| {
+            let is_later = member.identity.incarnation > node.incarnation;
+            member.identity.node_id == node.node_id
+                && (is_later || (member.identity == node && !member.is_in_service()))
+        })
     }
 
     /// Tells the others that there are new facts, for those who read along there.
@@ -96,14 +137,14 @@ impl Core {
     /// The others are told of what is known here already.
     pub async fn tell_others(&self, news: &News) {
         if let Some(cluster) = &self.cluster {
-            cluster.tell_others(news).await;
+            cluster.tell_others(self, news).await;
         }
     }
 
-    /// The same, by somebody who does not wait.
+    /// The same, by somebody who does not wait and for whom those are enough who are known: for what happens often, and is a hint.
     pub fn let_others_know(&self, news: News) {
         if let Some(cluster) = self.cluster.clone() {
-            tokio::spawn(async move { cluster.tell_others(&news).await });
+            tokio::spawn(async move { cluster.tell(cluster.others(), &news).await });
         }
     }
 }

@@ -2,10 +2,7 @@
 
 use super::{FinishedRun, Message, State, live_run::LiveRun};
 use crate::{
-    actors::{
-        cluster::words::News, journal::JournalError, micro_agent::Job, offers::offer_timer,
-        timers::TimerTarget,
-    },
+    actors::{cluster::words::News, journal::JournalError, micro_agent::Job, timers::TimerTarget},
     domain::{ApprovalId, ContentHash, ExecutionId, Timestamp},
     graph::{
         ApprovalEnd, ApprovalRequest, Command, EventWait, Fact, FinalStatus, Outcome, StepId,
@@ -287,7 +284,6 @@ impl State {
 
     fn finish(&mut self, execution: ExecutionId, outcome: Outcome) {
         let (employee, at) = (self.id, self.now());
-        let offered = self.core.interest.wants(self.org, employee);
         self.jobs.retain(|job| job.execution != execution);
         self.change(execution, |run| {
             let (status, last, error) = match &outcome {
@@ -311,11 +307,6 @@ impl State {
                     kind: snapshot_kind::RUN,
                     entity: execution.uuid(),
                 });
-            }
-            if offered {
-                run.outbox()
-                    .timers
-                    .push(offer_timer(execution, employee, at));
             }
             run.finished = Some(FinishedRun {
                 execution,

@@ -187,7 +187,7 @@ impl State {
         }
     }
 
-    /// The timer's row is durable; this only saves the time until it is read.
+    /// If somebody listens, the commit has written a row for it; this only saves the time until that is read.
     fn offer_if_wanted(&self, execution: ExecutionId) {
         if self.core.interest.wants(self.org, self.id) {
             let (core, org, id) = (self.core.clone(), self.org, self.id);

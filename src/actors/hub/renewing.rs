@@ -19,6 +19,8 @@ use tokio::{
 
 /// Token endpoints that are asked at once: each is another provider's or account's, and none of them is in a hurry.
 const AT_ONCE: usize = 16;
+/// Connections that are read at once.
+const PAGE: u32 = 200;
 /// When a refresh of which nothing was heard is due again. Longer than a token endpoint is waited for.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -61,31 +63,37 @@ async fn start_due(
         return Ok(());
     }
     let now = core.clock.now();
-    let mut tx = core.db.begin_system_read("tokens that are due").await?;
-    let limit = u32::try_from(AT_ONCE + under_way.len()).unwrap_or(u32::MAX);
-    let due = connections_refresh_due(&mut tx, now, limit).await?;
-    drop(tx);
-    let due: Vec<ConnectionRow> = due
-        .into_iter()
-        .filter(|row| !under_way.contains(&row.id))
-        .take(room)
-        .collect();
-    for row in due {
-        under_way.insert(row.id);
-        let core = core.clone();
-        flights.spawn(async move {
-            renew(&core, &row, now).await;
-            row.id
-        });
+    let (mut after, mut room) = (None::<ConnectionRow>, room);
+    // Past those that are another node's, which stay due until that one renews them: however many they are, they hold back nothing here.
+    loop {
+        let mut tx = core.db.begin_system_read("tokens that are due").await?;
+        let page = connections_refresh_due(&mut tx, now, after.as_ref(), PAGE).await?;
+        drop(tx);
+        after = page.last().cloned();
+        let is_last = page.len() < PAGE as usize;
+        for row in page {
+            if room == 0 {
+                return Ok(());
+            }
+            // By the node where its connector lives, whose calls join the same flight.
+            if under_way.contains(&row.id) || !core.connectors().has(&row).await {
+                continue;
+            }
+            room -= 1;
+            under_way.insert(row.id);
+            let core = core.clone();
+            flights.spawn(async move {
+                renew(&core, &row, now).await;
+                row.id
+            });
+        }
+        if is_last {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 async fn renew(core: &Core, row: &ConnectionRow, now: Timestamp) {
-    // By the node where its connector lives, whose calls join the same flight.
-    if !core.connectors().has(row).await {
-        return;
-    }
     match claimed(core, row, now).await {
         Ok(true) => {}
         Ok(false) => return,

@@ -207,7 +207,31 @@ async fn recovery_wakes_who_was_at_work(world: World) {
         rest.iter().map(|one| one.employee).collect::<Vec<_>>(),
         [hired[1]]
     );
-    assert_eq!(unfinished_count(&mut tx).await.unwrap(), [2, 1, 1]);
+    let share = unfinished_share(&mut tx, None, "employee", None, 10)
+        .await
+        .unwrap();
+    let of = |status| share.iter().filter(|run| run.status == status).count();
+    assert_eq!(
+        [RunStatus::Accepted, RunStatus::Running, RunStatus::Waiting].map(of),
+        [2, 1, 1]
+    );
+    let at_hand: Vec<EmployeeId> = share
+        .iter()
+        .filter(|run| run.is_at_hand)
+        .map(|run| run.employee)
+        .collect();
+    assert_eq!(at_hand, [hired[0], hired[1]]);
+    // A share at a time gives the same, each once.
+    let (mut after, mut parts) = (None, Vec::new());
+    loop {
+        let part = unfinished_share(&mut tx, None, "employee", after, 1)
+            .await
+            .unwrap();
+        let Some(last) = part.last() else { break };
+        after = Some(last.place());
+        parts.extend(part);
+    }
+    assert_eq!(parts, share);
 }
 
 async fn a_node_looks_after_what_no_other_node_has(world: World) {
@@ -237,6 +261,14 @@ async fn a_node_looks_after_what_no_other_node_has(world: World) {
     assert_eq!(list(own, None).await, [hired[0], hired[1], hired[3]]);
     assert_eq!(list(theirs, None).await, [hired[0], hired[2], hired[3]]);
     assert_eq!(list(own, Some(hired[0])).await, [hired[1], hired[3]]);
+    let share = unfinished_share(&mut tx, Some(own.node_id), "employee", None, 10)
+        .await
+        .unwrap();
+    let at_hand = share.iter().filter(|run| run.is_at_hand);
+    assert_eq!(
+        at_hand.map(|run| run.employee).collect::<Vec<_>>(),
+        [hired[0], hired[1], hired[3]]
+    );
 }
 
 async fn the_audit_finds_runs_that_nothing_would_wake(world: World) {
@@ -294,15 +326,16 @@ async fn the_audit_finds_runs_that_nothing_would_wake(world: World) {
         .unwrap()
         .waiting_on = Some(r#"[{"kind":"connection"}]"#.into());
     world.commit(&waiting).await;
-    let stranded = |found: Vec<StrandedRun>| {
+    let stranded = |found: Vec<UnfinishedRun>| {
         found
             .into_iter()
+            .filter(|one| one.is_stranded)
             .map(|one| one.execution)
             .collect::<Vec<_>>()
     };
     assert_eq!(
         stranded(
-            unfinished_audit(&mut world.system_read().await, 10)
+            unfinished_share(&mut world.system_read().await, None, "employee", None, 10)
                 .await
                 .unwrap()
         ),
@@ -323,7 +356,7 @@ async fn the_audit_finds_runs_that_nothing_would_wake(world: World) {
         .await;
     assert_eq!(
         stranded(
-            unfinished_audit(&mut world.system_read().await, 10)
+            unfinished_share(&mut world.system_read().await, None, "employee", None, 10)
                 .await
                 .unwrap()
         ),

@@ -62,9 +62,13 @@ async fn a_refresh_that_is_due_is_claimed_once(world: World) {
         let claimed = connection_refresh_claim(&mut tx, &row, at(110)).await;
         assert_eq!(claimed.unwrap(), expected);
     }
-    let due = connections_refresh_due(&mut tx, at(100), 10).await.unwrap();
+    let due = connections_refresh_due(&mut tx, at(100), None, 10)
+        .await
+        .unwrap();
     assert_eq!(due, []);
-    let again = connections_refresh_due(&mut tx, at(111), 10).await.unwrap();
+    let again = connections_refresh_due(&mut tx, at(111), None, 10)
+        .await
+        .unwrap();
     assert_eq!(again.len(), 1, "nothing was heard of it");
 }
 

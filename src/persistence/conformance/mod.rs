@@ -10,12 +10,14 @@
 mod activation;
 mod commit;
 mod connections;
+mod costs;
 mod employees;
 mod grants;
 mod inbox;
 mod integrations;
 mod ledger;
 mod memory;
+mod no_room;
 mod nodes;
 mod oauth;
 mod orgs;

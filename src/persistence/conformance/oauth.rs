@@ -180,9 +180,9 @@ async fn connections_come_due_for_a_refresh(world: World) {
         put(&world, row).await;
     }
     let mut tx = world.system().await;
-    let due = connections_refresh_due(&mut tx, at(100), 10).await;
+    let due = connections_refresh_due(&mut tx, at(100), None, 10).await;
     assert_eq!(due.unwrap(), [early.clone(), late.clone()]);
-    let due = connections_refresh_due(&mut tx, at(60), 10).await;
+    let due = connections_refresh_due(&mut tx, at(60), None, 10).await;
     assert_eq!(due.unwrap(), [early.clone()]);
     connection_refresh_begin(&mut tx, world.org, early.id, 1, at(51))
         .await

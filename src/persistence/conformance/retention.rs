@@ -255,6 +255,7 @@ async fn what_goes_with_no_run_goes_by_age(world: World) {
             outcome: FireOutcome::Fired,
             run_id: None,
             at: at(day * DAY),
+            times: 1,
         });
         append.events.push(OrgEventRow {
             at: at(day * DAY),

@@ -1,8 +1,9 @@
 use super::{on_both, world::*};
 use crate::{
-    domain::{ApprovalId, ContentHash, EmployeeId},
+    domain::{ApprovalId, ContentHash, EmployeeId, EventFilter, ExecutionId, SubscriptionSpec},
     persistence::*,
 };
+use serde_json::json;
 use uuid::Uuid;
 
 on_both!(
@@ -10,6 +11,11 @@ on_both!(
     timers_are_set_moved_and_cleared,
     what_a_batch_sets_and_clears_is_gone,
     waits_are_found_by_event,
+    waits_that_do_not_fit_are_not_read,
+    waits_that_were_ended_are_told_a_page_at_a_time,
+    timers_that_nobody_takes_are_put_off,
+    ends_that_somebody_listens_to_leave_an_offer,
+    ends_that_a_run_waits_for_leave_an_offer,
     snapshots_never_go_back,
 );
 
@@ -229,29 +235,304 @@ async fn waits_are_found_by_event(world: World) {
         .to_vec();
     world.commit(&[accept]).await;
     assert_eq!(
-        waits_find(&mut world.read().await, "paid").await.unwrap(),
+        found(&mut world.read().await, "paid", 7).await,
         [paid.clone()]
     );
-    assert_eq!(
-        waits_find(&mut world.stranger().await, "paid")
-            .await
-            .unwrap(),
-        []
-    );
+    assert_eq!(found(&mut world.stranger().await, "paid", 7).await, []);
     let mut clear = Append::new(world.org);
     clear.waits.push(WaitChange::Clear {
         run: paid.run_id,
         step: paid.step.clone(),
     });
     world.commit(&[clear]).await;
+    assert_eq!(found(&mut world.read().await, "paid", 7).await, []);
+    assert_eq!(found(&mut world.read().await, "sent", 7).await, [sent]);
+}
+
+/// What waits for an event of `hook:github` with this id.
+async fn found(tx: &mut Tx, event: &str, id: u32) -> Vec<WaitRow> {
+    let payload = json!({"id": id, "more": [1]});
+    let event = EventFacts {
+        event,
+        sources: &["hook:github", "hook:github/push"],
+        payload: &payload,
+    };
+    waits_find(tx, &[event]).await.unwrap()
+}
+
+/// An event reads what fits it, among waits for others in many ways, and those of an older binary.
+async fn waits_that_do_not_fit_are_not_read(world: World) {
+    let mut accept = world.accept(EmployeeId::from_uuid(id()));
+    let run = execution(&accept);
+    let row = |step: u32, source: Option<&str>, matches: &str| WaitRow {
+        step: step.to_string(),
+        source: source.map(str::to_owned),
+        matches: matches.into(),
+        ..wait(&accept, &world, "paid")
+    };
+    let mut rows = vec![
+        row(0, None, r#"[["/id",7]]"#),
+        row(1, Some("hook:github"), "[]"),
+        row(2, Some("hook:github/push"), r#"[["/id",7],["/more",[1]]]"#),
+        row(3, Some("hook:*"), r#"[["/id",7]]"#),
+        row(4, None, "[]"),
+    ];
+    let fitting = rows.clone();
+    let others = (5..205).map(|step| match step % 5 {
+        0 => row(step, None, &format!(r#"[["/id",{step}]]"#)),
+        1 => row(step, Some(&format!("hook:{step}")), "[]"),
+        2 => row(
+            step,
+            Some("hook:github"),
+            &format!(r#"[["/id",7],["/more",[{step}]]]"#),
+        ),
+        3 => row(step, None, &format!(r#"[["/field_{step}",7]]"#)),
+        _ => row(step, None, r#"[["/id","7"]]"#),
+    });
+    rows.extend(others);
+    accept.waits = rows
+        .into_iter()
+        .map(|row| WaitChange::Set(Box::new(row)))
+        .collect();
+    world.commit(&[accept]).await;
+    assert_eq!(found(&mut world.read().await, "paid", 7).await, fitting);
+
+    unhash(&world).await;
+    let all = found(&mut world.read().await, "paid", 7).await;
     assert_eq!(
-        waits_find(&mut world.read().await, "paid").await.unwrap(),
-        []
+        all.len(),
+        205,
+        "what has no hash is read, and compared by the caller"
     );
+    let mut tx = world.system().await;
+    for left in [100, 100, 5, 0] {
+        assert_eq!(waits_hash(&mut tx, 100).await.unwrap(), left);
+    }
+    tx.commit().await.unwrap();
+    assert_eq!(found(&mut world.read().await, "paid", 7).await, fitting);
+    assert_eq!(fitting[0].run_id, run);
+}
+
+/// As if a binary had written them that knows of no hashes.
+async fn unhash(world: &World) {
+    let mut tx = world.system().await;
+    super::super::tx::on_tx!(tx, |conn| sqlx::query(
+        "UPDATE event_wait SET match_shape = NULL, match_hash = NULL"
+    )
+    .execute(conn)
+    .await
+    .map(drop))
+    .unwrap();
+    tx.commit().await.unwrap();
+}
+
+async fn waits_that_were_ended_are_told_a_page_at_a_time(world: World) {
+    let mut accept = world.accept(EmployeeId::from_uuid(id()));
+    let rows: Vec<WaitRow> = (0..5)
+        .map(|step| WaitRow {
+            step: step.to_string(),
+            source: None,
+            matches: "[]".into(),
+            ..wait(&accept, &world, "wait:connection:slack")
+        })
+        .collect();
+    let set = |row: &WaitRow| WaitChange::Set(Box::new(row.clone()));
+    accept.waits = rows.iter().map(set).collect();
+    world.commit(&[accept]).await;
+    let mut tx = world.write().await;
+    wait_end_put(&mut tx, "wait:connection:slack", at(9))
+        .await
+        .unwrap();
+    wait_end_put(&mut tx, "wait:connection:slack", at(8))
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let mut tx = world.system().await;
+    let ends = wait_ends(&mut tx, None, 10).await.unwrap();
+    assert_eq!(ends.len(), 1);
+    assert_eq!(ends[0].asked, at(9), "the last time counts");
+    let (mut after, mut told) = (None, Vec::new());
+    loop {
+        let page = waits_of_end(&mut tx, &ends[0], after.as_ref(), 2)
+            .await
+            .unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.clone());
+        told.extend(page);
+    }
+    assert_eq!(told, rows);
+    assert_eq!(wait_ends(&mut tx, Some(&ends[0]), 10).await.unwrap(), []);
+    let earlier = WaitEndRow {
+        asked: at(8),
+        ..ends[0].clone()
+    };
+    wait_end_done(&mut tx, &earlier).await.unwrap();
     assert_eq!(
-        waits_find(&mut world.read().await, "sent").await.unwrap(),
-        [sent]
+        wait_ends(&mut tx, None, 10).await.unwrap(),
+        ends,
+        "it was asked anew"
     );
+    wait_end_done(&mut tx, &ends[0]).await.unwrap();
+    assert_eq!(wait_ends(&mut tx, None, 10).await.unwrap(), []);
+}
+
+/// A timer that was put off is due later, the others are found, and one that was moved meanwhile stays.
+async fn timers_that_nobody_takes_are_put_off(world: World) {
+    let mut accept = world.accept(EmployeeId::from_uuid(id()));
+    let (run, employee) = (
+        execution(&accept).uuid(),
+        accept.run.as_ref().unwrap().employee,
+    );
+    accept.timers = vec![
+        set(run, "stuck", employee, 1),
+        set(run, "moved", employee, 2),
+        set(run, "fine", employee, 3),
+    ];
+    world.commit(&[accept]).await;
+    let read = timers_due(&mut world.system_read().await, at(5), None, 2)
+        .await
+        .unwrap();
+    let mut moves = Append::new(world.org);
+    moves.timers = vec![set(run, "moved", employee, 4)];
+    world.commit(&[moves]).await;
+    let mut tx = world.system().await;
+    let stuck: Vec<_> = read.iter().map(|row| (row, at(100))).collect();
+    assert_eq!(timers_postpone(&mut tx, &stuck).await.unwrap(), 1);
+    tx.commit().await.unwrap();
+    assert_eq!(
+        due(&world, 50).await,
+        [("fine".to_owned(), 3), ("moved".to_owned(), 4)]
+    );
+    let later = timers_due(&mut world.system_read().await, at(100), None, 10)
+        .await
+        .unwrap();
+    assert_eq!(
+        (later[2].key.as_str(), later[2].tries, later[2].due),
+        ("stuck", 1, at(100))
+    );
+    let mut again = Append::new(world.org);
+    again.timers = vec![set(run, "stuck", employee, 1)];
+    world.commit(&[again]).await;
+    let first = timers_due(&mut world.system_read().await, at(5), None, 1)
+        .await
+        .unwrap();
+    assert_eq!(
+        (first[0].key.as_str(), first[0].tries),
+        ("stuck", 0),
+        "set anew"
+    );
+}
+
+fn subscription(source: &str) -> SubscriptionSpec {
+    SubscriptionSpec {
+        source: source.into(),
+        event: None,
+        when: None,
+        filter: EventFilter::default(),
+        skill: None,
+        conversation_key: None,
+    }
+}
+
+/// Whether a result is offered is decided by the commit that has it, by who is listening in the database then.
+async fn ends_that_somebody_listens_to_leave_an_offer(world: World) {
+    let source = EmployeeId::from_uuid(id());
+    let mine = format!("employee:{source}");
+    // The pattern, and whether it means the source.
+    let patterns: [(&str, bool); 12] = [
+        (&mine, true),
+        ("employee:*", true),
+        ("employee:emp_*", true),
+        ("*", true),
+        ("emp*", true),
+        ("e*", true),
+        (&format!("{}*", &mine[..20]), true),
+        ("employee:emp_other", false),
+        ("employee:emp_other*", false),
+        ("hook:*", false),
+        ("x*", false),
+        ("api", false),
+    ];
+    for (place, (pattern, means)) in patterns.iter().enumerate() {
+        let event = graph_defined();
+        let listener = EmployeeId::from_uuid(id());
+        let subscriptions = [subscription(pattern)];
+        let hired = VersionInsert {
+            subscriptions: &subscriptions,
+            ..version(listener, "{}", &event)
+        };
+        let mut tx = world.write().await;
+        employee_insert(&mut tx, &format!("listener {place}"), &hired)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        // One that ends in the commit that accepts it, one that ends later, and one of another org.
+        let (at_once, later) = (world.accept(source), world.accept(source));
+        let mut theirs = world.accept(source);
+        theirs.org = world.other;
+        let end = |append: &Append| {
+            let end = world.go_on(append, 1, &["done"], Some(RunStatus::Completed));
+            Append {
+                org: append.org,
+                ..end
+            }
+        };
+        world
+            .commit(&[
+                at_once.clone(),
+                end(&at_once),
+                later.clone(),
+                theirs.clone(),
+                end(&theirs),
+            ])
+            .await;
+        assert!(!offers(&world).await.contains(&execution(&later)));
+        world.commit(&[end(&later)]).await;
+        let left = offers(&world).await;
+        for run in [&at_once, &later] {
+            assert_eq!(left.contains(&execution(run)), *means, "{pattern}");
+        }
+        assert!(
+            !left.contains(&execution(&theirs)),
+            "{pattern}: another org's"
+        );
+        let mut tx = world.write().await;
+        employee_version_insert(&mut tx, 1, &version(listener, "{}", &graph_defined()))
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+    }
+}
+
+async fn ends_that_a_run_waits_for_leave_an_offer(world: World) {
+    let source = EmployeeId::from_uuid(id());
+    let mut waiting = world.accept(EmployeeId::from_uuid(id()));
+    waiting.waits = vec![WaitChange::Set(Box::new(wait(
+        &waiting,
+        &world,
+        "run.failed",
+    )))];
+    world.commit(&[waiting]).await;
+    let (done, failed) = (world.accept(source), world.accept(source));
+    world.commit(&[done.clone(), failed.clone()]).await;
+    world
+        .commit(&[
+            world.go_on(&done, 1, &["x"], Some(RunStatus::Completed)),
+            world.go_on(&failed, 1, &["x"], Some(RunStatus::Failed)),
+        ])
+        .await;
+    assert_eq!(offers(&world).await, [execution(&failed)]);
+}
+
+/// The runs whose ends are to be offered.
+async fn offers(world: &World) -> Vec<ExecutionId> {
+    let rows = timers_due(&mut world.system_read().await, at(9_999_999), None, 1_000)
+        .await
+        .unwrap();
+    let offers = rows.into_iter().filter(|row| row.key == OFFER_KEY);
+    offers
+        .map(|row| ExecutionId::from_uuid(row.owner))
+        .collect()
 }
 
 async fn snapshots_never_go_back(world: World) {

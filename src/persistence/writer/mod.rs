@@ -7,11 +7,14 @@ mod append;
 mod dedupe;
 mod inbox;
 mod ledger;
+mod offers;
 mod runs;
 mod sides;
 mod snapshots;
 
 pub use append::*;
+pub(super) use offers::MAY_MEAN_AN_EMPLOYEE;
+pub use offers::OFFER_KEY;
 
 use super::{
     blobs::{self, BlobUse},

@@ -1,13 +1,13 @@
 //! Runs and their journals: what the appends of a batch come to, and how it is written in three statements.
 
-use super::{Append, Failure, RunAppend, RunInsert, RunStatusChange};
+use super::{Append, Failure, RunAppend, RunInsert, RunStatusChange, offers};
 use crate::{
     domain::{EmployeeId, ExecutionId, OrgId},
     persistence::{
         RunStatus, body,
         db::Db,
         error::{DbError, Result},
-        events,
+        events, result_event, result_source,
         rows::{Column, Rows},
         tx::Inner,
         words::trigger_number,
@@ -103,7 +103,11 @@ impl<'a> RunChanges<'a> {
             .filter_map(|run| Some((run, run.insert?)))
             .collect();
         let statuses = || new.iter().map(|(run, _)| run.status);
-        let rows = Rows::new(vec![
+        let ends: Vec<Option<Finished>> = new
+            .iter()
+            .map(|(run, _)| Finished::of(run, run.status?))
+            .collect();
+        let mut columns = vec![
             (
                 "org_id",
                 Column::Uuid(new.iter().map(|(run, _)| run.org.uuid()).collect()),
@@ -176,16 +180,27 @@ impl<'a> RunChanges<'a> {
             ),
             (
                 "error",
-                Column::MaybeText(statuses().map(|status| status?.error.as_deref()).collect()),
+                Column::MaybeText(statuses().map(|status| error_of(status?)).collect()),
             ),
-        ]);
+        ];
         const NAMES: &str = "org_id, id, employee_id, accepted_us, finished_us, version, status, trigger_type, source, conversation_key, waiting_on, error";
-        rows.execute(
-            inner,
-            &format!("INSERT INTO run ({NAMES}) SELECT {NAMES} FROM t"),
-        )
-        .await
-        .map(drop)
+        let insert = format!("INSERT INTO run ({NAMES}) SELECT {NAMES} FROM t");
+        if ends.iter().all(Option::is_none) {
+            return Rows::new(columns).execute(inner, &insert).await.map(drop);
+        }
+        columns.extend(offers::columns(ends.iter().map(Option::as_ref)));
+        let (rows, offer) = (Rows::new(columns), offers::insert_offers());
+        match inner {
+            Inner::Postgres(_) => {
+                let both = format!(", new AS ({insert}) {offer}");
+                rows.execute(inner, &both).await.map(drop)
+            }
+            // It knows no statement within a statement, and is no round trip away.
+            Inner::Sqlite(_) => {
+                rows.execute(inner, &insert).await?;
+                rows.execute(inner, &offer).await.map(drop)
+            }
+        }
     }
 
     /// One row a run. The primary key alone would let a row begin inside another one, for a row holds several facts; so a row must begin
@@ -265,7 +280,11 @@ impl<'a> RunChanges<'a> {
             .filter_map(|run| Some((run, run.status?)))
             .collect();
         changed.sort_unstable_by_key(|(run, _)| run.execution);
-        let rows = Rows::new(vec![
+        let ends: Vec<Option<Finished>> = changed
+            .iter()
+            .map(|(run, status)| Finished::of(run, status))
+            .collect();
+        let mut columns = vec![
             (
                 "org_id",
                 Column::Uuid(changed.iter().map(|(run, _)| run.org.uuid()).collect()),
@@ -303,23 +322,63 @@ impl<'a> RunChanges<'a> {
             ),
             (
                 "error",
-                Column::MaybeText(
-                    changed
-                        .iter()
-                        .map(|(_, status)| status.error.as_deref())
-                        .collect(),
-                ),
+                Column::MaybeText(changed.iter().map(|(_, status)| error_of(status)).collect()),
             ),
-        ]);
-        let statement = "UPDATE run SET status = t.status, finished_us = t.finished_us, waiting_on = t.waiting_on, error = t.error
+        ];
+        const UPDATE: &str = "UPDATE run SET status = t.status, finished_us = t.finished_us, waiting_on = t.waiting_on, error = t.error
              FROM t WHERE run.org_id = t.org_id AND run.id = t.id AND run.status < 3";
-        let updated = rows.execute(inner, statement).await?;
+        let updated = if ends.iter().all(Option::is_none) {
+            Rows::new(columns).execute(inner, UPDATE).await?
+        } else {
+            columns.push((
+                "employee_id",
+                Column::Uuid(changed.iter().map(|(run, _)| run.employee.uuid()).collect()),
+            ));
+            columns.extend(offers::columns(ends.iter().map(Option::as_ref)));
+            let (rows, offer) = (Rows::new(columns), offers::insert_offers());
+            match inner {
+                Inner::Postgres(_) => {
+                    let both = format!(
+                        ", changed AS ({UPDATE} RETURNING run.id), offered AS ({offer}) SELECT count(*) FROM changed"
+                    );
+                    let counts: Vec<(i64,)> = rows.fetch(inner, &both).await?;
+                    counts.first().map_or(0, |(count,)| count.unsigned_abs())
+                }
+                Inner::Sqlite(_) => {
+                    let updated = rows.execute(inner, UPDATE).await?;
+                    rows.execute(inner, &offer).await?;
+                    updated
+                }
+            }
+        };
         if updated == changed.len() as u64 {
             Ok(())
         } else {
             Err(Failure::Stale)
         }
     }
+}
+
+/// A run that has ended, as others hear of it.
+pub(super) struct Finished {
+    /// Whose event it is.
+    pub source: String,
+    pub event: &'static str,
+}
+
+impl Finished {
+    fn of(run: &RunChange<'_>, status: &RunStatusChange) -> Option<Self> {
+        Some(Self {
+            event: result_event(status.status)?,
+            source: result_source(run.employee),
+        })
+    }
+}
+
+/// What did not succeed always has an error, by which it is found.
+fn error_of(status: &RunStatusChange) -> Option<&str> {
+    let failed = matches!(status.status, RunStatus::Failed | RunStatus::Cancelled);
+    status.error.as_deref().or(failed.then_some("null"))
 }
 
 fn finished(status: &RunStatusChange) -> Option<i64> {

@@ -4,7 +4,7 @@ use super::{Append, ApprovalChange, TimerChange, WaitChange, runs::RunChanges};
 use crate::{
     domain::{ApprovalId, EmployeeId, OrgId, Timestamp},
     persistence::{
-        ApprovalRow, ApprovalStatus, WaitRow,
+        ApprovalRow, ApprovalStatus, WaitMatch, WaitRow,
         error::Result,
         rows::{Column, Rows},
         tx::Inner,
@@ -293,7 +293,7 @@ async fn timers_write(inner: &mut Inner, live: &[&Append], runs: &RunChanges<'_>
         ),
     ];
     let statement = "INSERT INTO timer (org_id, owner, key, employee_id, due_us) SELECT org_id, owner, key, employee_id, due_us FROM t
-         WHERE true ON CONFLICT (owner, key) DO UPDATE SET due_us = excluded.due_us";
+         WHERE true ON CONFLICT (owner, key) DO UPDATE SET due_us = excluded.due_us, tries = 0";
     Rows::new(columns).execute(inner, statement).await.map(drop)
 }
 
@@ -325,6 +325,7 @@ async fn waits_write(inner: &mut Inner, live: &[&Append], runs: &RunChanges<'_>)
         .collect();
     delete_keys(inner, "event_wait", "run_id", "step", &gone).await?;
     let set: Vec<(OrgId, &WaitRow)> = last.into_values().flatten().collect();
+    let matches: Vec<WaitMatch> = set.iter().map(|(_, row)| WaitMatch::of(row)).collect();
     let columns = vec![
         (
             "org_id",
@@ -366,9 +367,16 @@ async fn waits_write(inner: &mut Inner, live: &[&Append], runs: &RunChanges<'_>)
                     .collect(),
             ),
         ),
+        (
+            "match_shape",
+            Column::Text(matches.iter().map(|one| one.shape.as_str()).collect()),
+        ),
+        (
+            "match_hash",
+            Column::Long(matches.iter().map(|one| one.hash).collect()),
+        ),
     ];
-    const NAMES: &str =
-        "org_id, run_id, step, employee_id, event, source, matches, since_us, until_us";
+    const NAMES: &str = "org_id, run_id, step, employee_id, event, source, matches, since_us, until_us, match_shape, match_hash";
     let statement = format!(
         "INSERT INTO event_wait ({NAMES}) SELECT {NAMES} FROM t WHERE true ON CONFLICT (run_id, step) DO NOTHING"
     );
