@@ -122,6 +122,7 @@ async fn a_condition_of_a_subscription_that_does_too_much_is_told_and_the_others
         event: None,
         payload: Arc::new(json!({"l": vec![0; 20_000]})),
         key: None,
+        key_from: crate::actors::router::KeyFrom::System,
         conversation: None,
     };
     let routed = crate::actors::router::route(house.engine.core(), house.org, event)

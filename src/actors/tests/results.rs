@@ -151,6 +151,7 @@ async fn results_that_a_full_listener_refused_are_taken_when_it_is_free() {
                 event: Some("go".into()),
                 payload: Arc::new(json!({})),
                 key: None,
+                key_from: crate::actors::router::KeyFrom::System,
                 conversation: None,
             };
             house.engine.route(house.org, go).await.expect("routed");
