@@ -7,7 +7,7 @@ use super::{
     clause::Clause,
     flow::{Flow, Placed},
     matching::{Found, Parsed},
-    template::{Template, WhenGated},
+    template::{OneOf, Template, WhenGated},
     text::Kind,
     words::{Sense, Tag},
 };
@@ -238,8 +238,11 @@ fn about(parsed: &Parsed<'_, '_>, templates: &[Template]) -> BTreeSet<String> {
         .filter(|template| template.effect && !template.asks);
     acting
         .filter(|template| {
-            template
-                .groups()
+            // What a skill may mention besides (`also`) is not what it is about.
+            let wanted = template.matches.all.iter().flat_map(OneOf::groups);
+            wanted
+                .chain(&template.matches.any)
+                .chain([&template.act])
                 .any(|group| parsed.tags.iter().any(|tag| tag.is(group)))
         })
         .map(|template| template.id.clone())

@@ -83,7 +83,7 @@ fn the_clerk_has_its_values_and_its_calendar() {
         &plan.skill_graphs["sg_list_overdue_invoices_v1"]["nodes"][0]["arguments"]["where"];
     let expected = json!([
         {"field": "'Balance'", "operator": "'>'", "value": "500"},
-        {"field": "'DueDate'", "operator": "'<'", "value": "date_add_days(date(run.at), -30)"},
+        {"field": "'DueDate'", "operator": "'<'", "value": "date_add_days(run.today, -30)"},
     ]);
     assert_eq!(*wanted, expected);
 }

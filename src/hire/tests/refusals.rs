@@ -433,7 +433,7 @@ fn clause_that_narrows_nothing_leaves_what_is_understood_as_it_is() {
             &["skill_invoices", "skill_summary"],
         ),
         (
-            "Diligently mail each customer a reminder. Thank you!",
+            "Mail each customer a reminder. Thank you!",
             &["skill_invoices", "skill_reminders"],
         ),
         (

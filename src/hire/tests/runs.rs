@@ -69,17 +69,33 @@ impl World {
     fn answer(&self, capability: &str, arguments: &Value) -> Value {
         match capability {
             "quickbooks.invoice.query" => {
-                json!({"invoices": self.invoices, "count": self.invoices.as_array().unwrap().len()})
+                let count = self.invoices.as_array().unwrap().len();
+                json!({"invoices": self.invoices, "count": count, "listing": {"kept": count, "total": count, "complete": true}})
             }
             // The second customer has no address.
             "quickbooks.customer.get" if arguments["id"] == "8" => {
                 json!({"customer": {"Id": "8", "DisplayName": "Customer 8"}})
             }
+            "quickbooks.customer.get" if arguments["id"] == "two" => {
+                json!({"customer": {"Id": "two", "DisplayName": "Two", "PrimaryEmailAddr": {"Address": "a@two.example; Büro <büro@zwei.example>"}}})
+            }
+            // One that fails alone, as the machine tells of an element that failed.
+            "quickbooks.customer.get" if arguments["id"] == "gone" => {
+                json!({"error": {"code": "provider_error", "message": "not found"}})
+            }
+            "gmail.send" if arguments["to"].to_string().contains("refused") => {
+                json!({"error": {"code": "bad_params", "message": "no such address"}})
+            }
+            "quickbooks.customer.get" if arguments["id"] == "bad" => {
+                json!({"customer": {"Id": "bad", "DisplayName": "Bad", "PrimaryEmailAddr": {"Address": "refused@acme.example"}}})
+            }
             "quickbooks.customer.get" => {
                 json!({"customer": {"Id": arguments["id"], "DisplayName": "Customer 7", "PrimaryEmailAddr": {"Address": "seven@acme.example"}}})
             }
             "slack.users.lookupByEmail" => json!({"user": {"id": "U0ANNA", "name": "anna"}}),
-            "gmail.search" => json!({"messages": [{"id": "m1"}, {"id": "m2"}]}),
+            "gmail.search" => {
+                json!({"messages": [{"id": "m1"}, {"id": "m2"}], "listing": {"kept": 2, "total": 2, "complete": true}})
+            }
             "gmail.send" => json!({"id": "m3"}),
             _ => json!({"ok": true, "channel": "C1", "ts": "1.2"}),
         }
@@ -201,8 +217,11 @@ fn the_clerk_asks_mails_and_reports() {
     assert_eq!(played.approvals[0]["total"], "2,100.50 USD");
     let mails = played.of("gmail.send");
     assert_eq!(
-        mails.iter().map(|mail| &mail["to"]).collect::<Vec<_>>(),
-        ["seven@acme.example"]
+        mails
+            .iter()
+            .map(|mail| mail["to"].clone())
+            .collect::<Vec<_>>(),
+        [json!(["seven@acme.example"])]
     );
     let posts = played.of("slack.chat.post");
     assert_eq!(
@@ -308,4 +327,96 @@ fn every_template_runs_to_its_end() {
         Some("skill_event"),
     );
     assert!(completed(&played), "{:?}", played.outcome);
+}
+
+fn invoice_of(id: &str, customer: &str) -> Value {
+    json!({"Id": id, "DocNumber": format!("INV-{id}"), "CustomerRef": {"value": customer, "name": customer},
+           "CurrencyRef": {"value": "EUR"}, "Balance": 600.0, "TotalAmt": 600.0, "DueDate": "2026-09-01", "TxnDate": "2026-08-01"})
+}
+
+const REMIND: &str = "List the late invoices. Mail each customer. Post a summary in #finance.";
+
+#[test]
+fn item_that_fails_fails_alone_and_is_named() {
+    let world = World {
+        invoices: json!([
+            invoice_of("1", "7"),
+            invoice_of("2", "two"),
+            invoice_of("3", "gone"),
+            invoice_of("4", "8"),
+            invoice_of("5", "bad"),
+            invoice_of("6", "7"),
+        ]),
+        ..world()
+    };
+    let played = world.play(REMIND, TriggerType::DirectCommand, json!({}), None);
+    assert!(completed(&played), "{:?}", played.outcome);
+    let mails = played.of("gmail.send");
+    let to: Vec<Value> = mails.iter().map(|mail| mail["to"].clone()).collect();
+    let seven = json!(["seven@acme.example"]);
+    let two = json!(["a@two.example", "büro@zwei.example"]);
+    let bad = json!(["refused@acme.example"]);
+    assert_eq!(to, [seven.clone(), two, bad, seven]);
+    let posts = played.of("slack.chat.post");
+    let summary = posts[0]["text"].as_str().unwrap();
+    for named in [
+        "sent: 3.",
+        "Without a mail address: INV-4",
+        "Not sent for INV-3",
+        "not found",
+        "Not sent for INV-5: no such address",
+    ] {
+        assert!(summary.contains(named), "{named}: {summary}");
+    }
+}
+
+#[test]
+fn invoice_that_was_reminded_of_is_not_reminded_of_again_within_seven_days() {
+    let mut world = World {
+        invoices: json!([
+            invoice_of("1", "7"),
+            invoice_of("2", "7"),
+            invoice_of("3", "7")
+        ]),
+        ..world()
+    };
+    // The run's day is 20 November.
+    let reminded = json!({"reminded": [{"id": "1", "on": "2026-11-14"}, {"id": "2", "on": "2026-11-13"}, {"id": "9", "on": "2026-11-19"}]});
+    world.memory.employee_memory = Arc::new(reminded.as_object().unwrap().clone());
+    let played = world.play(REMIND, TriggerType::DirectCommand, json!({}), None);
+    assert!(completed(&played), "{:?}", played.outcome);
+    let mails = played.of("gmail.send");
+    let subjects: Vec<&str> = mails
+        .iter()
+        .filter_map(|mail| mail["subject"].as_str())
+        .collect();
+    assert_eq!(
+        subjects,
+        ["Reminder: invoice INV-2", "Reminder: invoice INV-3"]
+    );
+    let posts = played.of("slack.chat.post");
+    let summary = posts[0]["text"].as_str().unwrap();
+    assert!(
+        summary.contains("Reminded within the last 7 days, and not again: INV-1"),
+        "{summary}"
+    );
+}
+
+#[test]
+fn long_list_is_cut_in_a_summary_with_a_count_and_a_link() {
+    let many: Vec<Value> = (0..120).map(|n| invoice_of(&format!("{n}"), "8")).collect();
+    let world = World {
+        invoices: json!(many),
+        ..world()
+    };
+    let text = "List the late invoices. Post a summary in #finance.";
+    let played = world.play(text, TriggerType::DirectCommand, json!({}), None);
+    assert!(completed(&played), "{:?}", played.outcome);
+    let posts = played.of("slack.chat.post");
+    let summary = posts[0]["text"].as_str().unwrap();
+    assert!(
+        summary.contains("120 invoices") && summary.contains("and 70 more: https://"),
+        "{summary}"
+    );
+    assert_eq!(summary.matches('•').count(), 50);
 }

@@ -61,7 +61,10 @@ fn arrays_for_objects(schema: &Value) -> Vec<Value> {
         }
     }
     for (word, wrapped) in [("items", true), ("additionalProperties", false)] {
-        let inner = arrays_for_objects(&schema[word]).into_iter();
+        let Some(inner) = schema.get(word) else {
+            continue;
+        };
+        let inner = arrays_for_objects(inner).into_iter();
         found.extend(inner.map(|value| match wrapped {
             true => json!([value]),
             false => json!({"name": value}),
