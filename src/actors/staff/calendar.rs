@@ -57,6 +57,8 @@ pub fn complete(spec: &mut EmployeeSpec, of_org: Option<String>, now: Timestamp)
         let mut zones = spec.schedules.iter().map(|schedule| &schedule.time_zone);
         let first = zones.next();
         let agreed = first.filter(|first| *first != "UTC" && zones.all(|zone| zone == *first));
+        // One that is none is the schedule's fault, and told as its.
+        let agreed = agreed.filter(|zone| zone.parse::<Tz>().is_ok());
         spec.time_zone = agreed.cloned().or(of_org);
     }
 }

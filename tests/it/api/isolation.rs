@@ -212,12 +212,12 @@ async fn furnish(world: &World) -> Things {
     let calendar = json!({"holidays": {"2027-08-01": "zebra-day"}});
     let put = world
         .admin
-        .put("/v1/calendars/zebra-calendar", calendar)
+        .put("/v1/calendars/own-calendar", calendar)
         .await;
     assert_eq!(put.status, 200, "{put:?}");
-    things.insert("calendar", "zebra-calendar".into());
+    things.insert("calendar", "own-calendar".into());
     body["schedules"] =
-        json!([{"name": "zebra-schedule", "cron": "0 9 1 1 *", "calendar": "zebra-calendar"}]);
+        json!([{"name": "zebra-schedule", "cron": "0 9 1 1 *", "calendar": "own-calendar"}]);
     let employee = world.manager.hire(body).await;
     let trigger = json!({"payload": {"amount": "zebra-amount"}});
     let path = format!("/v1/employees/{employee}/triggers");
