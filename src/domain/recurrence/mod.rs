@@ -419,10 +419,6 @@ fn rule_of(
     }
     let text = spec.rrule.as_deref().unwrap_or_default();
     let start = start.map(|moment| moment.first().date());
-    if rule::needs_start(text) && start.is_none() {
-        let message = "is needed to count INTERVAL or COUNT from";
-        return Err(RecurrenceError::new("start", message));
-    }
     let parsed = rule::parse(text, start)?;
     if !parsed.minutes.is_empty() {
         no_at(&at)?;

@@ -66,7 +66,7 @@ fn parts(text: &str) -> impl Iterator<Item = (String, &str)> {
 }
 
 /// # Errors
-/// What is wrong with the rule, or that no date meets it.
+/// What is wrong with the rule itself; `start`, if it cannot be counted without one; or that no date meets it.
 pub fn parse(text: &str, start: Option<NaiveDate>) -> Result<Parsed, RecurrenceError> {
     if text.len() > 500 || text.chars().any(char::is_control) {
         return Err(wrong(
@@ -115,7 +115,7 @@ pub fn parse(text: &str, start: Option<NaiveDate>) -> Result<Parsed, RecurrenceE
     if count.is_some() && minutes.len() > 1 {
         return Err(wrong("COUNT with several times of day: say UNTIL"));
     }
-    let mut days = RuleDays::new(rule, start)?;
+    let mut days = RuleDays::new(rule, start, count.is_some())?;
     let first = days.start.unwrap_or(days.anchor);
     let Some(first) = days.from_on(first) else {
         return Err(wrong("no date ever meets it"));
@@ -150,7 +150,11 @@ fn until_of(value: &str) -> Result<Until, RecurrenceError> {
 }
 
 impl RuleDays {
-    fn new(rule: RRule<Unvalidated>, start: Option<NaiveDate>) -> Result<Self, RecurrenceError> {
+    fn new(
+        rule: RRule<Unvalidated>,
+        start: Option<NaiveDate>,
+        counted: bool,
+    ) -> Result<Self, RecurrenceError> {
         let has_day = !rule.get_by_weekday().is_empty()
             || !rule.get_by_month_day().is_empty()
             || !rule.get_by_year_day().is_empty()
@@ -158,15 +162,22 @@ impl RuleDays {
         if !(1..=INTERVAL_MAX).contains(&rule.get_interval()) {
             return Err(wrong(format!("INTERVAL must be 1 to {INTERVAL_MAX}")));
         }
+        if let Frequency::Hourly | Frequency::Minutely | Frequency::Secondly = rule.get_freq() {
+            return Err(wrong(
+                "FREQ must be DAILY, WEEKLY, MONTHLY or YEARLY; hours and minutes are said by `at`, `every` or `cron`",
+            ));
+        }
+        if start.is_none() && (counted || rule.get_interval() != 1) {
+            let message = "is needed to count INTERVAL or COUNT from";
+            return Err(RecurrenceError::new("start", message));
+        }
         let lacks = || wrong("needs BYDAY or BYMONTHDAY, or a `start` whose day counts");
         let rule = match rule.get_freq() {
-            Frequency::Daily => rule,
-            Frequency::Weekly if has_day => rule,
+            Frequency::Weekly | Frequency::Monthly | Frequency::Yearly if has_day => rule,
             Frequency::Weekly => {
                 let day = rrule::NWeekday::Every(start.ok_or_else(lacks)?.weekday());
                 rule.by_weekday(vec![day])
             }
-            Frequency::Monthly | Frequency::Yearly if has_day => rule,
             freq @ (Frequency::Monthly | Frequency::Yearly) => {
                 let start = start.ok_or_else(lacks)?;
                 let months: Vec<chrono::Month> = match freq {
@@ -179,11 +190,7 @@ impl RuleDays {
                 let day = i8::try_from(start.day()).unwrap_or(1);
                 rule.by_month(&months).by_month_day(vec![day])
             }
-            Frequency::Hourly | Frequency::Minutely | Frequency::Secondly => {
-                return Err(wrong(
-                    "FREQ must be DAILY, WEEKLY, MONTHLY or YEARLY; hours and minutes are said by `at`, `every` or `cron`",
-                ));
-            }
+            _ => rule,
         };
         let from = start.unwrap_or_else(|| NaiveDate::from_ymd_opt(2000, 1, 1).expect("a date"));
         let anchor = match rule.get_freq() {
