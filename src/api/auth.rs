@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::{KeyId, OrgId, Role, Timestamp},
-    persistence::{Db, DbError, key_find_by_hash, keys_used},
+    persistence::{Db, DbError, KeyRow, key_find_by_hash, keys_used},
 };
 use axum::{
     extract::FromRequestParts,
@@ -117,6 +117,19 @@ impl Known {
             _ => Ok(self.caller.clone()),
         }
     }
+}
+
+/// When a key began to be read, and what had been revoked by then.
+#[derive(Clone, Copy)]
+struct Begun {
+    at: Instant,
+    generation: u64,
+}
+
+/// The key with this hash, unless it is revoked.
+async fn look_up(db: &Db, hash: &[u8; 32]) -> Result<Option<KeyRow>, DbError> {
+    let mut tx = db.begin_system_read("whose API key is this").await?;
+    key_find_by_hash(&mut tx, hash).await
 }
 
 /// The keys that were seen lately, and who tries others.
@@ -233,28 +246,44 @@ impl KeyCache {
         caller.unwrap_or_else(|| Err(unknown()))
     }
 
-    /// `None`: something was revoked while it was read, so that what was read may be what was true before.
+    /// `None`: something was revoked while it was read.
     async fn read_once(
         &self,
         db: &Db,
         hash: [u8; 32],
         now: Timestamp,
     ) -> ApiResult<Option<ApiResult<Caller>>> {
+        let begun = self.begin_reading();
+        let row = look_up(db, &hash).await?;
+        Ok(self.remember(hash, row, begun, now))
+    }
+
+    fn begin_reading(&self) -> Begun {
         self.reads.fetch_add(1, Ordering::Relaxed);
-        let (read, generation) = (Instant::now(), *self.generation.borrow());
-        let mut tx = db.begin_system_read("whose API key is this").await?;
-        let row = key_find_by_hash(&mut tx, &hash).await?;
-        drop(tx);
+        Begun {
+            at: Instant::now(),
+            generation: *self.generation.borrow(),
+        }
+    }
+
+    /// Takes what was read. `None`: something was revoked meanwhile, so that it may be what was true before.
+    fn remember(
+        &self,
+        hash: [u8; 32],
+        row: Option<KeyRow>,
+        begun: Begun,
+        now: Timestamp,
+    ) -> Option<ApiResult<Caller>> {
         let Some(row) = row else {
             self.known.remove(&hash);
             self.make_room();
             if self.unknown.len() < UNKNOWN_MAX {
                 let entry = self.unknown.entry(hash);
-                if *self.generation.borrow() == generation {
-                    entry.insert(read);
+                if *self.generation.borrow() == begun.generation {
+                    entry.insert(begun.at);
                 }
             }
-            return Ok(Some(Err(unknown())));
+            return Some(Err(unknown()));
         };
         let known = Known {
             caller: Caller {
@@ -264,15 +293,15 @@ impl KeyCache {
                 user: row.user,
             },
             expires: row.expires,
-            read,
+            read: begun.at,
             used: AtomicI64::new(row.last_used.map_or(0, |used| used.micros() / MINUTE_US)),
         };
         let caller = known.caller_at(now);
         self.make_room();
         // The place is held while the generation is looked at: who raises it comes by here afterwards.
         let entry = self.known.entry(hash);
-        if *self.generation.borrow() != generation {
-            return Ok(None);
+        if *self.generation.borrow() != begun.generation {
+            return None;
         }
         match entry {
             Entry::Occupied(mut entry) => drop(entry.insert(known)),
@@ -280,7 +309,7 @@ impl KeyCache {
                 entry.insert(known);
             }
         }
-        Ok(Some(caller))
+        Some(caller)
     }
 
     /// What was not used for long goes first, then anything: a key that is forgotten is read again.
