@@ -39,6 +39,8 @@ pub struct Admission {
     conversations: HashMap<String, VecDeque<ExecutionId>>,
     working: usize,
     queued: usize,
+    /// Taken, and on their way in here once it is known that they are new.
+    expected: usize,
 }
 
 impl Admission {
@@ -57,7 +59,7 @@ impl Admission {
             (Some(runs), ConflictPolicy::Interrupt | ConflictPolicy::Rollback) => {
                 Ok(Verdict::Replace(runs.iter().copied().collect()))
             }
-            _ if self.queued >= self.room(rules) => Err(Refusal::QueueFull),
+            _ if self.queued + self.expected >= self.room(rules) => Err(Refusal::QueueFull),
             _ => Ok(Verdict::Take),
         }
     }
@@ -65,6 +67,16 @@ impl Admission {
     /// How many may be queued: what may wait, and what could start at once.
     fn room(&self, rules: &Concurrency) -> usize {
         rules.max_queued as usize + (rules.max_runs as usize).saturating_sub(self.working)
+    }
+
+    /// One more was taken that enters later, or turns out not to be new. Until then it counts as if it waited.
+    pub fn expect(&mut self) {
+        self.expected += 1;
+    }
+
+    /// What became of one that was expected is known.
+    pub fn expect_no_longer(&mut self) {
+        self.expected -= 1;
     }
 
     /// Adds an accepted run at the end of its line.
@@ -220,6 +232,22 @@ mod tests {
         assert_eq!(admission.check(&rules, None), Err(Refusal::QueueFull));
         admission.set_parked(run(1), true);
         assert_eq!(admission.next(&rules), Some(run(2)));
+    }
+
+    #[test]
+    fn what_is_expected_has_its_place_in_the_queue() {
+        let rules = rules(1, 1, ConflictPolicy::Enqueue);
+        let mut admission = Admission::default();
+        admission.expect();
+        assert_eq!(admission.check(&rules, None), Ok(Verdict::Take));
+        admission.expect();
+        assert_eq!(admission.check(&rules, None), Err(Refusal::QueueFull));
+        admission.expect_no_longer();
+        admission.enter(run(1), None);
+        assert_eq!(admission.check(&rules, None), Err(Refusal::QueueFull));
+        // The other was not new.
+        admission.expect_no_longer();
+        assert_eq!(admission.check(&rules, None), Ok(Verdict::Take));
     }
 
     #[test]

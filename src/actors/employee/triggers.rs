@@ -49,6 +49,8 @@ pub(super) struct Taking {
 struct Acceptance {
     claim: Option<(String, String)>,
     holds_line: bool,
+    /// Its run enters the admission with the answer.
+    is_expected: bool,
     /// They wait for the answer.
     repetitions: Vec<Repetition>,
 }
@@ -421,7 +423,9 @@ impl State {
         if holds_line {
             self.hold_line(conversation.as_deref());
         }
-        if !is_keyed {
+        if is_keyed {
+            self.admission.expect();
+        } else {
             self.admission.enter(execution, conversation.as_deref());
         }
         if let Some(key) = dedupe {
@@ -433,6 +437,7 @@ impl State {
             let acceptance = Acceptance {
                 claim,
                 holds_line,
+                is_expected: is_keyed,
                 repetitions: Vec::new(),
             };
             self.taking.accepting.insert(execution, acceptance);
@@ -467,6 +472,9 @@ impl State {
         let Some(acceptance) = self.taking.accepting.remove(&execution) else {
             return act(self);
         };
+        if acceptance.is_expected {
+            self.admission.expect_no_longer();
+        }
         if let Some(claim) = &acceptance.claim {
             self.taking.claims.remove(claim);
         }
