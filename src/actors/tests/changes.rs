@@ -11,7 +11,7 @@ use crate::{
     },
     domain::{EmployeeId, EmployeeSpec, ExecutionId, MemoryLayer, MemoryWrite, Timestamp},
     graph::{Decision, Outcome},
-    persistence::EmployeeStatus,
+    persistence::{EmployeeStatus, OrgEventRow, VersionInsert, employee_version_insert},
 };
 use serde_json::{Value, json};
 use std::{
@@ -202,34 +202,67 @@ async fn a_new_version_while_it_is_being_read_is_in_force() {
     assert!(result.to_string().contains("second"), "{result}");
 }
 
+/// Stores a version and tells nobody.
+async fn store_version(
+    house: &House,
+    id: EmployeeId,
+    number: i32,
+    step: &str,
+) -> Arc<LoadedVersion> {
+    let core = house.engine.core();
+    let (compiled, text) = core
+        .versions
+        .compile(core.catalogs.built_in(), version_of(house, step))
+        .unwrap_or_else(|errors| panic!("{errors}"));
+    let event = OrgEventRow {
+        id: core.clock.uuid(),
+        kind: "GraphDefined".into(),
+        body: "{}".into(),
+        at: core.clock.now(),
+    };
+    let version = VersionInsert {
+        employee: id,
+        spec: &text,
+        subscriptions: &compiled.spec.subscriptions,
+        schedules: &[],
+        event: &event,
+        at: core.clock.now(),
+        by: "test",
+    };
+    let mut tx = core.db.begin(house.org).await.expect("a transaction");
+    let stored = employee_version_insert(&mut tx, number - 1, &version).await;
+    assert_eq!(stored.expect("stored"), number);
+    tx.commit().await.expect("committed");
+    LoadedVersion::new(number, &compiled)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_higher_version_wins_in_whichever_order_they_are_announced() {
-    let (house, mut stopped) = house().await;
+    let (sleepy, mut stopped) = house().await;
+    let lively = House::build().await;
     for is_awake in [true, false] {
+        let house = if is_awake { &lively } else { &sleepy };
         let id = house.hire(employee(&[two_steps("a")], json!({}))).await;
         let core = house.engine.core();
-        let loaded = |number, step: &str| {
-            let (compiled, _) = core
-                .versions
-                .compile(core.catalogs.built_in(), version_of(&house, step))
-                .unwrap_or_else(|errors| panic!("{errors}"));
-            LoadedVersion::new(number, &compiled)
-        };
+        // Stored only now: what is awake or read already knows of neither but by what it is told.
         let announce = async {
-            for (number, step) in [(3, "third"), (2, "second"), (1, "first")] {
-                let message = Message::NewVersion(loaded(number, step));
+            let second = store_version(house, id, 2, "second").await;
+            let third = store_version(house, id, 3, "third").await;
+            for version in [third, second] {
+                let message = Message::NewVersion(version);
                 core.host().tell_if_awake(id, message);
             }
         };
         let run = if is_awake {
             house.run(id, json!({})).await;
+            assert!(core.host().is_awake(id));
             announce.await;
             house.tell(id, json!({})).await
         } else {
-            let run = change_while_read(&house, &mut stopped, id, announce).await;
+            let run = change_while_read(house, &mut stopped, id, announce).await;
             run.expect("accepted")
         };
-        let result = result_of(&house, run).await;
+        let result = result_of(house, run).await;
         assert!(
             result.to_string().contains("third"),
             "awake: {is_awake}: {result}"
@@ -241,8 +274,7 @@ async fn the_higher_version_wins_in_whichever_order_they_are_announced() {
 async fn what_is_remembered_while_it_is_being_read_is_remembered() {
     let (house, mut stopped) = house().await;
     let mut skill = two_steps("a");
-    skill["nodes"][1]["output"] =
-        json!({"own": "memory.employee.color", "shared": "memory.org.city"});
+    skill["nodes"][1]["output"] = json!({"own": "memory.color", "shared": "org.city"});
     let id = house.hire(employee(&[skill], json!({}))).await;
     let write = |layer, key: &str, value: &str| MemoryWrite {
         layer,
