@@ -58,9 +58,15 @@ pub struct Learned {
     /// Calls that left before the first announcement was known: that they are refused says nothing against it.
     #[serde(skip)]
     blind: usize,
-    /// Calls that were on their way when a refusal set the limit or the suspicion: each that was let through raises it.
+    /// Calls that were on their way when a refusal set the limit or the suspicion.
     #[serde(skip)]
     unsettled: usize,
+    /// What had surely passed of the window at that refusal; each of them that was let through raises it.
+    #[serde(skip)]
+    level: u64,
+    /// The least that an answer has said is left of the announced window: the latest word of the provider, in whatever order answers come.
+    #[serde(skip)]
+    least: Option<Announced>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -115,8 +121,10 @@ struct Suspicion {
 }
 
 impl Suspicion {
-    /// Whether a refusal at another level says the same, by a fifth: windows of providers begin when they like.
-    fn fits(&self, level: u64) -> bool {
+    /// Whether a refusal at another level says the same, by a fifth: windows of providers begin when they like. Its level may still rise by
+    /// the calls that are on their way.
+    fn fits(&self, level: u64, open: usize) -> bool {
+        let level = self.level.clamp(level, level.saturating_add(open as u64));
         let (less, more) = (self.level.min(level), self.level.max(level));
         more - less <= (more / 5).max(1)
     }
@@ -137,6 +145,8 @@ impl Learned {
             margin_at: Timestamp::default(),
             blind: 0,
             unsettled: 0,
+            level: 0,
+            least: None,
         }
     }
 
@@ -196,12 +206,13 @@ impl Learned {
     pub fn let_through(&mut self, now: Timestamp, cost: u32, open: usize, hints: &RateHints) {
         self.forget_old(now);
         if self.unsettled > 0 {
-            let cost = u64::from(cost);
+            // More than it was thought to be, and no more than has passed: what is on its way is no part of a limit before it is let through.
+            self.level += u64::from(cost);
             if let Some(limit) = &mut self.limit {
-                limit.per_window += cost;
+                limit.per_window = limit.per_window.max(self.level);
             }
             if let Some(suspicion) = &mut self.suspicion {
-                suspicion.level += cost;
+                suspicion.level = suspicion.level.max(self.level);
             }
         } else {
             self.contradict(self.surely_passed(now).saturating_sub(open as u64));
@@ -262,10 +273,20 @@ impl Learned {
             same && !self.assumed
         });
         self.assumed = false;
+        // Answers overtake each other: an older one does not count what came back before it. But a window whose end moves on fills up
+        // meanwhile.
+        let least = self
+            .least
+            .filter(|least| known.is_some() && until.since(least.until) <= SAME_WINDOW);
+        let least = Announced {
+            left: least.map_or(remaining, |least| least.left.min(remaining)),
+            until: least.map_or(until, |least| least.until),
+        };
+        self.least = Some(least);
         // Calls that are on their way are counted here already, and the answer may count them or not. So this much is left at least, if
-        // nobody else uses the account, and `remaining` at most.
-        let surely = remaining.saturating_sub(open as u64);
-        let left = known.map_or(surely, |known| known.left.max(surely).min(remaining));
+        // nobody else uses the account, and `least` at most.
+        let surely = least.left.saturating_sub(open as u64);
+        let left = known.map_or(surely, |known| known.left.max(surely).min(least.left));
         self.announced = Some(Announced { left, until });
     }
 
@@ -288,7 +309,8 @@ impl Learned {
 
     fn lesson(&mut self, now: Timestamp, known: u64, open: usize) {
         self.unsettled = open;
-        let before = self.suspicion.filter(|before| before.fits(known));
+        self.level = known;
+        let before = self.suspicion.filter(|before| before.fits(known, open));
         let Some(before) = before else {
             self.suspicion = Some(Suspicion {
                 level: known,
@@ -573,6 +595,41 @@ mod tests {
         learned.passed(at(2), 1);
         learned.refused(at(2), 1, 0, &silent);
         assert_eq!(learned.limit(), Some((60, MINUTE)));
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_gives_nothing_back() {
+        let mut learned = Learned::new(MINUTE);
+        learned.let_through(at(0), 1, 0, &hints(10, 60));
+        (0..4).for_each(|_| learned.passed(at(1), 1));
+        // The last of the four that arrived there comes back first.
+        for (open, remaining) in [(3, 6), (2, 7), (1, 8), (0, 9)] {
+            learned.let_through(at(2), 1, open, &hints(remaining, 58));
+        }
+        assert_eq!(learned.announced(), Some((6, at(60))));
+    }
+
+    #[test]
+    fn what_is_on_its_way_makes_a_limit_no_larger_than_what_was_let_through() {
+        let mut learned = Learned::new(MINUTE);
+        let silent = RateHints::default();
+        // Twenty-five of thirty are let through.
+        (0..30).for_each(|_| learned.passed(at(0), 1));
+        for call in 0..30 {
+            match call % 6 {
+                0 => learned.refused(at(1), 1, 29 - call, &silent),
+                _ => learned.let_through(at(1), 1, 29 - call, &silent),
+            }
+        }
+        // In the next window too; it is refused first while most of its calls are on their way.
+        (0..30).for_each(|_| learned.passed(at(90), 1));
+        for call in 0..30 {
+            match call % 6 {
+                0 => learned.refused(at(91), 1, 29 - call, &silent),
+                _ => learned.let_through(at(91), 1, 29 - call, &silent),
+            }
+        }
+        assert_eq!(learned.limit(), Some((25, MINUTE)));
     }
 
     #[test]

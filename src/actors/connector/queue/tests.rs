@@ -120,7 +120,16 @@ fn a_refusal_teaches_the_limit_that_it_is_about() {
     assert_eq!(sent(&mut queue, later(2_000)).0, ["post"]);
     assert_eq!(sent(&mut queue, later(29_000)).0, [""; 0]);
     assert_eq!(sent(&mut queue, later(30_000)).0, ["list"]);
-    let view = serde_json::to_value(queue.view(later(1_000))).unwrap();
+    let view = serde_json::to_value(queue.view(later(30_000))).unwrap();
+    assert_eq!(
+        view["quotas"][1]["learned"],
+        serde_json::Value::Null,
+        "one may be a whim"
+    );
+    queue.settle(&limited(30), came(claim(1), 2, &retry), later(30_000));
+    // The post was let through by its own limit.
+    queue.settle(&ok(), came(claim(0), 1, &retry), later(30_000));
+    let view = serde_json::to_value(queue.view(later(31_000))).unwrap();
     assert_eq!(view["quotas"][0]["learned"], serde_json::Value::Null);
     assert_eq!(view["quotas"][1]["learned"]["limit"], 1);
     assert_eq!(view["quotas"][1]["capability"], "slack.conversations.list");
