@@ -4,10 +4,10 @@ use super::{
     error::{DbError, Result},
     rows::{Column, Rows},
     runs::run_journal,
-    tx::Tx,
+    tx::{SystemTx, Tx},
     writer::DedupeKey,
 };
-use crate::domain::{ContentHash, ExecutionId};
+use crate::domain::{ContentHash, ExecutionId, OrgId, Timestamp};
 use serde_json::Value;
 use sqlx::FromRow;
 use std::collections::HashMap;
@@ -59,6 +59,63 @@ pub async fn triggers_known(
         )
     });
     Ok(known.collect())
+}
+
+#[derive(FromRow)]
+struct SeenRow {
+    source: String,
+    key: String,
+}
+
+/// Those of these keys that came for the last time before `before`, as far as it is noted.
+pub async fn triggers_last_seen_before(
+    tx: &mut Tx,
+    keys: &[DedupeKey],
+    before: Timestamp,
+) -> Result<Vec<DedupeKey>> {
+    let rows: Vec<SeenRow> = Rows::new(seen_columns(tx.org(), keys, before))
+        .fetch(
+            &mut tx.inner,
+            "SELECT d.source, d.key FROM t
+             JOIN dedupe d ON d.org_id = t.org_id AND d.source = t.source AND d.key = t.key AND d.last_us < t.at_us",
+        )
+        .await?;
+    let keys = rows.iter();
+    Ok(keys
+        .map(|row| DedupeKey::new(&row.source, &row.key))
+        .collect())
+}
+
+/// Notes that keys came again: they are kept from their last sight.
+pub async fn triggers_seen(
+    tx: &mut SystemTx,
+    org: OrgId,
+    keys: &[DedupeKey],
+    at: Timestamp,
+) -> Result<()> {
+    Rows::new(seen_columns(org, keys, at))
+        .execute(
+            &mut tx.inner,
+            "UPDATE dedupe SET last_us = t.at_us FROM t
+             WHERE dedupe.org_id = t.org_id AND dedupe.source = t.source AND dedupe.key = t.key AND dedupe.last_us < t.at_us",
+        )
+        .await
+        .map(drop)
+}
+
+fn seen_columns(org: OrgId, keys: &[DedupeKey], at: Timestamp) -> Vec<(&'static str, Column<'_>)> {
+    vec![
+        ("org_id", Column::Uuid(vec![org.uuid(); keys.len()])),
+        (
+            "source",
+            Column::Text(keys.iter().map(|key| key.source.as_str()).collect()),
+        ),
+        (
+            "key",
+            Column::Text(keys.iter().map(|key| key.key.as_str()).collect()),
+        ),
+        ("at_us", Column::Long(vec![at.micros(); keys.len()])),
+    ]
 }
 
 /// The hash of the payload with which a run was accepted; `None` if the org has no such run.

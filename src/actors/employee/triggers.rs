@@ -13,17 +13,18 @@ use super::{
 };
 use crate::{
     actors::{core::Core, journal::JournalError, loader},
-    domain::{ConflictPolicy, ContentHash, ExecutionId, MemoryView, OrgId},
+    domain::{ConflictPolicy, ContentHash, ExecutionId, MemoryView, OrgId, Timestamp},
     graph::{Fact, StopKind},
     persistence::{
-        AppendOutcome, BlobPut, DbError, DedupeKey, EmployeeStatus, KnownTrigger, RunInsert,
-        accepted_payload, storable_key, triggers_known,
+        AppendOutcome, BlobPut, DbError, DedupeKey, EmployeeStatus, KnownTrigger, RunInsert, Tx,
+        accepted_payload, storable_key, triggers_known, triggers_last_seen_before, triggers_seen,
     },
 };
 use std::{
     borrow::Cow,
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 /// Triggers that may wait behind one of their conversation that is just being settled, a matter of milliseconds.
@@ -521,6 +522,9 @@ pub(in crate::actors) async fn known_triggers(
     let mut tx = core.db.begin_read(org).await?;
     let rows: Vec<DedupeKey> = keys.iter().map(|key| named(key)).collect();
     let mut known = triggers_known(&mut tx, &rows).await?;
+    if !known.is_empty() {
+        note_sight(core, &mut tx, known.keys().cloned().collect()).await?;
+    }
     for (key, row) in keys.iter().zip(rows) {
         // One of our own making may have no row: its run has its name.
         let Some(run) = key.run(org).filter(|_| !known.contains_key(&row)) else {
@@ -531,6 +535,31 @@ pub(in crate::actors) async fn known_triggers(
         }
     }
     Ok(known)
+}
+
+/// How old what is noted of a key's last sight may be: a sender that repeats itself does not cost a write each time.
+const SIGHT_NOTED_EVERY: Duration = Duration::from_secs(3_600);
+
+/// Notes in the background that keys came again, since they are kept from their last sight. If that fails, the next sight notes it.
+async fn note_sight(core: &Core, tx: &mut Tx, keys: Vec<DedupeKey>) -> Result<(), DbError> {
+    let (org, now) = (tx.org(), core.clock.now());
+    let noted_since = Timestamp::from_micros(now.micros() - SIGHT_NOTED_EVERY.as_micros() as i64);
+    let keys = triggers_last_seen_before(tx, &keys, noted_since).await?;
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let db = core.db.clone();
+    tokio::spawn(async move {
+        let note = async {
+            let mut tx = db.begin_system("triggers came again").await?;
+            triggers_seen(&mut tx, org, &keys, now).await?;
+            tx.commit().await
+        };
+        if let Err(error) = note.await {
+            tracing::warn!(%error, "that a trigger came again was not noted");
+        }
+    });
+    Ok(())
 }
 
 /// The answer to a trigger that an employee does not take any more: its run, if it was accepted before.

@@ -6,6 +6,7 @@ use crate::{
 
 on_both!(
     a_key_is_kept_to_its_first_payload,
+    a_key_that_was_looked_up_is_kept_from_then_on,
     texts_that_cannot_be_stored_hold_up_nothing,
     long_and_odd_keys_stay_keys,
     a_run_finished_in_its_first_batch_is_one_row,
@@ -377,6 +378,46 @@ async fn a_key_is_kept_to_its_first_payload(world: World) {
     assert!(theirs.unwrap().is_empty());
     let its = accepted_payload(&mut world.stranger().await, run).await;
     assert_eq!(its.unwrap(), None, "another org's");
+}
+
+/// A repetition that is answered by a look-up, without a commit, counts as a sight of its key like any other.
+async fn a_key_that_was_looked_up_is_kept_from_then_on(world: World) {
+    const DAY: i64 = 86_400;
+    let first = world.accept_at(someone(), at(0), Some("k"));
+    let end = world.go_on(&first, 1, &["x"], Some(RunStatus::Completed));
+    world.commit(&[first.clone(), end]).await;
+    let keys = ["k", "nobody's"].map(|key| DedupeKey::new("api", key));
+    let unseen = async |before| {
+        let mut tx = world.read().await;
+        triggers_last_seen_before(&mut tx, &keys, before)
+            .await
+            .unwrap()
+    };
+    assert_eq!(unseen(at(1)).await, keys[..1]);
+    let mut tx = world.system().await;
+    triggers_seen(&mut tx, world.org, &keys, at(20 * DAY))
+        .await
+        .unwrap();
+    triggers_seen(&mut tx, world.org, &keys, at(5 * DAY))
+        .await
+        .unwrap();
+    triggers_seen(&mut tx, world.other, &keys, at(99 * DAY))
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(unseen(at(20 * DAY)).await, []);
+    let mut tx = world.system().await;
+    let (before, now) = (at(10 * DAY), at(40 * DAY));
+    let gone = retention_delete_batch(&mut tx, world.org, before, now, 9).await;
+    assert_eq!(gone.unwrap().runs, 1);
+    let keys_gone = dedupe_delete_batch(&mut tx, world.org, before, 9).await;
+    assert_eq!(keys_gone.unwrap(), 0, "it was seen since");
+    tx.commit().await.unwrap();
+    let again = world.accept_at(someone(), at(40 * DAY), Some("k"));
+    let duplicate = AppendOutcome::Duplicate {
+        execution: execution(&first),
+    };
+    assert_eq!(world.commit(&[again]).await, [duplicate]);
 }
 
 /// One text of outside with a zero character must not hold up what is in the batch beside it, nor its own run.
