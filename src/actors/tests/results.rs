@@ -2,15 +2,16 @@
 
 use super::house::{House, employee, two_steps};
 use crate::{
-    actors::{Faults, Settings, append::new_append, router::Event},
-    domain::{EmployeeId, ExecutionId, TriggerType},
+    actors::{Faults, Settings, append::new_append, staff},
+    domain::{EmployeeId, ExecutionId},
     graph::{StepId, TimerKey, TimerPurpose},
     persistence::{
-        OFFER_KEY, PageRequest, RunFilter, RunRow, TimerChange, run_list, timers_due, wait_end_put,
+        EmployeeStatus, OFFER_KEY, PageRequest, RunFilter, RunRow, TimerChange, TimerRow, run_list,
+        timers_due, wait_end_put,
     },
 };
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use uuid::Uuid;
 
 async fn runs_of(house: &House, employee: EmployeeId) -> Vec<RunRow> {
@@ -29,8 +30,8 @@ async fn runs_of(house: &House, employee: EmployeeId) -> Vec<RunRow> {
     page.expect("a page").items
 }
 
-/// How many results wait to be taken.
-async fn offers(house: &House) -> usize {
+/// The results that wait to be taken.
+async fn offer_rows(house: &House) -> Vec<TimerRow> {
     let core = house.engine.core();
     let mut tx = core
         .db
@@ -38,10 +39,14 @@ async fn offers(house: &House) -> usize {
         .await
         .expect("a transaction");
     let until = core.clock.now().after(Duration::from_secs(10_000));
-    let rows = timers_due(&mut tx, until, None, 100_000)
-        .await
-        .expect("rows");
-    rows.iter().filter(|row| row.key == OFFER_KEY).count()
+    let rows = timers_due(&mut tx, until, None, 100_000).await;
+    let mut rows = rows.expect("rows");
+    rows.retain(|row| row.key == OFFER_KEY);
+    rows
+}
+
+async fn offers(house: &House) -> usize {
+    offer_rows(house).await.len()
 }
 
 async fn listener(house: &House, source: EmployeeId, extra: Value) -> EmployeeId {
@@ -119,47 +124,30 @@ async fn offers_left_by_an_older_binary_are_taken_or_deleted() {
     heard(&house, listener, 1).await;
 }
 
-/// A listener that is full takes one result and refuses the others until it is free.
+/// A listener on hold, at which nothing may queue, refuses results until it is released.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn results_that_a_full_listener_refused_are_taken_when_it_is_free() {
+async fn results_that_a_listener_on_hold_refused_are_taken_when_it_is_released() {
     let house = House::build().await;
     let source = house.hire(employee(&[two_steps("a")], json!({}))).await;
-    let waits = json!({
-        "graph_id": "w", "type": "skill",
-        "nodes": [{"id": "w", "type": "wait", "event": {"type": "go"}}], "edges": []
-    });
-    let extra = json!({
-        "subscriptions": [{"source": format!("employee:{source}"), "event": "run.completed"}],
-        "concurrency": {"max_runs": 1, "max_queued": 0}
-    });
-    let listener = house.hire(employee(&[waits], extra)).await;
+    let concurrency = json!({"concurrency": {"max_runs": 2, "max_queued": 0}});
+    let listener = listener(&house, source, concurrency).await;
+    let set = async |status| {
+        let set = staff::set_status(&house.engine, house.org, listener, status).await;
+        set.expect("set");
+    };
+    set(EmployeeStatus::Quarantined).await;
     for n in 0..2 {
         house.run(source, json!({"n": n})).await;
     }
     house
-        .until("one taken, one refused", async |house| {
-            let taken = runs_of(house, listener).await.len() == 1;
-            (taken && offers(house).await == 1).then_some(())
+        .until("both refused and put off", async |house| {
+            let rows = offer_rows(house).await;
+            (rows.len() == 2 && rows.iter().all(|row| row.tries > 0)).then_some(())
         })
         .await;
-    house
-        .until("both results", async |house| {
-            let go = Event {
-                kind: TriggerType::ExternalEvent,
-                source: "test".into(),
-                aliases: Vec::new(),
-                event: Some("go".into()),
-                payload: Arc::new(json!({})),
-                key: None,
-                key_from: crate::actors::router::KeyFrom::System,
-                conversation: None,
-            };
-            house.engine.route(house.org, go).await.expect("routed");
-            let runs = runs_of(house, listener).await;
-            let done = runs.len() == 2 && runs.iter().all(|run| run.status.is_finished());
-            (done && offers(house).await == 0).then_some(())
-        })
-        .await;
+    assert!(runs_of(&house, listener).await.is_empty());
+    set(EmployeeStatus::Active).await;
+    heard(&house, listener, 2).await;
 }
 
 /// More rows than a page holds stand in front, none of which anybody can take; and a timer behind them that only the table knows.
