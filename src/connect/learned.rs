@@ -88,8 +88,8 @@ struct Limit {
     per_window: u64,
     /// When a refusal said so last.
     at: Timestamp,
-    /// How often a refusal has said so again.
-    #[serde(default)]
+    /// How often a refusal has said so again. Not kept over a restart: what is kept has no names, so that a new field would be read from others' bytes.
+    #[serde(skip)]
     confirmed: u32,
 }
 
