@@ -9,6 +9,18 @@ const REPEAT: Duration = Duration::from_secs(5);
 
 /// Runs `work`; after a second it says on stderr what is going on, and from then on how long it has.
 pub async fn slow<T>(what: &str, work: impl Future<Output = T>) -> T {
+    telling(work, |elapsed| say(what, elapsed)).await
+}
+
+/// The same in the log: for a service, whose stderr is read by programs.
+pub async fn slow_logged<T>(what: &'static str, work: impl Future<Output = T>) -> T {
+    telling(work, |elapsed| {
+        tracing::info!(seconds = elapsed.as_secs(), "{what}")
+    })
+    .await
+}
+
+async fn telling<T>(work: impl Future<Output = T>, tell: impl Fn(Duration)) -> T {
     tokio::pin!(work);
     let began = Instant::now();
     let mut ticks = interval_at(began + QUIET_FOR, REPEAT);
@@ -16,7 +28,7 @@ pub async fn slow<T>(what: &str, work: impl Future<Output = T>) -> T {
     loop {
         tokio::select! {
             done = &mut work => return done,
-            _ = ticks.tick() => say(what, began.elapsed()),
+            _ = ticks.tick() => tell(began.elapsed()),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     exit::Failure,
     node::{self, Node, NodeParts},
     output::Output,
-    progress::slow,
+    progress::slow_logged,
     secrets::sealer,
 };
 use crate::{
@@ -121,7 +121,7 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
         cluster = cluster.is_some(),
         "starting"
     );
-    let db = slow("opening the database", Db::connect(&database))
+    let db = slow_logged("opening the database", Db::connect(&database))
         .await
         .context("the database could not be opened")?;
     let parts = NodeParts {
@@ -141,7 +141,7 @@ pub async fn run(args: ServeArgs, out: Output) -> anyhow::Result<()> {
         api,
         cluster,
     };
-    let node = slow("taking up unfinished runs", Node::start(parts)).await?;
+    let node = slow_logged("taking up unfinished runs", Node::start(parts)).await?;
     tracing::info!(url = node.url(), node = config.engine.node_name, "ready");
     if out.is_for_people() {
         out.line(format!("Tenure is at work on {}", node.url()))?;

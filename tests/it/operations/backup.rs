@@ -17,7 +17,7 @@ fn asker() -> Value {
     json!({
         "name": "asker",
         "graph": {"graph_id": "g", "type": "employee", "edges": [],
-            "nodes": [{"id": "skill", "type": "skill", "skill_graph": "sg"}]},
+            "nodes": [{"id": "skill", "type": "skill", "skill_graph": "sg", "permissions": []}]},
         "skill_graphs": {"sg": {"graph_id": "sg", "type": "skill",
             "nodes": [
                 {"id": "ask", "type": "approval", "title": "May I?", "arguments": {"n": "input.n"}},
@@ -47,7 +47,7 @@ async fn backed_up(place: Place, database: Option<&str>) -> BackedUp {
         .expect("an id")
         .to_owned();
     pending(&client).await;
-    let hook = json!({"source": "crm", "scheme": "standard"});
+    let hook = json!({"source": "crm", "scheme": "standard_webhooks"});
     assert_eq!(client.post("/v1/hooks", &hook).await.status, 201);
 
     let backup = place.home.path().join("backup");

@@ -40,7 +40,7 @@ pub fn pure(name: &str) -> serde_json::Value {
     json!({
         "name": name,
         "graph": {"graph_id": "g", "type": "employee", "edges": [],
-            "nodes": [{"id": "skill", "type": "skill", "skill_graph": "sg"}]},
+            "nodes": [{"id": "skill", "type": "skill", "skill_graph": "sg", "permissions": []}]},
         "skill_graphs": {"sg": {"graph_id": "sg", "type": "skill", "edges": [],
             "nodes": [{"id": "only", "type": "transform", "output": {"n": "input.n"}}]}},
     })

@@ -12,7 +12,7 @@ async fn service_with_another_master_key_is_refused(place: Place) {
     let setup = Setup::on(&place.url);
     let service = setup.start(place.home.path());
     // The first secret makes the org's data key, which the master key wraps.
-    let hook = json!({"source": "crm", "scheme": "standard"});
+    let hook = json!({"source": "crm", "scheme": "standard_webhooks"});
     let made = service.client(&key).post("/v1/hooks", &hook).await;
     assert_eq!(made.status, 201, "{made:?}");
     service.stop();
