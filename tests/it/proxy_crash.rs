@@ -215,16 +215,16 @@ async fn a_write_whose_key_the_provider_knows_is_killed_and_happens_once() {
     let launch = Launch::new(dir.path());
     let server = launch.start().await;
     let (client, sandbox) = (server.client(), server.sandbox());
-    allow(&client, "quickbooks.customer.create").await;
+    allow(&client, "quickbooks.invoice.create").await;
     let hang = json!({"integration": "quickbooks", "kind": "hang", "count": 1});
     fault(&sandbox, hang).await;
-    let body = json!({"input": {"display_name": "Foo AG"}, "idempotency_key": "k"});
+    let body = json!({"input": {"customer_id": "1", "lines": [{"amount": 120.5, "item_id": "1"}]}, "idempotency_key": "k"});
     let (asking, asked) = (client.clone(), body.clone());
     let cut_off = tokio::spawn(async move {
         asking
             .try_send(
                 "POST",
-                "/proxy/quickbooks.customer.create",
+                "/proxy/quickbooks.invoice.create",
                 &[],
                 Some(&asked),
             )
@@ -232,7 +232,7 @@ async fn a_write_whose_key_the_provider_knows_is_killed_and_happens_once() {
     });
     until("the write is at the provider", async || {
         let sent = effect(&client, "sent").await.is_some();
-        (sent && done(&sandbox, "quickbooks", "/customer").await == 1).then_some(())
+        (sent && done(&sandbox, "quickbooks", "/invoice").await == 1).then_some(())
     })
     .await;
     server.kill().await;
@@ -241,9 +241,7 @@ async fn a_write_whose_key_the_provider_knows_is_killed_and_happens_once() {
     let (client, sandbox) = (server.client(), server.sandbox());
     let settled = until("it is settled", async || effect(&client, "done").await).await;
     assert_eq!(settled["attempts"], 2, "{settled}");
-    let again = client
-        .post("/proxy/quickbooks.customer.create", &body)
-        .await;
+    let again = client.post("/proxy/quickbooks.invoice.create", &body).await;
     assert_eq!(again.status, 200, "{again:?}");
     let record = sandbox.try_list("/record?integration=quickbooks").await;
     let keys: Vec<Value> = record
