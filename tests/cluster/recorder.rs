@@ -49,7 +49,9 @@ DECLARE
     who UUID;
     place public.placement;
 BEGIN
-    SELECT employee_id INTO who FROM public.run WHERE org_id = NEW.org_id AND id = NEW.run_id;
+    -- What is left in the ledger of a run that is over is settled by whoever keeps the house, and not by its employee.
+    SELECT employee_id INTO who FROM public.run
+    WHERE org_id = NEW.org_id AND id = NEW.run_id AND (TG_TABLE_NAME <> 'effect' OR finished_us IS NULL);
     SELECT * INTO place FROM public.placement WHERE entity = who AND kind = 'employee';
     INSERT INTO shown.write (of_table, run_id, employee, writer, writer_incarnation, owner, owner_incarnation, epoch)
     VALUES (TG_TABLE_NAME, NEW.run_id, who,

@@ -26,10 +26,11 @@ async fn service_with_another_master_key_is_refused(place: Place) {
         said.err.contains("master_key"),
         "names the setting: {said:?}"
     );
-    let ids: Vec<&str> = said
-        .err
-        .split(|c: char| !c.is_ascii_hexdigit())
-        .filter(|word| word.len() == 8 && word.chars().any(|c| c.is_ascii_digit()))
+    let error = said.err.lines().find(|line| line.starts_with("error:"));
+    let ids: Vec<&str> = error
+        .expect("an error")
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| word.len() == 8 && word.chars().all(|c| c.is_ascii_hexdigit()))
         .collect();
     let mut both = ids.clone();
     both.sort_unstable();
