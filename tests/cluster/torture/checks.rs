@@ -73,6 +73,7 @@ impl Told {
             listener,
             ..
         } = self;
+        rest_schedules(world).await;
         results_are_heard_once(world, &sources, &listener).await;
         conversations_keep_their_order(world, &conversations).await;
         schedules_are_accounted_for(world).await;
@@ -81,6 +82,18 @@ impl Told {
             .extend(world.recorder.keys_of_schedules().await);
         report.tried.extend(world.recorder.keys_of_results().await);
         world.check(report).await;
+    }
+}
+
+/// No minute is to begin between two looks.
+async fn rest_schedules(world: &World) {
+    let listed = world.ask("GET", "/v1/schedules", None).await;
+    for schedule in listed.body["items"].as_array().expect("a list") {
+        let id = schedule["id"].as_str().expect("an id");
+        let paused = world
+            .ask("POST", &format!("/v1/schedules/{id}/pause"), None)
+            .await;
+        assert!(paused.status < 300, "{paused:?}");
     }
 }
 
