@@ -15,6 +15,9 @@ use std::{
     str::FromStr,
 };
 
+/// 4 MiB a connection that reads: there are many, and each would keep its own copy of large rows. The system's cache serves them all.
+const READ_CACHE: &str = "-4096";
+
 pub(super) async fn connect(config: &DbConfig) -> Result<Pools> {
     let options = options(&config.url)?.busy_timeout(config.statement_timeout);
     if !Path::new(options.get_filename()).exists() {
@@ -36,7 +39,7 @@ pub(super) async fn connect(config: &DbConfig) -> Result<Pools> {
         .max_connections(config.app_connections.clamp(1, 16))
         .acquire_timeout(config.acquire_timeout)
         .test_before_acquire(false)
-        .connect_with(options.read_only(true))
+        .connect_with(options.read_only(true).pragma("cache_size", READ_CACHE))
         .await?;
     Ok(Pools::Sqlite { read, write })
 }
