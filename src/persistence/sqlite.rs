@@ -15,8 +15,8 @@ use std::{
     str::FromStr,
 };
 
-/// 4 MiB a connection that reads: there are many, and each would keep its own copy of large rows. The system's cache serves them all.
-const READ_CACHE: &str = "-4096";
+/// 2 MiB a connection that reads: there are many, and each would keep its own copy of large rows. The system's cache serves them all.
+const READ_CACHE: &str = "-2048";
 
 pub(super) async fn connect(config: &DbConfig) -> Result<Pools> {
     let options = options(&config.url)?.busy_timeout(config.statement_timeout);
