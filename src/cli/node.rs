@@ -54,6 +54,8 @@ pub struct Node {
     stop: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
     drain_limit: Duration,
+    /// Ends when the process is told to; listens from the start, so that nobody is too early.
+    told: JoinHandle<()>,
 }
 
 impl Node {
@@ -62,6 +64,7 @@ impl Node {
     /// # Errors
     /// A part does not start; none is left running then.
     pub async fn start(parts: NodeParts) -> anyhow::Result<Self> {
+        let told = tokio::spawn(told_to_stop());
         let address = parts.listener.local_addr()?;
         let drain_grace = parts.cluster.as_ref().map(|cluster| cluster.drain_grace);
         // Before the engine, so that what recovery counts is counted.
@@ -109,6 +112,7 @@ impl Node {
             stop,
             serving,
             drain_limit: drain_grace.unwrap_or_default() + DRAIN_SLACK,
+            told,
         })
     }
 
@@ -128,6 +132,7 @@ impl Node {
             stop,
             mut serving,
             drain_limit,
+            mut told,
             ..
         } = self;
         let mut life_end = None;
@@ -138,7 +143,7 @@ impl Node {
                 stop.cancel();
                 (&mut serving).await
             }
-            () = told_to_stop() => {
+            _ = &mut told => {
                 tracing::info!("stopping");
                 // A second time: whoever asks wants it at once. Nothing that was acknowledged is lost by that.
                 tokio::spawn(async { told_to_stop().await; telemetry::log::flush(); std::process::exit(130) });
