@@ -2,7 +2,7 @@
 //!
 //! The `croner` crate reads them and says which days fit. What happens at clock changes is decided here, as cron(8) does it: a job whose
 //! minute or hour field begins with `*` is an interval and follows the clock as it runs; any other names fixed times, each of which comes
-//! once a day.
+//! once a day. The same star decides how the two day fields go together: `1,15 * 1` is any of them, `*/2 * 1` Mondays with an odd number.
 
 use super::RecurrenceError;
 use chrono::{Datelike, Months, NaiveDate};
@@ -39,13 +39,17 @@ pub fn parse(text: &str) -> Result<Parsed, RecurrenceError> {
         _ => trimmed,
     };
     let fields: Vec<&str> = spelled.split_whitespace().collect();
-    let [minute, hour, day, month, _] = fields[..] else {
+    let [minute, hour, day, month, weekday] = fields[..] else {
         return Err(wrong(format!(
             "has {} fields; right are five: minute, hour, day of month, month, day of week",
             fields.len()
         )));
     };
-    let cron = CronParser::new()
+    // Of two day fields one is enough, unless one of them begins with `*`: `*/2` beside a weekday is no day of its own.
+    let needs_both = day.starts_with('*') || weekday.starts_with('*');
+    let cron = CronParser::builder()
+        .dom_and_dow(needs_both)
+        .build()
         .parse(spelled)
         .map_err(|error| wrong(error.to_string()))?;
     let (hours, in_hour) = (cron.pattern.hours.values(), cron.pattern.minutes.values());

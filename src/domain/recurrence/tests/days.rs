@@ -32,6 +32,141 @@ fn expressions_that_no_date_meets_are_refused() {
     }
 }
 
+/// crontab(5): either of two day fields is enough, unless one of them begins with `*`.
+#[test]
+fn two_day_fields_go_together_as_crontab_says() {
+    let cases = [
+        // Mondays with an odd number, not all of both.
+        (
+            "0 9 */2 * 1",
+            vec!["2027-01-11T09:00", "2027-01-25T09:00", "2027-02-01T09:00"],
+        ),
+        (
+            "0 9 1-7 * */7",
+            vec!["2027-01-03T09:00", "2027-02-07T09:00", "2027-03-07T09:00"],
+        ),
+        (
+            "0 9 */100,1-7 * MON",
+            vec!["2027-01-04T09:00", "2027-02-01T09:00", "2027-03-01T09:00"],
+        ),
+        (
+            "0 9 * * */2",
+            vec!["2027-01-02T09:00", "2027-01-03T09:00", "2027-01-05T09:00"],
+        ),
+        (
+            "0 9 */10 * *",
+            vec!["2027-01-01T09:00", "2027-01-11T09:00", "2027-01-21T09:00"],
+        ),
+        // Either is enough.
+        (
+            "0 9 1-31/2 * 1",
+            vec!["2027-01-01T09:00", "2027-01-03T09:00", "2027-01-04T09:00"],
+        ),
+        (
+            "0 9 13 * 5",
+            vec!["2027-01-01T09:00", "2027-01-08T09:00", "2027-01-13T09:00"],
+        ),
+        (
+            "0 9 1-31 * 1",
+            vec!["2027-01-01T09:00", "2027-01-02T09:00", "2027-01-03T09:00"],
+        ),
+        (
+            "0 9 1,15 * 0-6",
+            vec!["2027-01-01T09:00", "2027-01-02T09:00", "2027-01-03T09:00"],
+        ),
+        (
+            "0 9 ? * MON",
+            vec!["2027-01-04T09:00", "2027-01-11T09:00", "2027-01-18T09:00"],
+        ),
+        (
+            "0 9 * * 7",
+            vec!["2027-01-03T09:00", "2027-01-10T09:00", "2027-01-17T09:00"],
+        ),
+    ];
+    for (text, expected) in cases {
+        let found = walls(&cron(text, "UTC"), "2026-12-31T12:00", expected.len());
+        assert_eq!(found, expected, "{text}");
+    }
+}
+
+/// Examples of RFC 5545, 3.8.5.3, and what its rules say of time zones.
+#[test]
+fn the_examples_of_icalendar_come_out() {
+    let cases = [
+        (
+            json!({"rrule": "FREQ=WEEKLY;INTERVAL=2;COUNT=4;BYDAY=TU,SU;WKST=MO", "at": ["09:00"], "start": "1997-08-05"}),
+            vec!["1997-08-05", "1997-08-10", "1997-08-19", "1997-08-24"],
+        ),
+        (
+            json!({"rrule": "FREQ=WEEKLY;INTERVAL=2;COUNT=4;BYDAY=TU,SU;WKST=SU", "at": ["09:00"], "start": "1997-08-05"}),
+            vec!["1997-08-05", "1997-08-17", "1997-08-19", "1997-08-31"],
+        ),
+        (
+            json!({"rrule": "FREQ=MONTHLY;COUNT=6;BYDAY=-2MO", "at": ["09:00"], "start": "1997-09-22"}),
+            vec![
+                "1997-09-22",
+                "1997-10-20",
+                "1997-11-17",
+                "1997-12-22",
+                "1998-01-19",
+                "1998-02-16",
+            ],
+        ),
+        (
+            json!({"rrule": "FREQ=MONTHLY;BYDAY=FR;BYMONTHDAY=13", "at": ["09:00"], "start": "1997-09-03"}),
+            vec![
+                "1998-02-13",
+                "1998-03-13",
+                "1998-11-13",
+                "1999-08-13",
+                "2000-10-13",
+            ],
+        ),
+        (
+            json!({"rrule": "FREQ=YEARLY;INTERVAL=4;BYMONTH=11;BYDAY=TU;BYMONTHDAY=2,3,4,5,6,7,8", "at": ["09:00"], "start": "1996-11-05"}),
+            vec!["1996-11-05", "2000-11-07", "2004-11-02"],
+        ),
+        (
+            json!({"rrule": "FREQ=MONTHLY;COUNT=3;BYDAY=TU,WE,TH;BYSETPOS=3", "at": ["09:00"], "start": "1997-09-04"}),
+            vec!["1997-09-04", "1997-10-07", "1997-11-06"],
+        ),
+        (
+            json!({"rrule": "FREQ=MONTHLY;COUNT=5;BYMONTHDAY=15,30", "at": ["09:00"], "start": "2007-01-15"}),
+            vec![
+                "2007-01-15",
+                "2007-01-30",
+                "2007-02-15",
+                "2007-03-15",
+                "2007-03-30",
+            ],
+        ),
+        (
+            json!({"rrule": "FREQ=YEARLY;BYDAY=20MO", "at": ["09:00"], "start": "1997-05-19"}),
+            vec!["1997-05-19", "1998-05-18", "1999-05-17"],
+        ),
+        (
+            json!({"rrule": "freq=weekly;byday=mo,fr", "at": ["09:00"], "start": "2027-01-01"}),
+            vec!["2027-01-01", "2027-01-04", "2027-01-08"],
+        ),
+        // UNTIL is told in UTC: nine in the morning of the 19th in Jerusalem is six there.
+        (
+            json!({"rrule": "FREQ=WEEKLY;UNTIL=20230819T060000Z", "at": ["09:00"], "start": "2023-08-05"}),
+            vec!["2023-08-05", "2023-08-12", "2023-08-19"],
+        ),
+        (
+            json!({"rrule": "FREQ=WEEKLY;UNTIL=20230819T055959Z", "at": ["09:00"], "start": "2023-08-05"}),
+            vec!["2023-08-05", "2023-08-12"],
+        ),
+    ];
+    for (json, expected) in cases {
+        let recurrence = parsed(json.clone(), "Asia/Jerusalem");
+        let wanted = expected.len() + usize::from(json.to_string().contains("UNTIL"));
+        let found = walls(&recurrence, "1990-01-01T00:00", wanted);
+        let expected: Vec<String> = expected.iter().map(|day| format!("{day}T09:00")).collect();
+        assert_eq!(found, expected, "{json}");
+    }
+}
+
 #[test]
 fn rules_give_their_days() {
     let cases = [
