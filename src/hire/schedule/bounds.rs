@@ -50,7 +50,15 @@ pub fn read(tokens: &[Token], covered: &[bool]) -> Bounds {
                 .spans
                 .iter()
                 .any(|span: &Range<usize>| span.end == at);
-        let found = opener(tokens, at).filter(|_| beside && !covered[at]);
+        // "from 1 February to 31 March"
+        let goes_on = || {
+            let follows = bounds.start.is_some() && bounds.spans.last()?.end == at;
+            let to = tokens[at].is_any(&["to", "through", "thru"]);
+            (follows && to).then_some((Opens::Until, at + 1))
+        };
+        let found = opener(tokens, at)
+            .or_else(goes_on)
+            .filter(|_| beside && !covered[at]);
         let Some((opens, (date, mut end))) =
             found.and_then(|(opens, next)| Some((opens, date(tokens, next)?)))
         else {

@@ -75,6 +75,61 @@ pub fn at(tokens: &[Token], place: usize, follows: bool) -> Option<(Cadence, usi
         .or_else(|| of_month(tokens, place))
         .or_else(|| days_of_week(tokens, start, opened || on && follows))
         .or_else(|| whole_days(tokens, place, start, opened))
+        .map(|(cadence, end)| without_days(tokens, cadence, end))
+}
+
+/// `every weekday except Friday`, `every day but Saturdays and Sundays`.
+fn without_days(tokens: &[Token], cadence: Cadence, end: usize) -> (Cadence, usize) {
+    let Cadence::Days { of_week, evening } = &cadence else {
+        return (cadence, end);
+    };
+    let mut at = end + usize::from(tokens.get(end).is_some_and(|token| token.is(',')));
+    let pair = |first, second| word_at(tokens, at, &[first]) && word_at(tokens, at + 1, &[second]);
+    if word_at(
+        tokens,
+        at,
+        &["except", "excepting", "excluding", "but", "save"],
+    ) {
+        at += 1 + usize::from(word_at(tokens, at + 1, &["for", "on"]));
+    } else if pair("other", "than") || pair("apart", "from") {
+        at += 2;
+    } else {
+        return (cadence, end);
+    }
+    let Some((Cadence::Days { of_week: not, .. }, after)) = days_of_week(tokens, at, true) else {
+        return (cadence, end);
+    };
+    let not = numbers_of(&not);
+    let left: Vec<String> = numbers_of(of_week)
+        .into_iter()
+        .filter(|day| !not.contains(day))
+        .map(|day| day.to_string())
+        .collect();
+    if left.is_empty() {
+        return (Cadence::Unknown(words(tokens, end, after), CANNOT), after);
+    }
+    let of_week = left.join(",");
+    let evening = *evening;
+    (Cadence::Days { of_week, evening }, after)
+}
+
+/// The days of the week that a field of cron's names, from Sunday.
+fn numbers_of(of_week: &str) -> Vec<usize> {
+    let mut days: Vec<usize> = of_week
+        .split(',')
+        .flat_map(|part| match part.split_once('-') {
+            _ if part == "*" => 0..=6,
+            Some((from, to)) => from.parse().unwrap_or(0)..=to.parse().unwrap_or(0),
+            None => {
+                let day = part.parse().unwrap_or(0);
+                day..=day
+            }
+        })
+        .map(|day| day % 7)
+        .collect();
+    days.sort_unstable();
+    days.dedup();
+    days
 }
 
 fn days(of_week: &str) -> Cadence {
@@ -170,6 +225,11 @@ fn of_period(tokens: &[Token], place: usize) -> Option<(Cadence, usize)> {
         let (period, end) = period(tokens, at + 1)?;
         return Some((day_of(period, nth)?, end));
     }
+    if let Some((nths, kind, end)) = nth_days(tokens, at) {
+        let (period, end) = period(tokens, end).or_else(|| Some((said?, end)))?;
+        let said = words(tokens, place, end);
+        return Some((nths_of(&nths, kind, period, said), end));
+    }
     let Some((nth, kind, end)) = nth_day(tokens, at) else {
         return whole;
     };
@@ -196,29 +256,83 @@ enum Kinds {
 /// `first working day`, `last Friday`, `third day`, `last day`: the number, of what, and where it ends.
 fn nth_day(tokens: &[Token], at: usize) -> Option<(i32, Kinds, usize)> {
     let at = at + usize::from(word_at(tokens, at, &["the", "every", "each"]));
+    let (nth, next) = nth(tokens, at)?;
+    let (kind, end) = counted_day(tokens, next)?;
+    Some((nth, kind, end))
+}
+
+/// `1st and 3rd Monday`, `first and the last working day`: at least two numbers of one kind of day, other than calendar days.
+fn nth_days(tokens: &[Token], at: usize) -> Option<(Vec<i32>, Kinds, usize)> {
+    let at = at + usize::from(word_at(tokens, at, &["the", "every", "each"]));
+    let (first, mut next) = nth(tokens, at)?;
+    let mut nths = vec![first];
+    loop {
+        let comma = usize::from(tokens.get(next).is_some_and(|token| token.is(',')));
+        let and = usize::from(word_at(tokens, next + comma, &["and"]));
+        if comma + and == 0 {
+            break;
+        }
+        let from = next + comma + and;
+        let the = usize::from(word_at(tokens, from, &["the"]));
+        let Some((more, end)) = nth(tokens, from + the) else {
+            break;
+        };
+        nths.push(more);
+        next = end;
+    }
+    let (kind, end) = counted_day(tokens, next)?;
+    let counts = nths.len() > 1 && !matches!(kind, Kinds::Any);
+    counts.then_some((nths, kind, end))
+}
+
+/// `first`, `3rd`, `last`, and from the end: `second last`, `next-to-last`, `penultimate`, `last but one`.
+fn nth(tokens: &[Token], at: usize) -> Option<(i32, usize)> {
     let first = tokens.get(at)?;
-    let (nth, next) = if first.is_word("last") {
-        (-1, at + 1)
-    } else if word_at(tokens, at + 1, &["last", "to"]) {
-        return None;
-    } else {
-        (i32::try_from(month_day(first)?).ok()?, at + 1)
+    let number = |word: &str| match word {
+        "next" => Some(2),
+        word => i32::try_from(ordinal_word(word)?).ok(),
     };
+    let lower = first.text.to_lowercase();
+    if let [nth, "last"] | [nth, "to", "last"] = lower.split('-').collect::<Vec<_>>()[..] {
+        return Some((-number(nth)?, at + 1));
+    }
+    if first.is_word("penultimate") {
+        return Some((-2, at + 1));
+    }
+    if first.is_word("last") {
+        let but = word_at(tokens, at + 1, &["but"]).then(|| number_at(tokens, at + 2));
+        return match but.flatten() {
+            Some((before, end)) => {
+                let before: i32 = before.parse().ok().filter(|before| *before <= 30)?;
+                Some((-1 - before, end))
+            }
+            None => Some((-1, at + 1)),
+        };
+    }
+    let nth = number(&lower)?;
+    let to = usize::from(word_at(tokens, at + 1, &["to"]));
+    match word_at(tokens, at + 1 + to, &["last"]) {
+        true => Some((-nth, at + 2 + to)),
+        false => month_day(first).map(|_| (nth, at + 1)),
+    }
+}
+
+fn counted_day(tokens: &[Token], next: usize) -> Option<(Kinds, usize)> {
     if word_at(tokens, next, &["working", "business", "work", "week"])
         && word_at(tokens, next + 1, &["day"])
     {
-        return Some((nth, Kinds::Working, next + 2));
+        return Some((Kinds::Working, next + 2));
     }
     if word_at(tokens, next, &["workday", "weekday"]) {
-        return Some((nth, Kinds::Working, next + 1));
+        return Some((Kinds::Working, next + 1));
     }
     if word_at(tokens, next, &["day"]) {
-        return Some((nth, Kinds::Any, next + 1));
+        return Some((Kinds::Any, next + 1));
     }
     let (day, false) = day(tokens.get(next)?)? else {
         return None;
     };
-    Some((nth, Kinds::Weekday(day), next + 1))
+    Some((Kinds::Weekday(day), next + 1))
 }
 
 /// `of the month`, `of each quarter`, `each month`, `of a year`.
@@ -242,12 +356,25 @@ fn period(tokens: &[Token], at: usize) -> Option<(Period, usize)> {
     Some((period, place + 1))
 }
 
+const CODES: [&str; 7] = ["SU", "MO", "TU", "WE", "TH", "FR", "SA"];
+
+fn nths_of(nths: &[i32], kind: Kinds, period: Period, said: String) -> Cadence {
+    let are_in_each = nths.iter().all(|nth| nth.abs() <= 4);
+    match kind {
+        Kinds::Weekday(day) if period == Period::Month && are_in_each => {
+            let days = nths.iter().map(|nth| format!("{nth}{}", CODES[day]));
+            let days = days.collect::<Vec<_>>().join(",");
+            Cadence::Rule(format!("FREQ=MONTHLY;BYDAY={days}"))
+        }
+        _ => Cadence::Unknown(said, CANNOT),
+    }
+}
+
 fn nth_of(nth: i32, kind: Kinds, period: Period) -> Option<Cadence> {
-    const CODES: [&str; 7] = ["SU", "MO", "TU", "WE", "TH", "FR", "SA"];
     match (kind, period) {
         (Kinds::Working, _) => Some(Cadence::Working(nth, period)),
         (Kinds::Any, _) => day_of(period, nth),
-        (Kinds::Weekday(day), Period::Month) if nth <= 4 => Some(Cadence::Rule(format!(
+        (Kinds::Weekday(day), Period::Month) if nth.abs() <= 4 => Some(Cadence::Rule(format!(
             "FREQ=MONTHLY;BYDAY={nth}{}",
             CODES[day]
         ))),
@@ -255,6 +382,13 @@ fn nth_of(nth: i32, kind: Kinds, period: Period) -> Option<Cadence> {
             "FREQ=YEARLY;BYDAY={nth}{}",
             CODES[day]
         ))),
+        (Kinds::Weekday(day), Period::Quarter) if nth.abs() <= 4 => {
+            let months = if nth > 0 { "1,4,7,10" } else { "3,6,9,12" };
+            Some(Cadence::Rule(format!(
+                "FREQ=YEARLY;BYMONTH={months};BYDAY={nth}{}",
+                CODES[day]
+            )))
+        }
         (Kinds::Weekday(day), _) => Some(Cadence::Unknown(
             format!("{nth}. {} of the period", DAYS[day]),
             CANNOT,
@@ -262,16 +396,18 @@ fn nth_of(nth: i32, kind: Kinds, period: Period) -> Option<Cadence> {
     }
 }
 
-/// A calendar day of each period: the first ones and the last.
+/// A calendar day of each period, counted from its beginning or its end.
 fn day_of(period: Period, nth: i32) -> Option<Cadence> {
     let rule = match period {
         Period::Month if (1..=28).contains(&nth) => return Some(Cadence::OfMonth(nth.to_string())),
-        Period::Month if nth == -1 => "FREQ=MONTHLY;BYMONTHDAY=-1".to_owned(),
-        Period::Quarter if nth == -1 => "FREQ=YEARLY;BYMONTH=3,6,9,12;BYMONTHDAY=-1".to_owned(),
+        Period::Month if (-28..0).contains(&nth) => format!("FREQ=MONTHLY;BYMONTHDAY={nth}"),
+        Period::Quarter if (-28..0).contains(&nth) => {
+            format!("FREQ=YEARLY;BYMONTH=3,6,9,12;BYMONTHDAY={nth}")
+        }
         Period::Quarter if (1..=28).contains(&nth) => {
             format!("FREQ=YEARLY;BYMONTH=1,4,7,10;BYMONTHDAY={nth}")
         }
-        Period::Year if nth == -1 => "FREQ=YEARLY;BYYEARDAY=-1".to_owned(),
+        Period::Year if (-365..0).contains(&nth) => format!("FREQ=YEARLY;BYYEARDAY={nth}"),
         Period::Year if (1..=365).contains(&nth) => format!("FREQ=YEARLY;BYYEARDAY={nth}"),
         _ => return None,
     };
@@ -313,7 +449,10 @@ fn alternating(tokens: &[Token], place: usize, opened: bool) -> Option<(Cadence,
     if opened && word_at(tokens, place + 1, &["fortnight"]) {
         return Some((Cadence::Weeks(2), place + 2));
     }
-    if !opened || !word_at(tokens, place + 1, &["other", "second", "alternate"]) {
+    let second = tokens.get(place + 1).is_some_and(|token| {
+        token.is_any(&["other", "second", "alternate"]) || token.text.eq_ignore_ascii_case("2nd")
+    });
+    if !opened || !second {
         return None;
     }
     if of_the_month(tokens, place + 2) || of_the_month(tokens, place + 3) {
@@ -329,10 +468,9 @@ fn alternating(tokens: &[Token], place: usize, opened: bool) -> Option<(Cadence,
         (Cadence::Days { of_week, .. }, end) => (of_week, end),
         _ => return None,
     };
-    const CODES: [&str; 8] = ["SU", "MO", "TU", "WE", "TH", "FR", "SA", "SU"];
     let days: Option<Vec<&str>> = of_week
         .split(',')
-        .map(|day| CODES.get(day.parse::<usize>().ok()?).copied())
+        .map(|day| CODES.get(day.parse::<usize>().ok()? % 7).copied())
         .collect();
     let cadence = match days {
         Some(days) => {
@@ -369,15 +507,15 @@ fn unknown(tokens: &[Token], place: usize, opened: bool) -> Option<(Cadence, usi
         return cannot(place + 1, WHICH_DAY);
     }
     let numbered = ["other", "second", "third", "fourth", "last", "alternate"];
-    if opened && word_at(tokens, place + 1, &numbered) && !of_the_month(tokens, place + 2) {
-        let why = if tokens
-            .get(place + 2)
-            .is_some_and(|next| day(next).is_some())
-        {
-            TWO_MEANINGS
-        } else {
-            CANNOT
-        };
+    let of_day = tokens
+        .get(place + 2)
+        .is_some_and(|next| day(next).is_some());
+    let in_digits = tokens
+        .get(place + 1)
+        .is_some_and(|token| token.kind == Kind::Ordinal);
+    let counts = word_at(tokens, place + 1, &numbered) || in_digits && of_day;
+    if opened && counts && !of_the_month(tokens, place + 2) {
+        let why = if of_day { TWO_MEANINGS } else { CANNOT };
         return cannot(place + 3, why);
     }
     let nth = token.is_any(&["first", "second", "third", "fourth", "last"]);
@@ -488,12 +626,16 @@ fn listed_day(tokens: &[Token], at: usize) -> Option<(i32, usize)> {
 }
 
 fn month_day(token: &Token) -> Option<u32> {
-    let lower = token.text.to_lowercase();
+    ordinal_word(&token.text.to_lowercase())
+}
+
+/// `first`, `3rd`: up to the days of a month.
+fn ordinal_word(lower: &str) -> Option<u32> {
     let word = ORDINALS
         .iter()
         .position(|known| *known == lower)
         .and_then(|place| u32::try_from(place + 1).ok());
-    word.or_else(|| ordinal(&lower).filter(|day| (1..=31).contains(day)))
+    word.or_else(|| ordinal(lower).filter(|day| (1..=31).contains(day)))
 }
 
 /// `every Monday and Thursday`, `Mondays`, `Monday to Friday`. A single "on Monday" is once, and no recurrence.

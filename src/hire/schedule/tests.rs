@@ -31,6 +31,29 @@ fn recurrences_become_cron() {
         ("at 9 and 17 every day", "0 9,17 * * *"),
         ("at quarter to nine every day", "45 8 * * *"),
         ("at 12 am every day", "0 0 * * *"),
+        ("every weekday except Friday at 9", "0 9 * * 1,2,3,4"),
+        ("every day but Sunday at 9", "0 9 * * 1,2,3,4,5,6"),
+        (
+            "every day, except on Saturdays and Sundays, at 8",
+            "0 8 * * 1,2,3,4,5",
+        ),
+        (
+            "every morning other than Monday at 7",
+            "0 7 * * 0,2,3,4,5,6",
+        ),
+        (
+            "Monday to Friday excluding Wednesday at noon",
+            "0 12 * * 1,2,4,5",
+        ),
+        (
+            "every evening apart from Fridays at 7",
+            "0 19 * * 0,1,2,3,4,6",
+        ),
+        ("every Monday at 9.30", "30 9 * * 1"),
+        ("every day at 17.05", "5 17 * * *"),
+        ("every 1st of the month at 0.15", "15 0 1 * *"),
+        ("monthly on the 15th at 9", "0 9 15 * *"),
+        ("Mondays 9am", "0 9 * * 1"),
     ];
     for (text, cron) in cases {
         let reading = read(&tokens(text));
@@ -210,6 +233,60 @@ fn what_cron_cannot_say_becomes_a_recurrence_of_its_own() {
             "from the 1st of May every hour until the 3rd of June",
             json!({"cron": "0 * * * *", "start": "05-01", "until": "06-03"}),
         ),
+        // Days that are counted from the end.
+        (
+            "on the third last working day of the month at 9",
+            json!({"working_day": {"nth": -3, "of": "month"}, "at": ["09:00"]}),
+        ),
+        (
+            "on the second to last day of the month at 9",
+            json!({"rrule": "FREQ=MONTHLY;BYMONTHDAY=-2", "at": ["09:00"]}),
+        ),
+        (
+            "on the next-to-last Friday of each month at 16:00",
+            json!({"rrule": "FREQ=MONTHLY;BYDAY=-2FR", "at": ["16:00"]}),
+        ),
+        (
+            "on the penultimate business day of every quarter at 9",
+            json!({"working_day": {"nth": -2, "of": "quarter"}, "at": ["09:00"]}),
+        ),
+        (
+            "on the last but one day of the quarter at 9",
+            json!({"rrule": "FREQ=YEARLY;BYMONTH=3,6,9,12;BYMONTHDAY=-2", "at": ["09:00"]}),
+        ),
+        (
+            "on the 3rd-last working day of the month at 9",
+            json!({"working_day": {"nth": -3, "of": "month"}, "at": ["09:00"]}),
+        ),
+        // Several of a month, and of a quarter.
+        (
+            "every 1st and 3rd Monday of the month at 9",
+            json!({"rrule": "FREQ=MONTHLY;BYDAY=1MO,3MO", "at": ["09:00"]}),
+        ),
+        (
+            "on the second, the fourth and the last Friday of every month at 10",
+            json!({"rrule": "FREQ=MONTHLY;BYDAY=2FR,4FR,-1FR", "at": ["10:00"]}),
+        ),
+        (
+            "on the first Monday of every quarter at 9",
+            json!({"rrule": "FREQ=YEARLY;BYMONTH=1,4,7,10;BYDAY=1MO", "at": ["09:00"]}),
+        ),
+        (
+            "on the last Friday of each quarter at 17:00",
+            json!({"rrule": "FREQ=YEARLY;BYMONTH=3,6,9,12;BYDAY=-1FR", "at": ["17:00"]}),
+        ),
+        (
+            "every 2nd Tuesday at 9",
+            json!({"rrule": "FREQ=WEEKLY;INTERVAL=2;BYDAY=TU", "at": ["09:00"]}),
+        ),
+        (
+            "every Monday from 1 February 2027 to 31 March 2027 at 9",
+            json!({"cron": "0 9 * * 1", "start": "2027-02-01", "until": "2027-03-31"}),
+        ),
+        (
+            "every 30 minutes between 8.30 and 10.00 every Friday",
+            json!({"rrule": "FREQ=WEEKLY;BYDAY=FR", "at": ["08:30", "09:00", "09:30", "10:00"]}),
+        ),
     ];
     let today = chrono::NaiveDate::from_ymd_opt(2027, 1, 4).expect("a date");
     for (text, expected) in cases {
@@ -293,6 +370,21 @@ fn what_is_not_said_is_not_made_up() {
         ("every 7 minutes on Mondays", "do not divide a day"),
         ("every Monday at 9 until December", "on which day it ends"),
         ("every 30 seconds", "cannot be kept"),
+        ("every 3rd Friday at 9", "say which"),
+        (
+            "on the first and last working day of the month at 9",
+            "cannot be kept",
+        ),
+        (
+            "on the 1st and 3rd Monday of every quarter at 9",
+            "cannot be kept",
+        ),
+        ("every Monday except Mondays at 9", "cannot be kept"),
+        (
+            "on the fifth last Friday of the month at 9",
+            "cannot be kept",
+        ),
+        ("twice a month at 9", "cannot be kept"),
     ];
     for (text, reason) in cases {
         let reading = read(&tokens(text));

@@ -73,6 +73,10 @@ fn clock(tokens: &[Token], at: usize, bare: bool) -> Option<(u32, u32, usize)> {
     if let Some(found) = past(tokens, at) {
         return Some(found);
     }
+    // "at 9.30", as much of Europe writes it. Elsewhere it may be an amount.
+    if let Some((hour, minute)) = with_point(token).filter(|_| bare) {
+        return Some((hour, minute, at + 1));
+    }
     let hour = hour(token)?;
     if half_of_day(tokens, at + 1).0.is_some()
         || tokens
@@ -106,6 +110,13 @@ fn written(lower: &str) -> Option<(u32, u32)> {
         Some(Half::Before) => Some((hour % 12, minute)),
         None => Some((hour, minute)),
     }
+}
+
+fn with_point(token: &Token) -> Option<(u32, u32)> {
+    let (hour, minute) = token.text.split_once('.')?;
+    let fits = token.kind == Kind::Number && (1..=2).contains(&hour.len()) && minute.len() == 2;
+    fits.then_some(())?;
+    Some((hour.parse().ok()?, minute.parse().ok()?))
 }
 
 /// `half past eight`, `quarter to nine`.
