@@ -44,7 +44,7 @@ pub fn code(value: &Value) -> Option<String> {
     }
 }
 
-/// The code of a currency that people write: `€`, `euros`, `EUR`. A bare `$` is the dollar of the United States.
+/// The code of a currency that people write: `€`, `euros`, `EUR`, `C$`. A bare `$` is the dollar of the United States.
 pub fn code_of_word(word: &str) -> Option<&'static str> {
     Some(match word.to_lowercase().as_str() {
         "$" | "us$" | "usd" | "dollar" | "dollars" | "bucks" => "USD",
@@ -52,6 +52,32 @@ pub fn code_of_word(word: &str) -> Option<&'static str> {
         "£" | "gbp" | "pound" | "pounds" => "GBP",
         "¥" | "jpy" | "yen" => "JPY",
         "chf" | "franc" | "francs" => "CHF",
+        "c$" | "ca$" | "can$" => "CAD",
+        "a$" | "au$" => "AUD",
+        "nz$" => "NZD",
+        "hk$" => "HKD",
+        "s$" | "sg$" => "SGD",
+        "mx$" => "MXN",
+        "nt$" => "TWD",
+        "r$" => "BRL",
+        "₹" => "INR",
+        "₩" => "KRW",
+        "₪" => "ILS",
+        "₫" => "VND",
+        "₱" => "PHP",
+        "₺" => "TRY",
+        "₴" => "UAH",
+        "₦" => "NGN",
+        "₽" => "RUB",
+        "฿" => "THB",
+        "₡" => "CRC",
+        "₲" => "PYG",
+        "₵" => "GHS",
+        "₸" => "KZT",
+        "₼" => "AZN",
+        "₾" => "GEL",
+        // "CAD$"
+        other if other.len() == 4 && other.ends_with('$') => code_of_word(&other[..3])?,
         other if other.len() == 3 => Currency::from_code(&other.to_uppercase())?.code(),
         _ => return None,
     })
@@ -352,6 +378,15 @@ mod tests {
             ("euros", Some("EUR")),
             ("SEK", Some("SEK")),
             ("$", Some("USD")),
+            ("US$", Some("USD")),
+            ("C$", Some("CAD")),
+            ("NZD$", Some("NZD")),
+            ("HK$", Some("HKD")),
+            ("X$", None),
+            ("₩", Some("KRW")),
+            ("₪", Some("ILS")),
+            ("§", None),
+            ("Yen", Some("JPY")),
             ("the", None),
             ("customers", None),
         ] {

@@ -33,8 +33,19 @@ pub struct Entity {
 }
 
 const CURRENCIES: &[&str] = &[
-    "usd", "eur", "chf", "gbp", "cad", "aud", "dollar", "dollars", "euro", "euros", "francs",
-    "pounds", "bucks",
+    "usd", "eur", "chf", "gbp", "cad", "aud", "dollar", "dollars", "euro", "euros", "franc",
+    "francs", "pound", "pounds", "bucks", "yen",
+];
+
+/// Currencies that take two words; stems.
+const OF_COUNTRIES: &[(&str, &str, &str)] = &[
+    ("swiss", "franc", "CHF"),
+    ("us", "dollar", "USD"),
+    ("american", "dollar", "USD"),
+    ("canadian", "dollar", "CAD"),
+    ("australian", "dollar", "AUD"),
+    ("british", "pound", "GBP"),
+    ("japanes", "yen", "JPY"),
 ];
 
 /// Words that can follow an amount without a currency. After any other word the number counts something else.
@@ -169,6 +180,14 @@ fn counted(tokens: &[Token], at: usize) -> Option<Entity> {
             json!(number),
             Some(currency.text.clone()),
         );
+    }
+    let two = OF_COUNTRIES.iter().find(|(country, name, _)| {
+        next.is_some_and(|next| next.stem == *country)
+            && tokens.get(end + 1).is_some_and(|token| token.stem == *name)
+    });
+    if let Some((.., code)) = two {
+        let code = Some((*code).to_owned());
+        return entity(EntityKind::Money, end + 2, json!(number), code);
     }
     let counts_nothing = next.is_none_or(|next| {
         matches!(next.kind, Kind::Punct | Kind::Newline) && !next.is('%')

@@ -1,5 +1,6 @@
 //! Text as tokens: words with a light stem, numbers, channels, mail addresses. Pure scanning, English only.
 
+use crate::domain::{mail_address, money};
 use std::ops::Range;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +167,13 @@ fn scan(text: &str, at: usize, first: char) -> Token {
             };
         }
     }
-    if matches!(first, '$' | '€' | '£' | '¥') {
+    if money::code_of_word(&text[at..end]).is_some() {
+        return token(Kind::Currency, &text[at..end], at..end);
+    }
+    // "C$500" is no sum in dollars of the United States.
+    let letters = run(rest, |c| c.is_ascii_uppercase());
+    if (1..=3).contains(&letters.len()) && rest[letters.len()..].starts_with('$') {
+        let end = at + letters.len() + 1;
         return token(Kind::Currency, &text[at..end], at..end);
     }
     if first.is_alphanumeric() {
@@ -235,6 +242,12 @@ fn word(rest: &str, at: usize) -> Token {
     let mut token = token(kind, text, at..at + length);
     if let (Kind::Number, Some(plain)) = (kind, decimal(text)) {
         token.stem = plain;
+        // "CHF 500.-", "500,– EUR": no sentence ends here.
+        let behind = &rest[length..];
+        let dash = behind.strip_prefix(['.', ',']).unwrap_or_default();
+        if dash.starts_with(['-', '–', '—']) {
+            token.span.end += behind.chars().take(2).map(char::len_utf8).sum::<usize>();
+        }
     }
     token
 }
@@ -278,7 +291,7 @@ fn is_email(text: &str) -> bool {
         && !domain.contains('@')
         && domain.contains('.')
         && domain.split('.').all(|part| !part.is_empty())
-        && text.is_ascii()
+        && mail_address::normalized(text).is_some()
 }
 
 fn is_clock(lower: &str) -> bool {

@@ -188,6 +188,61 @@ fn values_are_read_as_they_are_said() {
             ">=",
         ),
         ("List unpaid invoices", json!({}), ">"),
+        (
+            "List unpaid invoices over CHF 500.-",
+            json!({"amount_over": "500", "amount_over_currency": "CHF"}),
+            ">",
+        ),
+        (
+            "List unpaid invoices over 1'500.– CHF",
+            json!({"amount_over": "1500", "amount_over_currency": "CHF"}),
+            ">",
+        ),
+        (
+            "List unpaid invoices over 500,- EUR",
+            json!({"amount_over": "500", "amount_over_currency": "EUR"}),
+            ">",
+        ),
+        (
+            "List unpaid invoices over C$500",
+            json!({"amount_over": "500", "amount_over_currency": "CAD"}),
+            ">",
+        ),
+        (
+            "List unpaid invoices over AU$ 1,500.25",
+            json!({"amount_over": "1500.25", "amount_over_currency": "AUD"}),
+            ">",
+        ),
+        (
+            "List unpaid invoices over US$500",
+            json!({"amount_over": "500", "amount_over_currency": "USD"}),
+            ">",
+        ),
+        (
+            "List unpaid invoices over ₹50,000",
+            json!({"amount_over": "50000", "amount_over_currency": "INR"}),
+            ">",
+        ),
+        (
+            "List unpaid invoices over 500 Swiss francs",
+            json!({"amount_over": "500", "amount_over_currency": "CHF"}),
+            ">",
+        ),
+        (
+            "List unpaid invoices over 500 Canadian dollars",
+            json!({"amount_over": "500", "amount_over_currency": "CAD"}),
+            ">",
+        ),
+        (
+            "List unpaid invoices of at least 10000 yen",
+            json!({"amount_over": "10000", "amount_over_currency": "JPY"}),
+            ">",
+        ),
+        (
+            "List unpaid invoices over 500€",
+            json!({"amount_over": "500", "amount_over_currency": "EUR"}),
+            ">",
+        ),
     ];
     for (text, said, operator) in cases {
         let plan = plan(text).unwrap();
