@@ -8,7 +8,7 @@ use super::{
     flow::{Flow, Placed},
     matching::{Found, Parsed},
     template::{OneOf, Template, WhenGated},
-    text::Kind,
+    text::{Kind, Token, tokens},
     words::{Sense, Tag},
 };
 use std::collections::BTreeSet;
@@ -22,6 +22,8 @@ pub struct Doubt {
     pub flow: Option<usize>,
     /// Acting templates whose words it uses; empty: any may be meant.
     about: BTreeSet<String>,
+    /// It narrows by its words, and forbids nothing: if what it is about is not done at all, it may be about what is done.
+    loose: bool,
     /// Channels and people that it names, if it speaks of them alone.
     places: Vec<String>,
 }
@@ -108,12 +110,59 @@ const LIMITING: &[&str] = &[
     "if",
     "where",
     "whose",
+    "blacklist",
+    "blacklisted",
+    "blocklist",
+    "blocked",
+    "denylist",
+    "whitelist",
+    "allowlist",
+    "do-not-contact",
+    "do-not-mail",
+    "do-not-call",
+    "opt-out",
+    "opt-outs",
+    "opted",
+    "unsubscribe",
+    "unsubscribes",
+    "unsubscribed",
+    "suppression",
+    "suppressed",
+    "embargo",
+    "moratorium",
+];
+
+/// Words by which even a heading, a note or a quotation takes somebody out.
+const EXEMPTING: &[&str] = &[
+    "never",
+    "not",
+    "no",
+    "don't",
+    "don’t",
+    "nobody",
+    "none",
+    "except",
+    "exempt",
+    "exempted",
+    "excluded",
+    "exclude",
+    "excluding",
+    "only",
+    "spare",
+    "spared",
+    "skip",
+    "avoid",
+    "taboo",
+    "unless",
+    "without",
+    "off-limits",
 ];
 
 /// Verbs of other work that take something away from what is done.
 const LIMITING_VERBS: &[&str] = &[
     "avoid", "skip", "stop", "wait", "leave", "exclude", "omit", "ignore", "spare", "hold",
-    "pause", "limit", "restrict", "remove", "cancel", "keep", "use",
+    "pause", "limit", "restrict", "remove", "cancel", "keep", "use", "respect", "honour", "honor",
+    "observe", "mind", "heed", "treat", "drop", "exempt", "freeze", "suspend", "cease", "apply",
 ];
 
 impl Doubt {
@@ -128,7 +177,19 @@ impl Doubt {
             text: clause.text.clone(),
             flow: flow.filter(|_| clause.joined),
             about: about(parsed, templates),
+            loose: narrows_by_words(parsed) && !forbids(parsed),
             places: only_places(parsed),
+        })
+    }
+
+    /// Of a sentence that is remembered, which nothing keeps to by itself.
+    pub fn of_note(clause: &Clause) -> Option<Doubt> {
+        exempts(&clause.tokens).then(|| Doubt {
+            text: clause.text.clone(),
+            flow: None,
+            about: BTreeSet::new(),
+            loose: false,
+            places: Vec::new(),
         })
     }
 
@@ -142,13 +203,16 @@ impl Doubt {
             text: words.to_owned(),
             flow: Some(flow),
             about: BTreeSet::new(),
+            loose: false,
             places: Vec::new(),
         })
     }
 
-    fn concerns(&self, flow: usize, found: &Found<'_>) -> bool {
+    /// `done`: the acting templates of all flows.
+    fn concerns(&self, flow: usize, found: &Found<'_>, done: &BTreeSet<String>) -> bool {
         let here = self.flow.is_none_or(|own| own == flow);
-        let meant = self.about.is_empty() || self.about.contains(&found.template.id);
+        let any = self.about.is_empty() || self.loose && self.about.is_disjoint(done);
+        let meant = any || self.about.contains(&found.template.id);
         // It names other places than this skill's, and nothing else.
         let elsewhere = !self.places.is_empty()
             && !found.said.values().any(|value| {
@@ -163,17 +227,12 @@ impl Doubt {
 /// Whether something in the clause may narrow what is done. An instruction for other work, without such words, does not.
 fn may_narrow(clause: &Clause, parsed: &Parsed<'_, '_>, templates: &[Template]) -> bool {
     if clause.question || clause.heading {
-        return false;
+        return clause.heading && exempts(&clause.tokens);
     }
-    let marked = parsed.tags.iter().any(|tag| {
-        (tag.has(Sense::Negation) || tag.has(Sense::Condition) || tag.has(Sense::Narrowing))
-            && !tag.has(Sense::Idiom)
-    });
-    let limiting = parsed.tokens.iter().any(|token| token.is_any(LIMITING));
-    if marked || limiting {
+    if narrows_by_words(parsed) {
         return true;
     }
-    if instructs_otherwise(parsed) || tells_a_story(parsed) {
+    if is_courtesy(parsed) || instructs_otherwise(parsed) || tells_a_story(parsed) {
         return false;
     }
     // "Retail customers in Austria", "Foo AG is a partner": no work of its own, and something that work may be about.
@@ -189,6 +248,81 @@ fn may_narrow(clause: &Clause, parsed: &Parsed<'_, '_>, templates: &[Template]) 
         )
     });
     named || valued || !about(parsed, templates).is_empty()
+}
+
+/// Whether a word of it narrows, whatever it stands beside.
+fn narrows_by_words(parsed: &Parsed<'_, '_>) -> bool {
+    let marked = parsed.tags.iter().any(|tag| {
+        (tag.has(Sense::Negation) || tag.has(Sense::Condition) || tag.has(Sense::Narrowing))
+            && !tag.has(Sense::Idiom)
+    });
+    let said = |token: &Token| token.is_any(LIMITING);
+    marked || parsed.tokens.iter().any(said) || quotes_limit(parsed.tokens)
+}
+
+/// Whether somebody may be taken out by these words, or by words that they quote.
+pub fn exempts(tokens: &[Token]) -> bool {
+    tokens.iter().any(|token| token.is_any(EXEMPTING)) || quotes_limit(tokens)
+}
+
+fn quotes_limit(quoting: &[Token]) -> bool {
+    quoting
+        .iter()
+        .filter(|token| token.kind == Kind::Quoted)
+        .any(|token| {
+            tokens(&token.text)
+                .iter()
+                .any(|word| word.is_any(EXEMPTING))
+        })
+}
+
+fn forbids(parsed: &Parsed<'_, '_>) -> bool {
+    let negates = |tag: &Tag<'_>| tag.has(Sense::Negation) && !tag.has(Sense::Idiom);
+    parsed.tags.iter().any(negates)
+}
+
+/// "Thanks, Maya", "Best regards, Anna Meier".
+fn is_courtesy(parsed: &Parsed<'_, '_>) -> bool {
+    const OPENING: &[&str] = &[
+        "thanks",
+        "thank",
+        "cheers",
+        "best",
+        "kind",
+        "regards",
+        "yours",
+        "greetings",
+        "hi",
+        "hello",
+        "dear",
+    ];
+    const GOING_ON: &[&str] = &[
+        "you",
+        "so",
+        "very",
+        "much",
+        "a",
+        "lot",
+        "in",
+        "advance",
+        "many",
+        "and",
+        "thanks",
+        "regards",
+        "wishes",
+        "sincerely",
+        "truly",
+        "all",
+        "team",
+        "everyone",
+    ];
+    let mut words = parsed
+        .tokens
+        .iter()
+        .filter(|token| token.kind != Kind::Punct);
+    let opens = words.next().is_some_and(|first| first.is_any(OPENING));
+    let names = |token: &Token| token.kind == Kind::Word && token.is_capital();
+    opens && words.all(|token| token.is_any(GOING_ON) || names(token))
 }
 
 /// "Also update Salesforce", "Water the plants": the first word with a meaning is a verb, and what follows it is its object.
@@ -283,11 +417,15 @@ pub fn guard<'t>(
     mut unique: impl FnMut(&str) -> String,
 ) -> Vec<Vec<String>> {
     let mut held = vec![Vec::new(); doubts.len()];
+    let acts = |placed: &Placed<'_>| placed.found.template.effect && !placed.found.template.asks;
+    let placed = flows.iter().flat_map(|flow| &flow.skills);
+    let done: BTreeSet<String> = placed
+        .filter(|placed| acts(placed))
+        .map(|placed| placed.found.template.id.clone())
+        .collect();
     for (number, flow) in flows.iter_mut().enumerate() {
-        let acts =
-            |placed: &Placed<'_>| placed.found.template.effect && !placed.found.template.asks;
         let concerned = |placed: &Placed<'_>, doubt: &Doubt| {
-            acts(placed) && doubt.concerns(number, &placed.found)
+            acts(placed) && doubt.concerns(number, &placed.found, &done)
         };
         let first = flow
             .skills

@@ -16,6 +16,9 @@ use crate::hire::{
 };
 use std::collections::BTreeSet;
 
+/// The verb of what is only kept in mind.
+const REMEMBER: &str = "remember";
+
 /// All that was read.
 pub struct Read<'t> {
     pub flows: Vec<Flow<'t>>,
@@ -116,6 +119,10 @@ impl<'t, 's> Reader<'t, 's> {
 
     fn clause(&mut self, clause: &Clause) {
         if naming::only_names(clause) {
+            // "# Except Foo AG" is more than a name.
+            if clause.heading && limits::exempts(&clause.tokens) {
+                self.lost_limit(clause, "is a heading");
+            }
             return;
         }
         if !clause.joined {
@@ -204,6 +211,12 @@ impl<'t, 's> Reader<'t, 's> {
             let doubt = Doubt::of_rest(&words, flow);
             self.doubts.extend(doubt.map(|doubt| (doubt, place)));
             self.lost(&words, &reason);
+        }
+        if found.template.act == REMEMBER
+            && let Some(doubt) = Doubt::of_note(clause)
+        {
+            self.doubts.push((doubt, self.read.not_understood.len()));
+            self.lost(&clause.text, "is remembered, and no skill keeps to it");
         }
         self.place(clause, flow, found);
     }

@@ -29,6 +29,16 @@ fn nothing_is_done_that_is_not_said() {
             "“ACME” is not understood",
         ),
         ("List the overdue invoices under 500.", "condition"),
+        ("List the overdue invoices over EUR500.", "EUR500"),
+        (
+            "List the overdue invoices over 1.200,50 EUR.",
+            "would change what is done",
+        ),
+        ("List the overdue invoices over 0.5 BTC.", "0.5 BTC"),
+        (
+            "List the overdue invoices over 500 EUR or USD.",
+            "condition or a choice",
+        ),
         (
             "List the top 10 overdue invoices.",
             "would change what is done",
@@ -111,6 +121,19 @@ fn a_refused_clause_takes_only_what_hangs_on_it() {
             "forbids it",
         ),
         ("Mail each German customer.", &["skill_invoices"], "German"),
+        ("Mail some customers.", &["skill_invoices"], "some"),
+        ("Mail a few customers.", &["skill_invoices"], "few"),
+        ("Mail most customers.", &["skill_invoices"], "most"),
+        (
+            "Mail several of the customers.",
+            &["skill_invoices"],
+            "several",
+        ),
+        (
+            "Mail a handful of customers.",
+            &["skill_invoices"],
+            "handful",
+        ),
         (
             "Mail each customer who owes more than 1000.",
             &["skill_invoices"],
@@ -383,6 +406,88 @@ fn limit_that_is_not_understood_puts_a_question_before_what_it_may_narrow() {
             &["skill_invoices", "skill_limits", "skill_summary"],
             "totals above 10000",
         ),
+        // Words of skills that are not hired at all.
+        (
+            "Mail each customer a reminder. Ask Maya first when it is Foo AG.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "Ask Maya first",
+        ),
+        (
+            "Mail each customer a reminder. Drop Foo AG from it.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "Drop Foo AG",
+        ),
+        (
+            "Mail each customer a reminder. foo ag is exempted from dunning.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "foo ag is exempted",
+        ),
+        // Other work by its form, and a limit by what it is about.
+        (
+            "Mail each customer a reminder. Respect the do-not-contact list.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "do-not-contact",
+        ),
+        (
+            "Mail each customer a reminder. Mind the opt-outs.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "opt-outs",
+        ),
+        (
+            "Mail each customer a reminder. Honour unsubscribes.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "unsubscribes",
+        ),
+        (
+            "Mail each customer a reminder. Suppliers get none.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "Suppliers get none",
+        ),
+        (
+            "Mail each customer a reminder. Go easy on Foo AG.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "Go easy",
+        ),
+        (
+            "Mail each customer a reminder. Kunden in Österreich nicht.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "Österreich",
+        ),
+        (
+            "Mail each customer a reminder. Treat Foo AG as paid.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "Treat Foo AG",
+        ),
+        (
+            "Mail each customer a reminder.\n# Except Foo AG",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "Except Foo AG",
+        ),
+        (
+            "Mail each customer a reminder. Our rule is “never mail Foo AG”.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "never mail Foo AG",
+        ),
+        (
+            "Mail each customer a reminder. Remember that Foo AG is exempt.",
+            &[
+                "skill_invoices",
+                "skill_limits",
+                "skill_reminders",
+                "skill_memory",
+            ],
+            "Foo AG is exempt",
+        ),
+        (
+            "Mail each customer a reminder. If it is Foo AG, ask Maya first.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "If it is Foo AG",
+        ),
+        (
+            "Mail each customer a reminder. Everyone but Foo.",
+            &["skill_invoices", "skill_limits", "skill_reminders"],
+            "Everyone but Foo",
+        ),
     ];
     all_right(guarded, |(text, expected, quote)| {
         let text = format!("{LATE}{text}");
@@ -442,6 +547,38 @@ fn clause_that_narrows_nothing_leaves_what_is_understood_as_it_is() {
         ),
         (
             "Mail each customer a reminder. Call the bank.",
+            &["skill_invoices", "skill_reminders"],
+        ),
+        (
+            "Mail each customer a reminder. Thanks, Maya",
+            &["skill_invoices", "skill_reminders"],
+        ),
+        (
+            "Mail each customer a reminder. Remember that the fiscal year ends in June.",
+            &["skill_invoices", "skill_reminders", "skill_memory"],
+        ),
+        (
+            "Mail each customer a reminder.\n# Who gets what",
+            &["skill_invoices", "skill_reminders"],
+        ),
+        (
+            "Mail each customer a reminder. Thank you very much, Anna Meier.",
+            &["skill_invoices", "skill_reminders"],
+        ),
+        (
+            "Mail each customer a reminder. Best regards, Otto",
+            &["skill_invoices", "skill_reminders"],
+        ),
+        (
+            "Mail each customer a reminder. You report to Anna.",
+            &["skill_invoices", "skill_reminders"],
+        ),
+        (
+            "Mail each customer a reminder. Always cc the manager.",
+            &["skill_invoices", "skill_reminders"],
+        ),
+        (
+            "Mail each customer a reminder. Have a nice day!",
             &["skill_invoices", "skill_reminders"],
         ),
     ];

@@ -420,3 +420,56 @@ fn long_list_is_cut_in_a_summary_with_a_count_and_a_link() {
     );
     assert_eq!(summary.matches('•').count(), 50);
 }
+
+/// Whatever one invoice looks like, the others are mailed about, and it is mailed about or named.
+#[test]
+fn odd_invoice_stops_nothing_and_is_not_passed_over() {
+    let with = |id: &str, more: Value| {
+        let mut invoice = invoice_of(id, "7");
+        for (key, value) in more.as_object().unwrap() {
+            invoice[key] = value.clone();
+        }
+        invoice
+    };
+    let rows = [
+        json!({"CustomerRef": {"value": "7"}}),
+        json!({"CustomerRef": {"value": "gone", "name": "x"}}),
+        json!({"CustomerRef": {"value": "7", "name": "<!channel> & *Co* ```"}}),
+        json!({"CustomerRef": {"value": "7", "name": "{{ org.secret }} {% raw %}"}}),
+        json!({"Balance": "900.10"}),
+        json!({"Balance": 12_345_678_901_234.5}),
+        json!({"CurrencyRef": null}),
+        json!({"CurrencyRef": {"value": "JPY"}, "Balance": 60_000}),
+        json!({"CurrencyRef": {"value": "XXZ"}}),
+        json!({"DueDate": "2026-09-01T00:00:00Z"}),
+    ];
+    all_right(&rows, |more| {
+        let invoices = json!([
+            with("1", json!({})),
+            with("2", more.clone()),
+            with("3", json!({}))
+        ]);
+        let world = World {
+            invoices,
+            ..world()
+        };
+        let played = world.play(REMIND, TriggerType::DirectCommand, json!({}), None);
+        let mails = played.of("gmail.send");
+        let is_mailed = |number: &str| {
+            mails
+                .iter()
+                .any(|mail| mail["subject"].to_string().contains(number))
+        };
+        let posts = played.of("slack.chat.post");
+        let summary = posts
+            .first()
+            .map(|post| post["text"].to_string())
+            .unwrap_or_default();
+        let right = completed(&played)
+            && is_mailed("INV-1")
+            && is_mailed("INV-3")
+            && (is_mailed("INV-2") || summary.contains("Not sent for INV-2"))
+            && summary.contains("3 invoices");
+        (!right).then(|| format!("{more}: {:?}\n    {summary}\n    {mails:?}", played.outcome))
+    });
+}
