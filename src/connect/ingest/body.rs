@@ -109,7 +109,8 @@ fn charset(headers: &HeaderMap) -> Result<&'static Encoding, Unreadable> {
     let label = parameters
         .filter_map(|parameter| parameter.split_once('='))
         .find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))
-        .map(|(_, label)| label.trim().trim_matches(['"', '\'']));
+        .map(|(_, label)| label.trim().trim_matches(['"', '\'']))
+        .filter(|label| !label.is_empty());
     let known = |label: &str| match label.to_ascii_lowercase().as_str() {
         // Not an encoding of the web; the zero bytes tell which it is.
         "utf-32" | "utf-32le" | "utf-32be" => Some(UTF_8),

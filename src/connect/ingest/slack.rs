@@ -7,7 +7,8 @@
 //! What somebody says is one event of the kind `message`, however it is said: with a file (`file_share`), in a thread and to the channel
 //! (`thread_broadcast`), with `/me` (`me_message`), or by a bot that is to be listened to. All other subtypes tell of something else, an edit, a
 //! deletion, somebody who joins, a link that was unfolded: they are events of the kind that the subtype names, so that nobody who listens for
-//! messages takes an edited order for a second one.
+//! messages takes an edited order for a second one. A mention that is edited is sent as a mention once more, with another event's id; mentions are
+//! therefore known by their message: the first one counts, be it that somebody adds the mention later.
 
 mod text;
 
@@ -20,6 +21,7 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 const MESSAGE: &str = "message";
+const MENTION: &str = "app_mention";
 /// Subtypes of what somebody says.
 const SAID: [&str; 4] = [
     "file_share",
@@ -154,7 +156,12 @@ fn event(mut envelope: Value, kind: &str, bots: &[String]) -> Incoming {
         ],
     )
     .or(ts);
-    let external_id = text(&envelope, "/event_id").map(|id| format!("{app}:{team}:{id}"));
+    let external_id = match (happened, channel, ts) {
+        (MENTION, Some(channel), Some(ts)) => {
+            Some(format!("{app}:{home}:{MENTION}:{channel}:{ts}"))
+        }
+        _ => text(&envelope, "/event_id").map(|id| format!("{app}:{team}:{id}")),
+    };
     let mut fields = Fields::default();
     fields.put("type", Some(kind));
     fields.put("subtype", text(&inner, "/subtype"));
@@ -169,7 +176,10 @@ fn event(mut envelope: Value, kind: &str, bots: &[String]) -> Incoming {
         first(&inner, &["/user", "/user/id", "/message/user", "/user_id"]),
     );
     let said = inner.get("message").unwrap_or(&inner);
-    let words = first(&inner, &["/text", "/message/text"]).map(|text| unescaped(text).into_owned());
+    let words = first(&inner, &["/text", "/message/text"]).map(|text| {
+        let forwarded = text::forwarded(said).map(|words| format!("\n{words}"));
+        format!("{}{}", unescaped(text), forwarded.unwrap_or_default())
+    });
     fields.put("text", words.or_else(|| text::of(said)).as_deref());
     fields.copy("files", said.get("files").map(text::files).as_ref());
     fields.put("ts", ts);

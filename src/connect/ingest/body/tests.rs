@@ -117,6 +117,17 @@ fn json_is_read_in_the_charset_of_its_sender() {
             "application/json;charset=\"windows-1252\"",
             b"{\"who\":\"Zo\xeb\"}".to_vec(),
         ),
+        ("application/json; charset=", text.as_bytes().to_vec()),
+        ("application/json; charset=\"\"", text.as_bytes().to_vec()),
+        (
+            "application/json; charset=\"utf-8",
+            text.as_bytes().to_vec(),
+        ),
+        ("application/json;charset=UTF8;", text.as_bytes().to_vec()),
+        (
+            "application/json; x=y; charset=latin1",
+            b"{\"who\":\"Zo\xeb\"}".to_vec(),
+        ),
         ("application/json; charset=utf-16le", utf_16(text, true)),
         ("application/json; Charset=UTF-16BE", utf_16(text, false)),
         ("application/json", utf_16(text, true)),

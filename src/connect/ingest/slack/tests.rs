@@ -272,6 +272,73 @@ fn what_a_person_says_is_a_message_in_every_form() {
             said(json!({"team": "T2", "user_team": "T2", "source_team": "T2"})),
             "an order",
         ),
+        // Forwarded with words of one's own, and without.
+        (
+            said(
+                json!({"attachments": [{"is_share": true, "is_msg_unfurl": true, "author_name": "Ann", "text": "5 &lt; 6 pieces",
+                "fallback": "[1 June] Ann: 5 &lt; 6 pieces", "message_blocks": [{"message": {"blocks": []}}]}]}),
+            ),
+            "an order\n5 < 6 pieces",
+        ),
+        (
+            said(
+                json!({"text": "", "attachments": [{"is_share": true, "text": "Tom &amp; Jerry"}]}),
+            ),
+            "Tom & Jerry",
+        ),
+        // A link of the message that Slack shows is nothing that its author says.
+        (
+            said(
+                json!({"attachments": [{"from_url": "https://a.test", "title": "A page", "text": "about pages"}]}),
+            ),
+            "an order",
+        ),
+        (
+            said(
+                json!({"text": "", "attachments": [{"title": "Alert", "fields": [{"title": "Status", "value": "a &gt; b", "short": true}]}]}),
+            ),
+            "Alert\nStatus: a > b",
+        ),
+        (
+            said(
+                json!({"text": "", "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": "R&amp;D"}},
+                                                {"type": "markdown", "text": "**5** pieces"}]}),
+            ),
+            "R&D\n**5** pieces",
+        ),
+        (
+            said(
+                json!({"text": "", "blocks": [{"type": "rich_text", "elements": [{"type": "rich_text_list", "style": "bullet", "elements": [
+                {"type": "rich_text_section", "elements": [{"type": "text", "text": "by "}, {"type": "date", "timestamp": 1_800_000_000, "fallback": "15 January 2027"}]},
+                {"type": "rich_text_section", "elements": [{"type": "text", "text": "R&D"}]}]}]}]}),
+            ),
+            "by 15 January 2027\nR&D",
+        ),
+        (
+            said(
+                json!({"text": "", "blocks": [{"type": "table", "rows": [[{"type": "raw_text", "text": "Foo"}, {"type": "raw_text", "text": "5"}]]}]}),
+            ),
+            "Foo\n5",
+        ),
+        // A voice message; a mail that was sent into the channel.
+        (
+            said(
+                json!({"subtype": "file_share", "text": "", "files": [{"id": "F2", "name": "audio_message.m4a", "subtype": "slack_audio"}]}),
+            ),
+            "audio_message.m4a",
+        ),
+        (
+            said(
+                json!({"subtype": "file_share", "text": "", "files": [{"id": "F3", "name": "mail", "title": "Order 7", "filetype": "email"}]}),
+            ),
+            "Order 7",
+        ),
+        (
+            said(
+                json!({"channel": "D2", "channel_type": "im", "thread_ts": "1.0", "parent_user_id": "UBOT", "assistant_thread": {}}),
+            ),
+            "an order",
+        ),
     ] {
         let found = of(event.clone());
         assert_eq!(
@@ -347,6 +414,45 @@ fn bots_that_are_listened_to_are_named_by_their_id_their_app_or_all() {
         let found = of_with(event(app), bots);
         assert_eq!(found.echo.is_some(), is_echo, "{bots:?} {app}");
         assert_eq!(found.kind.as_deref(), Some("message"));
+    }
+}
+
+/// When somebody edits a message that mentions the app, Slack sends the mention anew, with another event's id.
+#[test]
+fn a_mention_is_one_event_however_often_its_message_is_edited() {
+    let mention = |event_id: &str, more: Value| {
+        let mut event = json!({"type": "app_mention", "channel": "C1", "user": "U1", "text": "<@UBOT> help", "ts": "1.5"});
+        for (key, value) in more.as_object().expect("fields") {
+            event[key] = value.clone();
+        }
+        let mut sent = envelope(event);
+        sent["event_id"] = json!(event_id);
+        match read(&HeaderMap::new(), sent.to_string().as_bytes(), &[]) {
+            Ok(SlackRequest::Event(found)) => *found,
+            other => panic!("{other:?}"),
+        }
+    };
+    let edited = json!({"user": "U1", "ts": "9.0"});
+    let first = mention("Ev1", json!({}));
+    assert_eq!(first.kind.as_deref(), Some("app_mention"));
+    assert_eq!(first.payload["event_id"], "Ev1");
+    for (event_id, more, is_same) in [
+        ("Ev1", json!({}), true),
+        ("Ev2", json!({"edited": edited}), true),
+        (
+            "Ev3",
+            json!({"edited": edited, "text": "<@UBOT> help me"}),
+            true,
+        ),
+        ("Ev4", json!({"ts": "1.6"}), false),
+        ("Ev5", json!({"channel": "C2"}), false),
+        // The mention is added to a message that had none: the first that is heard of it.
+        ("Ev6", json!({"ts": "1.7", "edited": edited}), false),
+        ("Ev7", json!({"type": "message"}), false),
+    ] {
+        let found = mention(event_id, more.clone());
+        let is_found_same = found.external_id == first.external_id;
+        assert_eq!(is_found_same, is_same, "{event_id} {more}");
     }
 }
 

@@ -1,5 +1,7 @@
-//! What a message says whose text is empty: it stands in its blocks, its attachments, or the names of its files.
+//! What a message says whose text is empty: it stands in its blocks, its attachments, or the names of its files. And what it says beside its
+//! text: a message that somebody forwards is an attachment of what they write to it.
 
+use super::unescaped;
 use serde_json::{Map, Value, json};
 
 /// Characters that are gathered at most; Slack's own limit for a message.
@@ -23,6 +25,22 @@ pub fn of(message: &Value) -> Option<String> {
             .find_map(|field| file.get(field)?.as_str().filter(|name| !name.is_empty()));
         lines.extend(name.map(str::to_owned));
     }
+    joined(&lines)
+}
+
+/// The words of the messages that somebody forwards with this one.
+pub fn forwarded(message: &Value) -> Option<String> {
+    let attachments = message.get("attachments").and_then(Value::as_array);
+    let mut lines = Vec::new();
+    for attachment in attachments.into_iter().flatten() {
+        if attachment.get("is_share") == Some(&Value::Bool(true)) {
+            gather(attachment, 0, &mut lines);
+        }
+    }
+    joined(&lines)
+}
+
+fn joined(lines: &[String]) -> Option<String> {
     let text: String = lines.join("\n").chars().take(TEXT_MAX).collect();
     (!text.is_empty()).then_some(text)
 }
@@ -45,12 +63,22 @@ fn gather(value: &Value, depth: usize, lines: &mut Vec<String>) {
                 lines.extend((!line.is_empty()).then_some(line));
                 return;
             }
+            // Of markup, and of attachments, which have no type, Slack's three characters come escaped.
+            let written = |text: &str| match kind {
+                None | Some("mrkdwn") => unescaped(text).into_owned(),
+                Some(_) => text.to_owned(),
+            };
+            let told = |name: &str| fields.get(name).and_then(Value::as_str);
+            if let (None, Some(title), Some(value)) = (kind, told("title"), told("value")) {
+                lines.push(written(&format!("{title}: {value}")));
+                return;
+            }
             let mut said = false;
             for name in ["pretext", "title", "text", "alt_text"] {
                 match fields.get(name) {
                     Some(Value::String(text)) if !text.is_empty() => {
                         said = true;
-                        lines.push(text.clone());
+                        lines.push(written(text));
                     }
                     Some(inner @ Value::Object(_)) => {
                         said = true;
@@ -59,7 +87,7 @@ fn gather(value: &Value, depth: usize, lines: &mut Vec<String>) {
                     _ => {}
                 }
             }
-            for name in ["fields", "elements", "blocks", "accessory"] {
+            for name in ["fields", "elements", "blocks", "accessory", "rows"] {
                 if let Some(inner) = fields.get(name) {
                     said = true;
                     gather(inner, depth + 1, lines);
@@ -67,7 +95,7 @@ fn gather(value: &Value, depth: usize, lines: &mut Vec<String>) {
             }
             // What an attachment says where nothing of it can be shown.
             if !said && let Some(text) = fields.get("fallback").and_then(Value::as_str) {
-                lines.push(text.to_owned());
+                lines.push(written(text));
             }
         }
         _ => {}
@@ -85,6 +113,8 @@ fn piece(element: &Value) -> Option<String> {
         "usergroup" => format!("<!subteam^{}>", told("usergroup_id")?),
         "broadcast" => format!("<!{}>", told("range")?),
         "emoji" => format!(":{}:", told("name")?),
+        "date" => told("fallback")?.to_owned(),
+        "color" => told("value")?.to_owned(),
         _ => return None,
     })
 }
