@@ -1,7 +1,9 @@
 //! Mail addresses as people write them into the fields of other systems: several in one text, with names, beyond ASCII.
 //!
 //! Hosts are brought to the form that DNS knows (UTS 46, RFC 5891); a local part beyond ASCII stays as it is (RFC 6531, RFC 6532), which needs a
-//! server that takes it. Quoted local parts are not read: hardly a provider takes them.
+//! server that takes it, in normal form C, as RFC 6532 asks for. Quoted local parts are not read: hardly a provider takes them.
+
+use unicode_normalization::UnicodeNormalization;
 
 /// The longest local part and the longest address, in bytes (RFC 5321, 4.5.3.1).
 const LOCAL_MAX: usize = 64;
@@ -10,10 +12,11 @@ const ADDRESS_MAX: usize = 254;
 /// The plain address, with its host as DNS knows it; `None` if it is none.
 pub fn normalized(text: &str) -> Option<String> {
     let (local, host) = text.rsplit_once('@')?;
+    let local: String = local.nfc().collect();
     let letter = |c: char| {
         c.is_ascii_alphanumeric()
             || "!#$%&'*+-/=?^_`{|}~".contains(c)
-            || (!c.is_ascii() && c.is_alphanumeric())
+            || (!c.is_ascii() && is_visible(c))
     };
     let is_dotted = !local.is_empty()
         && local
@@ -25,6 +28,17 @@ pub fn normalized(text: &str) -> Option<String> {
     let host = host_of(host)?;
     let address = format!("{local}@{host}");
     (address.len() <= ADDRESS_MAX).then_some(address)
+}
+
+/// Whether a character beyond ASCII can be told by who reads the address. Marks can: without them many scripts have no words. Blanks, characters
+/// that steer the direction of text or have no shape, and those that stand for nothing cannot.
+fn is_visible(c: char) -> bool {
+    let steers = matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{ffff}' | '\u{e0000}'..='\u{e0fff}'
+    );
+    let private = matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..);
+    !c.is_control() && !c.is_whitespace() && !steers && !private
 }
 
 fn host_of(host: &str) -> Option<String> {
@@ -161,6 +175,16 @@ mod tests {
             ("почта@пример.example", "почта@xn--e1afmkfd.example"),
             ("a@BÜCHER.example", "a@xn--bcher-kva.example"),
             ("a@b.example.", "a@b.example"),
+            // Words of Devanagari have vowel signs and a virama in them, of Thai tone marks.
+            ("संपर्क@डाटामेल.भारत", "संपर्क@xn--c2bd4bq1db8d.xn--h2brj9c"),
+            ("अजिंक्य@b.example", "अजिंक्य@b.example"),
+            ("ที่อยู่@b.example", "ที่อยู่@b.example"),
+            // As macOS writes it: two characters, one in normal form C.
+            ("jo\u{308}rg@b.example", "jörg@b.example"),
+            ("θσερ@εχαμπλε.example", "θσερ@xn--mxahbxey0c.example"),
+            ("квіточка@пошта.укр", "квіточка@xn--80a1acn3a.xn--j1amh"),
+            ("💌@b.example", "💌@b.example"),
+            ("info@faß.example", "info@xn--fa-hia.example"),
         ] {
             assert_eq!(normalized(text).as_deref(), Some(address), "{text}");
         }
@@ -184,6 +208,13 @@ mod tests {
             "a\u{0}@b.example",
             "a@b example",
             "a\u{202e}@b.example",
+            "a\u{200b}b@c.example",
+            "a\u{200d}b@c.example",
+            "a\u{ad}b@c.example",
+            "a\u{a0}b@c.example",
+            "a\u{2028}b@c.example",
+            "a\u{feff}@b.example",
+            "a\u{e000}@b.example",
             "\"a b\"@c.example",
             "a@xn--\u{e4}.example",
             &long,
