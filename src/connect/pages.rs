@@ -97,7 +97,10 @@ fn hash_of(value: &Value) -> [u8; 32] {
 /// Whether a page says itself that it is not the last.
 fn says_more(pagination: &Pagination, output: &Value) -> bool {
     match pagination {
-        Pagination::Last { more, .. } => output.get(more) == Some(&Value::Bool(true)),
+        Pagination::Last { more, .. }
+        | Pagination::Cursor {
+            more: Some(more), ..
+        } => output.get(more) == Some(&Value::Bool(true)),
         _ => false,
     }
 }
@@ -107,6 +110,9 @@ pub fn next_page(capability: &Capability, arguments: &Value, output: &Value) -> 
     let pagination = capability.pagination.as_ref()?;
     let items = output.get(pagination.items())?.as_array()?;
     let next = match pagination {
+        Pagination::Cursor {
+            more: Some(more), ..
+        } if output.get(more) == Some(&Value::Bool(false)) => return None,
         Pagination::Cursor { cursor, .. } => match output.get(cursor)? {
             Value::Null | Value::Bool(false) => return None,
             Value::String(text) if text.is_empty() => return None,
@@ -283,6 +289,76 @@ mod tests {
             json!({"messages": [{"id": "m1"}], "next_page_token": format!("{at}x")})
         };
         is_repeated(walk("gmail.search", json!({}), restless), 2);
+    }
+
+    /// What providers have sent as the end of a list, and what was taken for it.
+    #[test]
+    fn the_end_of_a_list_is_where_no_way_on_is_told() {
+        for (last, read) in [
+            (json!(null), 2),
+            (json!(""), 2),
+            (json!(false), 2),
+            // A number, and a text that looks like none, lead on.
+            (json!(0), 3),
+            (json!("null"), 3),
+            (json!("0"), 3),
+        ] {
+            let found = walk(
+                "gmail.search",
+                json!({"query": "x"}),
+                |arguments| match &arguments["page_token"] {
+                    Value::Null => json!({"messages": [{"id": "1"}], "next_page_token": "a"}),
+                    Value::String(at) if at == "a" => {
+                        json!({"messages": [{"id": "2"}], "next_page_token": last})
+                    }
+                    _ => json!({"messages": [{"id": "3"}]}),
+                },
+            );
+            assert_eq!(found, (read, None), "{last}");
+        }
+        // A cursor behind the last page leads nowhere, where the provider says so.
+        for (has_more, next, read) in [
+            (json!(false), json!("a"), 2),
+            (json!(false), json!("stale"), 2),
+            (json!(false), Value::Null, 2),
+            (Value::Null, Value::Null, 2),
+        ] {
+            for capability in ["notion.search", "linear.issues.search"] {
+                let found = walk(capability, json!({}), |arguments| {
+                    let at = &arguments[if capability == "notion.search" {
+                        "cursor"
+                    } else {
+                        "after"
+                    }];
+                    let page = |n: u64, next: &Value, more: &Value| {
+                        let items = json!([{"id": n}]);
+                        json!({"results": items, "issues": items, "next_cursor": next, "next": next, "has_more": more})
+                    };
+                    match at.as_str() {
+                        None => page(1, &json!("a"), &json!(true)),
+                        _ => page(2, &next, &has_more),
+                    }
+                });
+                assert_eq!(found, (read, None), "{capability} {has_more} {next}");
+            }
+        }
+        let lost = walk(
+            "notion.search",
+            json!({}),
+            |_| json!({"results": [{"id": 1}], "next_cursor": null, "has_more": true}),
+        );
+        assert_eq!(lost, (1, Some(PagesError::NoWayOn { page: 1 })));
+        // The first and the second page are empty, and the list goes on.
+        let late = walk(
+            "gmail.search",
+            json!({}),
+            |arguments| match arguments["page_token"].as_str() {
+                None => json!({"messages": [], "next_page_token": "a"}),
+                Some("a") => json!({"messages": [], "next_page_token": "b"}),
+                _ => json!({"messages": [{"id": "1"}]}),
+            },
+        );
+        assert_eq!(late, (3, None));
     }
 
     #[test]

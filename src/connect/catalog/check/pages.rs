@@ -15,7 +15,10 @@ pub(super) fn check(pagination: &Pagination, input: &Value, output: &Value) -> R
     field(pagination.items())?;
     argument(pagination.argument())?;
     match pagination {
-        Pagination::Cursor { cursor, .. } => field(cursor),
+        Pagination::Cursor { cursor, more, .. } => {
+            field(cursor)?;
+            more.as_deref().map_or(Ok(()), field)
+        }
         Pagination::Offset { size, .. } | Pagination::Page { size, .. } => {
             argument(size)?;
             match input["properties"][size]["default"].as_u64() {

@@ -114,11 +114,14 @@ impl TryFrom<IdempotencyText> for DeclaredIdempotency {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Pagination {
-    /// The output field `cursor` goes into the argument; absent or empty on the last page.
+    /// The output field `cursor` goes into the argument; absent or empty on the last page. Where a provider gives one there as well, the output
+    /// field `more` says whether it leads anywhere.
     Cursor {
         items: String,
         argument: String,
         cursor: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        more: Option<String>,
     },
     /// The argument counts items from `first`; a page shorter than the argument `size` is the last.
     Offset {
