@@ -31,7 +31,11 @@ pub(crate) fn rate_hints(
     let now = text("date")
         .and_then(|date| http_date(date, now))
         .unwrap_or(now);
-    let retry_after = text("retry-after").and_then(|value| guessed(value, now));
+    // A proxy may have joined two lines; the comma of a date is none that parts.
+    let retry_after = text("retry-after").and_then(|value| {
+        let first = || guessed(value.split(',').next()?.trim(), now);
+        guessed(value, now).or_else(first)
+    });
     let retry_after_ms = || {
         let value = number(text("retry-after-ms")?)?;
         Some(wait(value / 1_000.0))
@@ -80,6 +84,29 @@ fn count(text: &str) -> Option<u64> {
     number(first).map(|count| count.max(0.0) as u64)
 }
 
+/// A length of time with its units, as servers written in Go tell it: `6m0s`, `1h30m`, `250ms`, `1.5s`.
+fn length(text: &str) -> Option<f64> {
+    const UNITS: [(&str, f64); 7] = [
+        ("ms", 1e-3),
+        ("us", 1e-6),
+        ("µs", 1e-6),
+        ("ns", 1e-9),
+        ("h", 3_600.0),
+        ("m", 60.0),
+        ("s", 1.0),
+    ];
+    let (mut rest, mut seconds) = (text, 0.0);
+    while !rest.is_empty() {
+        let is_part = |letter: char| letter.is_ascii_digit() || letter == '.';
+        let digits = rest.len() - rest.trim_start_matches(is_part).len();
+        let (count, behind) = rest.split_at(digits);
+        let (unit, size) = UNITS.iter().find(|(unit, _)| behind.starts_with(unit))?;
+        seconds += count.parse::<f64>().ok()? * size;
+        rest = &behind[unit.len()..];
+    }
+    (!text.is_empty()).then_some(seconds)
+}
+
 fn until(date: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
     (date - now).to_std().unwrap_or_default().min(LONGEST_WAIT)
 }
@@ -98,7 +125,7 @@ fn reset(value: &str, unit: ResetUnit, now: DateTime<Utc>) -> Option<Duration> {
     }
 }
 
-/// How long it is until a moment: seconds from now, seconds or milliseconds since 1970, a date of HTTP or one of RFC 3339.
+/// How long it is until a moment: seconds from now, seconds or milliseconds since 1970, a date of HTTP or one of RFC 3339, a length of time.
 fn guessed(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     let since_1970 = |seconds: f64| wait(seconds - now.timestamp_micros() as f64 / 1e6);
     match number(value) {
@@ -107,7 +134,8 @@ fn guessed(value: &str, now: DateTime<Utc>) -> Option<Duration> {
         Some(count) => Some(wait(count)),
         None => http_date(value, now)
             .or_else(|| Some(DateTime::parse_from_rfc3339(value).ok()?.to_utc()))
-            .map(|date| until(date, now)),
+            .map(|date| until(date, now))
+            .or_else(|| length(value).map(wait)),
     }
 }
 
@@ -231,7 +259,18 @@ mod tests {
             ("Wednesday, 30-Nov-77 15:00:00 GMT", ms(0)),
             ("2026-11-30T15:00:10Z", ms(10_000)),
             ("2026-11-30T17:00:10.5+02:00", ms(10_500)),
+            ("120s", ms(120_000)),
+            ("6m0s", ms(360_000)),
+            ("1h2m3.5s", ms(3_723_500)),
+            ("250ms", ms(250)),
+            ("30, 30", ms(30_000)),
+            (
+                "Mon, 30 Nov 2026 15:00:10 GMT, Mon, 30 Nov 2026 15:00:10 GMT",
+                None,
+            ),
             ("soon", None),
+            ("s", None),
+            ("5 minutes", None),
             ("", None),
             ("nan", None),
             ("inf", None),
@@ -281,6 +320,8 @@ mod tests {
             ("Mon, 30 Nov 2026 15:00:15 GMT", None, ms(15_000)),
             ("Mon Nov 30 15:00:15 2026", None, ms(15_000)),
             ("2026-11-30T15:00:15Z", None, ms(15_000)),
+            ("1m30s", None, ms(90_000)),
+            ("17ms", Some(ResetUnit::Seconds), ms(17)),
             ("tomorrow", None, None),
             ("15", Some(ResetUnit::Seconds), ms(15_000)),
             ("15000", Some(ResetUnit::Milliseconds), ms(15_000)),
