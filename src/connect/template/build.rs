@@ -29,9 +29,11 @@ pub(super) enum Builder {
     Base64,
     /// `{value}` as JSON text in ASCII, as where a header carries it.
     JsonText,
+    /// `{text}` as LinkedIn's "little text" that shows it as it is; tags such as `#hiring` stay tags.
+    LittleText,
 }
 
-const NAMES: [(&str, Builder); 9] = [
+const NAMES: [(&str, Builder); 10] = [
     ("rfc822", Builder::Rfc822),
     ("quickbooks_invoice_query", Builder::QuickbooksInvoiceQuery),
     ("join", Builder::Join),
@@ -41,6 +43,7 @@ const NAMES: [(&str, Builder); 9] = [
     ("byte_length", Builder::ByteLength),
     ("base64", Builder::Base64),
     ("json_text", Builder::JsonText),
+    ("little_text", Builder::LittleText),
 ];
 
 impl Builder {
@@ -65,6 +68,7 @@ impl Builder {
             Self::ByteLength => byte_length(with)?,
             Self::Base64 => text("text").map(|text| STANDARD.encode(text).into()),
             Self::JsonText => with.get("value").map(|value| ascii_json(value).into()),
+            Self::LittleText => text("text").map(|text| little_text(&text).into()),
         })
     }
 }
@@ -114,6 +118,23 @@ fn byte_length(with: &Map<String, Value>) -> Result<Option<Value>, BadParams> {
         }
         (None, None) => Ok(None),
     }
+}
+
+/// LinkedIn cuts a text at the first reserved character that no backslash stands before.
+fn little_text(text: &str) -> String {
+    let mut made = String::with_capacity(text.len() + text.len() / 8);
+    let (mut before, mut letters) = (' ', text.chars().peekable());
+    while let Some(letter) = letters.next() {
+        let tags = letter == '#'
+            && !before.is_alphanumeric()
+            && letters.peek().is_some_and(|next| next.is_alphanumeric());
+        if !tags && "\\|{}@[]()<>#*_~".contains(letter) {
+            made.push('\\');
+        }
+        made.push(letter);
+        before = letter;
+    }
+    made
 }
 
 fn ascii_json(value: &Value) -> String {
@@ -180,6 +201,29 @@ mod tests {
                 json!({"value": {"a": "é😀"}}),
                 json!("{\"a\":\"\\u00e9\\ud83d\\ude00\"}"),
             ),
+            (
+                "little_text",
+                json!({"text": "We are hiring (Zurich) #jobs"}),
+                json!("We are hiring \\(Zurich\\) #jobs"),
+            ),
+            (
+                "little_text",
+                json!({"text": "a_b*c~d|e {x} [y] <z> C# #1 me@x.example \\ # 5"}),
+                json!(
+                    "a\\_b\\*c\\~d\\|e \\{x\\} \\[y\\] \\<z\\> C\\# #1 me\\@x.example \\\\ \\# 5"
+                ),
+            ),
+            (
+                "little_text",
+                json!({"text": "plain, 50 % – “so”"}),
+                json!("plain, 50 % – “so”"),
+            ),
+            (
+                "little_text",
+                json!({"text": "##x #(y) é#z"}),
+                json!("\\##x \\#\\(y\\) é\\#z"),
+            ),
+            ("little_text", json!({}), Value::Null),
         ];
         for (name, with, expected) in cases {
             let builder = Builder::named(name).unwrap();
