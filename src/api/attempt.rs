@@ -4,11 +4,14 @@
 //! otherwise makes its sender do it twice. So each answer 503 to a request that writes says what is known (`outcome`), and a trigger has a
 //! key, its sender's or one of ours, under which it can be sent again and is done once.
 
-use super::error::{NOT_DONE, OUTCOME, ProblemBody, UNKNOWN};
+use super::{
+    error::{ApiError, ApiResult, NOT_DONE, OUTCOME, ProblemBody, UNKNOWN},
+    text,
+};
 use axum::{
     body::Body,
     extract::{Extension, Request},
-    http::{HeaderName, HeaderValue, Method, StatusCode},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode},
     response::Response,
 };
 use std::sync::{
@@ -16,8 +19,34 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// The header in which a key of our making is told.
+/// The header in which clients give a key, and are told one of our making.
 const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Characters of a key.
+const KEY_MAX: usize = 255;
+
+/// The key that a client gives a request: in its body, or in the header `Idempotency-Key` as the draft of the IETF has it.
+///
+/// # Errors
+/// `invalid_field` if it is too long or no text, or if both are there and differ.
+pub fn key_of(headers: &HeaderMap, in_body: Option<String>) -> ApiResult<Option<String>> {
+    let wrong = |problem| ApiError::field("idempotency_key", problem);
+    let in_header = match headers.get(KEY_HEADER) {
+        None => None,
+        Some(value) => match value.to_str() {
+            Ok(text) => Some(text.to_owned()),
+            Err(_) => return Err(wrong("the header `Idempotency-Key` must be visible ascii")),
+        },
+    };
+    let key = match (in_body, in_header) {
+        (Some(one), Some(other)) if one != other => {
+            return Err(wrong("is another than the header `Idempotency-Key` says"));
+        }
+        (in_body, in_header) => in_body.or(in_header),
+    };
+    text::short_if("idempotency_key", key.as_deref(), KEY_MAX)?;
+    Ok(key)
+}
 
 /// What a handler gets as `Extension<Attempt>`.
 #[derive(Clone, Default)]

@@ -5,13 +5,13 @@
 //! ([`proxy_stream`](super::proxy_stream)). A write goes to its end even if its client leaves.
 
 use super::{
-    ApiState,
+    ApiState, attempt,
     auth::Caller,
     body::Json as JsonBody,
     error::{ApiError, ApiResult, Problem},
     proxy_stream,
     query::Query,
-    text::{self, Path},
+    text::Path,
 };
 use crate::{
     actors::proxy::{ProxyError, ProxyRequest, Waiting, call},
@@ -30,7 +30,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-const KEY_MAX: usize = 255;
 /// When to come back where nobody can tell.
 const RETRY_SECONDS: u32 = 5;
 
@@ -69,11 +68,7 @@ pub async fn forward(
     headers: HeaderMap,
     JsonBody(body): JsonBody<ProxyBody>,
 ) -> ApiResult<Response> {
-    let key = match body.idempotency_key {
-        Some(key) => Some(key),
-        None => idempotency_key(&headers)?,
-    };
-    text::short_if("idempotency_key", key.as_deref(), KEY_MAX)?;
+    let key = attempt::key_of(&headers, body.idempotency_key)?;
     let request = ProxyRequest {
         org: caller.org,
         by: caller.by(),
@@ -126,21 +121,6 @@ fn accepted(waiting: &Waiting) -> Response {
         "expires_at": waiting.expires,
     });
     (StatusCode::ACCEPTED, Json(body)).into_response()
-}
-
-/// What the header `Idempotency-Key` says.
-///
-/// # Errors
-/// `invalid_field` if it is no text.
-pub(super) fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
-    let header = headers.get("idempotency-key").map(|value| {
-        let word = "the header `Idempotency-Key` must be visible ascii";
-        let text = value.to_str().map_err(|_| word);
-        text.map_err(|word| ApiError::field("idempotency_key", word))
-    });
-    let key = header.transpose()?.map(str::to_owned);
-    text::short_if("idempotency_key", key.as_deref(), KEY_MAX)?;
-    Ok(key)
 }
 
 /// The answer for a call that gave no output.

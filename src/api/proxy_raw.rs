@@ -6,12 +6,12 @@
 //! provider's own. No redirect is followed: it is given on.
 
 use super::{
-    ApiState,
+    ApiState, attempt,
     auth::Caller,
     body::Raw,
     error::{ApiError, ApiResult, Problem},
     owner,
-    proxy::{idempotency_key, told, unfinished},
+    proxy::{told, unfinished},
     proxy_stream::{harmless, pass},
     text::{self, Path},
 };
@@ -73,7 +73,7 @@ pub async fn forward(
         capability: Integration::raw_id(&row.integration, is_write),
         connection: Some(id.to_string()),
         arguments: serde_json::to_value(raw).map_err(ApiError::internal)?,
-        idempotency_key: idempotency_key(&headers)?,
+        idempotency_key: attempt::key_of(&headers, None)?,
     };
     match is_write {
         true => write(&api, request).await,

@@ -5,7 +5,7 @@
 
 use super::{
     ApiState,
-    attempt::OfRequest,
+    attempt::{self, OfRequest},
     auth::Caller,
     body::Json as JsonBody,
     error::{ApiError, ApiResult},
@@ -24,7 +24,7 @@ use crate::{
 use axum::{
     Extension, Json,
     extract::{FromRequestParts, State},
-    http::{HeaderName, StatusCode, request::Parts},
+    http::{HeaderMap, HeaderName, StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
 use schemars::JsonSchema;
@@ -48,8 +48,9 @@ pub struct TriggerBody {
     payload: Value,
     /// Runs with the same key keep their order.
     conversation_key: Option<String>,
-    /// A second trigger with the same key and payload gets the first one's run; with another payload it is refused. Where none is given one
-    /// is made and told in the header `idempotency-key`, so that a trigger whose answer was lost can be sent again with it.
+    /// A second trigger with the same key and payload gets the first one's run; with another payload it is refused. The header
+    /// `Idempotency-Key` says the same. Where none is given one is made and told in that header, so that a trigger whose answer was lost can
+    /// be sent again with it.
     idempotency_key: Option<String>,
     /// Start at this skill instead of at the entry of the graph.
     skill: Option<String>,
@@ -94,6 +95,7 @@ pub async fn trigger(
     Path(who): Path<String>,
     Wait(wait): Wait,
     Extension(attempt): OfRequest,
+    headers: HeaderMap,
     JsonBody(body): JsonBody<TriggerBody>,
 ) -> ApiResult<Response> {
     text::short_if(
@@ -101,11 +103,11 @@ pub async fn trigger(
         body.conversation_key.as_deref(),
         KEY_MAX,
     )?;
-    text::short_if("idempotency_key", body.idempotency_key.as_deref(), KEY_MAX)?;
+    let given = attempt::key_of(&headers, body.idempotency_key)?;
     let employee = text::employee_id(&api, caller.org, &who).await?;
     // Every trigger has a key, so that one whose answer is lost can be sent again.
     let source = format!("api>{employee}");
-    let key = match &body.idempotency_key {
+    let key = match given {
         Some(key) => TriggerKey::given(source, key).for_payload(&body.payload),
         None => TriggerKey::made(source, new_key(&api.core().clock)),
     };
@@ -228,7 +230,7 @@ pub struct RouteBody {
     /// What happened, for example `invoice.paid`.
     event: Option<String>,
     payload: Value,
-    /// The same event is never taken twice. Where none is given one is made and told in the header `idempotency-key`.
+    /// The same event is never taken twice. The header `Idempotency-Key` says the same. Where none is given one is made and told in the header `idempotency-key`.
     idempotency_key: Option<String>,
     #[serde(default, rename = "type")]
     kind: EventKind,
@@ -263,18 +265,17 @@ pub async fn route(
     State(api): State<ApiState>,
     caller: Caller,
     Extension(attempt): OfRequest,
+    headers: HeaderMap,
     JsonBody(body): JsonBody<RouteBody>,
 ) -> ApiResult<(StatusCode, Json<RoutedView>)> {
     text::short("source", &body.source, 200)?;
     text::short_if("event", body.event.as_deref(), 200)?;
-    text::short_if("idempotency_key", body.idempotency_key.as_deref(), KEY_MAX)?;
-    let key_from = match body.idempotency_key {
+    let given = attempt::key_of(&headers, body.idempotency_key)?;
+    let key_from = match given {
         Some(_) => KeyFrom::Client,
         None => KeyFrom::ThisNode,
     };
-    let key = body
-        .idempotency_key
-        .unwrap_or_else(|| new_key(&api.core().clock));
+    let key = given.unwrap_or_else(|| new_key(&api.core().clock));
     attempt.has_key(&key);
     let event = Event {
         kind: match body.kind {

@@ -2,7 +2,7 @@
 
 use super::world::{asking, employee_of, pure, send, world};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Instant;
 
 #[tokio::test]
@@ -280,6 +280,67 @@ async fn a_key_with_another_payload_is_a_conflict() {
             started
         };
         assert_eq!(answer["duplicate"], true, "{path}");
+    }
+}
+
+/// Many clients give their key as the draft of the IETF has it, in a header.
+#[tokio::test]
+async fn the_header_idempotency_key_is_a_key() {
+    let world = world().await;
+    let mut body = pure("counter");
+    body["subscriptions"] = json!([{"source": "shop"}]);
+    let employee = world.manager.hire(body).await;
+    let direct = format!("/v1/employees/{employee}/triggers");
+    for (path, body) in [
+        (direct.as_str(), json!({"payload": {"a": 1}})),
+        (
+            "/v1/triggers",
+            json!({"payload": {"a": 1}, "source": "shop"}),
+        ),
+    ] {
+        let sent = |key: &'static str, body: Value| {
+            let request = world.operator.request(Method::POST, path);
+            send(request.header("Idempotency-Key", key).json(&body))
+        };
+        let with = |more: Value| {
+            let mut body = body.clone();
+            for (field, value) in more.as_object().expect("fields") {
+                body[field] = value.clone();
+            }
+            body
+        };
+        let is_duplicate = |answer: &Value| {
+            let started = &answer["started"][0];
+            let answer = if started.is_null() { answer } else { started };
+            answer["duplicate"] == true
+        };
+        for (key, more, duplicate) in [
+            ("h1", json!({}), false),
+            ("h1", json!({}), true),
+            ("h1", json!({"idempotency_key": "h1"}), true),
+            ("H1", json!({}), false),
+            ("\"h1\"", json!({}), false),
+            ("h 2", json!({}), false),
+            ("h 2", json!({}), true),
+        ] {
+            let answer = sent(key, with(more.clone())).await;
+            assert_eq!(answer.status, 202, "{path} {key} {more}: {answer:?}");
+            assert_eq!(is_duplicate(&answer.body), duplicate, "{path} {key} {more}");
+        }
+        let other = sent("h1", with(json!({"payload": {"a": 2}}))).await;
+        other.problem(409, "idempotency_conflict");
+        let two = sent("h1", with(json!({"idempotency_key": "h3"}))).await;
+        assert_eq!(
+            two.problem(422, "invalid_field")["field"],
+            "idempotency_key"
+        );
+        let long: &'static str = Box::leak("k".repeat(256).into_boxed_str());
+        assert_eq!(
+            sent(long, with(json!({})))
+                .await
+                .problem(422, "invalid_field")["field"],
+            "idempotency_key"
+        );
     }
 }
 
