@@ -484,3 +484,84 @@ fn a_page_of_html_is_no_list() {
         }
     }
 }
+
+/// Reports of other products' users: answers that were taken for successes, and such as are.
+#[test]
+fn what_others_took_for_a_success_is_read_for_what_it_is() {
+    for (capability, body, expected) in [
+        (
+            "hubspot.raw",
+            json!({"status": "COMPLETE", "results": [], "numErrors": 1, "errors": [{"status": "error", "category": "VALIDATION_ERROR", "message": "m"}]}),
+            "rejected COMPLETE",
+        ),
+        (
+            "shopify.raw",
+            json!({"errors": "Not Found"}),
+            "rejected http_200",
+        ),
+        (
+            "gitlab.raw",
+            json!({"data": {"createIssue": {"issue": null, "errors": ["Title can't be blank"]}}}),
+            "rejected http_200",
+        ),
+        (
+            "x.raw",
+            json!({"data": [{"id": "1"}], "errors": [{"title": "Not Found Error"}]}),
+            "unknown",
+        ),
+        (
+            "intercom.raw",
+            json!({"type": "error.list", "errors": [{"code": "unauthorized", "message": "m"}]}),
+            "auth unauthorized",
+        ),
+        (
+            "mailchimp.raw",
+            json!({"new_members": [], "updated_members": [], "errors": [{"error": "m", "error_code": "ERROR_GENERIC"}], "error_count": 1}),
+            "rejected http_200",
+        ),
+        (
+            "dropbox.raw",
+            json!({".tag": "complete", "entries": [{".tag": "failure", "failure": {".tag": "path"}}]}),
+            "unknown",
+        ),
+        (
+            "monday.raw",
+            json!({"error_code": "InvalidColumnIdException", "status_code": 200, "error_message": "m"}),
+            "rejected InvalidColumnIdException",
+        ),
+        (
+            "salesforce.raw",
+            json!([{"message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID"}]),
+            "auth INVALID_SESSION_ID",
+        ),
+        (
+            "todoist.raw",
+            json!({"sync_status": {"a": {"error": "Project not found", "error_code": 22}}, "sync_token": "x"}),
+            "rejected http_200",
+        ),
+        (
+            "jira.raw",
+            json!({"issues": [], "errors": [{"status": 400, "elementErrors": {"errorMessages": ["m"]}}]}),
+            "rejected http_200",
+        ),
+        // Warnings, and objects that tell of a failure of their own, are no errors of the call.
+        (
+            "slack.chat.post",
+            json!({"ok": true, "channel": "C1", "ts": "1.2", "warning": "missing_charset", "response_metadata": {"warnings": ["missing_charset"]}}),
+            "ok",
+        ),
+        (
+            "quickbooks.raw",
+            json!({"QueryResponse": {}, "time": "t", "warnings": {"Warning": [{"code": "1"}]}}),
+            "ok",
+        ),
+        (
+            "stripe.raw",
+            json!({"id": "ch_1", "status": "failed", "failure_code": "card_declined"}),
+            "ok",
+        ),
+    ] {
+        let outcome = read(capability, 200, body.clone());
+        assert_eq!(kind(&outcome), expected, "{capability} {body}: {outcome:?}");
+    }
+}

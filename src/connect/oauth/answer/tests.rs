@@ -253,3 +253,106 @@ fn the_end_of_a_token_is_read_in_every_form() {
         );
     }
 }
+
+/// Answers of providers to a refresh: what is there counts, what is absent, null or empty changes nothing that is kept.
+#[test]
+fn what_is_not_told_at_a_refresh_is_kept() {
+    let rules = || {
+        reading(json!({
+            "learn": {"instance_url": {"token": "/instance_url"}, "api_domain": {"token": "/api_domain"}},
+        }))
+    };
+    for (body, refresh_token, learned) in [
+        (json!({"access_token": "a"}), None, json!({})),
+        (
+            json!({"access_token": "a", "refresh_token": null}),
+            None,
+            json!({}),
+        ),
+        (
+            json!({"access_token": "a", "refresh_token": ""}),
+            None,
+            json!({}),
+        ),
+        (
+            json!({"access_token": "a", "refresh_token": "r2", "x_refresh_token_expires_in": 8_726_400}),
+            Some("r2"),
+            json!({}),
+        ),
+        (
+            json!({"access_token": "a", "api_domain": "https://www.zohoapis.example", "expires_in": 3600}),
+            None,
+            json!({"api_domain": "https://www.zohoapis.example"}),
+        ),
+        (
+            json!({"access_token": "a", "instance_url": null, "scope": null}),
+            None,
+            json!({}),
+        ),
+        (
+            json!({"access_token": "a", "instance_url": "https://eu9.example", "issued_at": "1796050800000"}),
+            None,
+            json!({"instance_url": "https://eu9.example"}),
+        ),
+        (
+            json!({"access_token": "xoxe.xoxb-1", "ok": true, "refresh_token": "xoxe-2", "expires_in": 43_200}),
+            Some("xoxe-2"),
+            json!({}),
+        ),
+    ] {
+        let got = granted(&rules(), body.clone());
+        assert_eq!(got.refresh_token, refresh_token.map(Secret::from), "{body}");
+        assert_eq!(Value::Object(got.learned), learned, "{body}");
+    }
+}
+
+#[test]
+fn refusals_with_status_200_are_refusals() {
+    let github = json!({"error": {"dead_grant": ["bad_refresh_token", "invalid_grant"]}});
+    for (status, body, expected) in [
+        (
+            200,
+            "error=bad_refresh_token&error_description=The+refresh+token+passed+is+incorrect+or+expired.",
+            "dead",
+        ),
+        (200, r#"{"error":"bad_refresh_token"}"#, "dead"),
+        (
+            200,
+            r#"{"error":"incorrect_client_credentials"}"#,
+            "misconfigured",
+        ),
+        (
+            400,
+            r#"{"error":"invalid_grant","error_subtype":"invalid_rapt"}"#,
+            "dead",
+        ),
+        (
+            400,
+            r#"{"error":"invalid_grant","error_codes":[50076],"suberror":"basic_action"}"#,
+            "dead",
+        ),
+        (
+            200,
+            r#"{"error":{"message":"x","type":"OAuthException","code":190}}"#,
+            "transient",
+        ),
+        (
+            200,
+            r#"{"access_token":null,"error":"invalid_grant"}"#,
+            "dead",
+        ),
+        (
+            502,
+            "<html><title>502 Bad Gateway</title></html>",
+            "transient",
+        ),
+    ] {
+        let found = match read(&reading(github.clone()), status, body) {
+            TokenOutcome::Granted(_) => "granted",
+            TokenOutcome::DeadGrant { .. } => "dead",
+            TokenOutcome::Transient { .. } => "transient",
+            TokenOutcome::Misconfigured { .. } => "misconfigured",
+        };
+        assert_eq!(found, expected, "{status} {body}");
+    }
+}
