@@ -146,7 +146,7 @@ async fn version_write(tx: &mut Tx, number: i32, version: &VersionInsert<'_>) ->
     .map(drop)
     })?;
     subscriptions_replace(tx, version.employee, version.subscriptions).await?;
-    schedules_replace(tx, version.employee, version.schedules).await?;
+    schedules_replace(tx, version.employee, version.schedules, version.at).await?;
     org_event_insert(tx, version.event).await
 }
 

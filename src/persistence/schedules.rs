@@ -90,11 +90,13 @@ macro_rules! schedule_columns {
     };
 }
 
-/// Makes these the schedules of the employee. One whose name is known keeps its id and what it did; the others go.
+/// Makes these the schedules of the employee. One whose name is known keeps its id and what it did; the others go. A time that is due at
+/// `at` and was not fired yet stays due, as long as the calendar is the same: a new version accounts for nothing.
 pub(super) async fn schedules_replace(
     tx: &mut Tx,
     employee: EmployeeId,
     schedules: &[ScheduleRow],
+    at: Timestamp,
 ) -> Result<()> {
     let org = tx.org();
     let all = || schedules.iter();
@@ -178,7 +180,13 @@ pub(super) async fn schedules_replace(
     let statement = format!(
         "INSERT INTO schedule ({NAMES}) SELECT {NAMES} FROM t WHERE true
          ON CONFLICT (employee_id, name) DO UPDATE SET cron = excluded.cron, recurrence = excluded.recurrence, calendar = excluded.calendar,
-             time_zone = excluded.time_zone, overlap = excluded.overlap, retry_us = NULL, failures = 0, misfire = excluded.misfire, payload = excluded.payload, next_due_us = excluded.next_due_us"
+             time_zone = excluded.time_zone, overlap = excluded.overlap, retry_us = NULL, failures = 0, misfire = excluded.misfire, payload = excluded.payload,
+             next_due_us = CASE
+                 WHEN schedule.status = 'active' AND schedule.next_due_us <= {now} AND schedule.cron = excluded.cron
+                     AND schedule.recurrence IS NOT DISTINCT FROM excluded.recurrence AND schedule.calendar IS NOT DISTINCT FROM excluded.calendar
+                     AND schedule.time_zone = excluded.time_zone
+                 THEN schedule.next_due_us ELSE excluded.next_due_us END",
+        now = at.micros()
     );
     Rows::new(columns)
         .execute(&mut tx.inner, &statement)

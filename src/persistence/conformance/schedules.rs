@@ -10,14 +10,15 @@ use crate::{
     persistence::{
         Append, CalendarRow, FireOutcome, ScheduleAdvance, ScheduleFireRow, ScheduleRow,
         ScheduleStatus, VersionInsert, calendar_delete, calendar_get, calendar_list, calendar_put,
-        employee_insert, schedule_defer, schedule_fires, schedule_get, schedule_set_next,
-        schedule_set_status, schedules_due, schedules_of_calendar,
+        employee_insert, employee_version_insert, schedule_defer, schedule_fires, schedule_get,
+        schedule_set_next, schedule_set_status, schedules_due, schedules_of_calendar,
     },
 };
 
 on_both! {
     a_schedule_that_waits_stands_behind_what_is_due,
     an_advance_leaves_alone_what_was_changed_meanwhile,
+    a_new_version_leaves_due_what_is_due,
     a_calendar_is_kept_while_a_schedule_goes_by_it,
     a_row_of_the_account_can_stand_for_many_times,
 }
@@ -115,6 +116,48 @@ async fn an_advance_leaves_alone_what_was_changed_meanwhile(world: World) {
     let paused = get(&world, both[0].id).await;
     assert_eq!((paused.next_due, paused.last_due), (None, Some(at(100))));
     assert_eq!(get(&world, both[1].id).await.next_due, Some(at(700)));
+}
+
+async fn a_new_version_leaves_due_what_is_due(world: World) {
+    let clerk = EmployeeId::from_uuid(id());
+    let names = ["due", "of another calendar", "later", "paused"];
+    let due_at = |name: &str| if name == "later" { 600 } else { 100 };
+    let before: Vec<ScheduleRow> = names
+        .iter()
+        .map(|name| ScheduleRow {
+            next_due: Some(at(due_at(name))),
+            ..schedule(&world, clerk, name)
+        })
+        .collect();
+    hired(&world, &before).await;
+    let mut tx = world.write().await;
+    schedule_set_status(&mut tx, before[3].id, ScheduleStatus::Paused, None)
+        .await
+        .unwrap();
+    let after: Vec<ScheduleRow> = before
+        .iter()
+        .map(|row| ScheduleRow {
+            next_due: Some(at(700)),
+            cron: match row.name.as_str() {
+                "of another calendar" => "1 1 1 1 *".into(),
+                _ => row.cron.clone(),
+            },
+            ..row.clone()
+        })
+        .collect();
+    let event = graph_defined();
+    let second = VersionInsert {
+        schedules: &after,
+        at: at(500),
+        ..version(clerk, "{}", &event)
+    };
+    employee_version_insert(&mut tx, 1, &second).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut next = Vec::new();
+    for row in &before {
+        next.push(get(&world, row.id).await.next_due);
+    }
+    assert_eq!(next, [100, 700, 700, 700].map(|due| Some(at(due))));
 }
 
 async fn a_calendar_is_kept_while_a_schedule_goes_by_it(world: World) {
