@@ -33,6 +33,9 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 /// … and has this long to answer.
 const PING_TIME: Duration = Duration::from_secs(10);
 
+/// When the server ends, a connection that has asked for nothing yet may still do so for this long: its client may have sent it already.
+const FIRST_WORD: Duration = Duration::from_millis(500);
+
 /// Serves one connection to its end.
 pub async fn serve(stream: TcpStream, peer: IpAddr, place: Place, serving: Arc<Serving>) {
     let meter = place.meter.clone();
@@ -42,7 +45,7 @@ pub async fn serve(stream: TcpStream, peer: IpAddr, place: Place, serving: Arc<S
         peer,
         serving: serving.clone(),
     };
-    let Some(()) = bytes_come(&wire, &meter).await else {
+    let Some(()) = bytes_come(&wire, &meter, FIRST_WORD).await else {
         return;
     };
     match version(&mut wire, &meter, serving.limits.head).await {
@@ -52,26 +55,34 @@ pub async fn serve(stream: TcpStream, peer: IpAddr, place: Place, serving: Arc<S
     }
 }
 
-/// Waits for something to read; `None`: the connection ends.
-async fn bytes_come(wire: &Wire, meter: &Meter) -> Option<()> {
-    let readable = wire.readable();
-    tokio::pin!(readable);
-    loop {
-        tokio::select! {
-            ready = &mut readable => return ready.ok(),
-            () = meter.told() => if meter.order() >= Order::Finish { return None },
-        }
-    }
+/// Waits for something to read; `None`: the connection ends. When it is told to finish, what is there already is read, and what comes
+/// within `grace`.
+async fn bytes_come(wire: &Wire, meter: &Meter, grace: Duration) -> Option<()> {
+    until_told(wire.readable(), meter, grace).await?.ok()
 }
 
 /// What the client speaks; `None`: it did not say so in time, or the connection ends.
 async fn version(wire: &mut Wire, meter: &Meter, within: Duration) -> Option<Version> {
     let version = timeout(within, wire.version());
-    tokio::pin!(version);
+    until_told(version, meter, FIRST_WORD).await?.ok()?.ok()
+}
+
+/// `None`: the connection was told to end, or to finish and `grace` is over.
+async fn until_told<T>(
+    waited_for: impl Future<Output = T>,
+    meter: &Meter,
+    grace: Duration,
+) -> Option<T> {
+    tokio::pin!(waited_for);
     loop {
         tokio::select! {
-            version = &mut version => return version.ok()?.ok(),
-            () = meter.told() => if meter.order() >= Order::Finish { return None },
+            biased;
+            came = &mut waited_for => return Some(came),
+            () = meter.told() => match meter.order() {
+                Order::End => return None,
+                Order::Finish => return timeout(grace, waited_for).await.ok(),
+                Order::Rest | Order::GoOn => {}
+            },
         }
     }
 }
@@ -84,7 +95,7 @@ async fn http1(mut wire: Wire, answering: Answering) {
             return;
         };
         wire = rested;
-        if bytes_come(&wire, &meter).await.is_none() {
+        if bytes_come(&wire, &meter, Duration::ZERO).await.is_none() {
             return;
         }
     }

@@ -33,6 +33,8 @@ use tokio::{
 
 /// How long a shutdown waits for requests that are under way.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// Connections that are taken at the end because the kernel has them already: as many as its queue may have.
+const REST_MAX: usize = 4_096;
 /// How often it is looked for connections that should end.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// After an error while accepting, such as no descriptors; twice as long after each further one.
@@ -80,7 +82,7 @@ pub async fn serve(
         () = accept(&listener, &registry, &serving) => {}
         () = shutdown => {}
     }
-    drop(listener);
+    accept_the_rest(listener, &registry, &serving);
     registry.tell_all(Order::Finish);
     let all_ended = async {
         while registry.len() > 0 {
@@ -118,6 +120,28 @@ async fn accept(listener: &TcpListener, registry: &Arc<Registry>, serving: &Arc<
                 sleep(pause).await;
                 pause = (pause * 2).min(BACK_OFF.1);
             }
+        }
+    }
+}
+
+/// Closes the listener. Whom the kernel has connected already may have sent a request, and would see it reset: they are taken before.
+fn accept_the_rest(listener: TcpListener, registry: &Arc<Registry>, serving: &Arc<Serving>) {
+    // The listener of the runtime knows of new connections only when it has been told.
+    let Ok(listener) = listener.into_std() else {
+        return;
+    };
+    for _ in 0..REST_MAX {
+        match listener.accept() {
+            Ok((stream, address)) => {
+                let stream = stream
+                    .set_nonblocking(true)
+                    .and_then(|()| TcpStream::from_std(stream));
+                if let Ok(stream) = stream {
+                    let _ = take(stream, address, registry, serving);
+                }
+            }
+            Err(error) if is_of_connection(&error) => {}
+            Err(_) => return,
         }
     }
 }
@@ -167,3 +191,6 @@ fn sweep(registry: Arc<Registry>) -> JoinHandle<()> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;
