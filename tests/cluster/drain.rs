@@ -19,6 +19,7 @@ async fn a_thousand_employees_move_and_no_request_fails() {
     let plan = Plan {
         // All of them stay awake, so that each has something to hand over.
         idle_after: Duration::from_secs(600),
+        alone: true,
         ..Plan::default()
     };
     // The first node is alone at first, so that all live there.

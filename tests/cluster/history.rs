@@ -52,6 +52,8 @@ pub struct Run {
     /// The idempotency key of its trigger.
     pub key: Option<String>,
     pub finished: bool,
+    /// Whether a schedule told it to work.
+    pub scheduled: bool,
 }
 
 /// A trigger that a client was told is accepted.
@@ -76,6 +78,32 @@ pub struct CarriedOut {
     pub says: String,
 }
 
+/// A message of a conversation.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub key: String,
+    /// When its run was over.
+    pub finished: Option<i64>,
+}
+
+/// A schedule that is due each minute, and what became of each; minutes are counted since 1970.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    pub id: Uuid,
+    /// The first minute that it was due.
+    pub first: i64,
+    /// By minute.
+    pub fires: Vec<Fire>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Fire {
+    pub minute: i64,
+    /// For how many minutes it stands, from its own on.
+    pub times: i64,
+    pub run: Option<Uuid>,
+}
+
 /// All that was seen.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -88,6 +116,15 @@ pub struct History {
     pub accepted: Vec<Accepted>,
     pub effects: Vec<Effect>,
     pub carried_out: Vec<CarriedOut>,
+    /// Each in the order in which its messages were accepted.
+    pub conversations: Vec<Vec<Message>>,
+    /// Results that somebody listens for.
+    pub results: BTreeSet<String>,
+    /// For each run that heard a result, which one.
+    pub heard: Vec<String>,
+    pub schedules: Vec<Schedule>,
+    /// The last minute that they were due.
+    pub last_minute: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,11 +187,73 @@ pub enum Violation {
     NotIntended {
         key: String,
     },
+    /// A message's run was over after that of the message behind it, or never.
+    OutOfOrder {
+        first: String,
+        then: String,
+    },
+    NotHeard {
+        result: String,
+    },
+    HeardTwice {
+        result: String,
+        times: usize,
+    },
+    /// Nobody said it.
+    HeardOfNothing {
+        result: String,
+    },
+    /// No fire tells of it.
+    MinuteLost {
+        schedule: Uuid,
+        minute: i64,
+    },
+    /// Two fires tell of it, or one of before it was due.
+    MinuteTwice {
+        schedule: Uuid,
+        minute: i64,
+    },
+    /// Runs of a schedule and fires are not one to one.
+    FireAndRun {
+        run: Uuid,
+        fires: usize,
+        runs: usize,
+    },
+}
+
+impl Violation {
+    /// Which rule it breaks.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::TwoUnderOneEpoch { .. } => "one life an epoch",
+            Self::EpochFell { .. } => "epochs grow",
+            Self::NotTheOwners { .. } => "owners write",
+            Self::WroteAfterDeath { .. } => "the dead do not write",
+            Self::Lost { .. } => "what was accepted is there",
+            Self::Unfinished { .. } => "everything ends",
+            Self::Doubled { .. } => "one run a trigger",
+            Self::Unasked { .. } => "a trigger a run",
+            Self::Unsettled { .. } => "writes are settled",
+            Self::NotCarriedOut { .. } => "what is done was carried out",
+            Self::CarriedOutTwice { .. } => "carried out once",
+            Self::NotIntended { .. } => "what was carried out is in the ledger",
+            Self::OutOfOrder { .. } => "conversations keep their order",
+            Self::NotHeard { .. } => "results are heard",
+            Self::HeardTwice { .. } => "results are heard once",
+            Self::HeardOfNothing { .. } => "what is heard was said",
+            Self::MinuteLost { .. } => "minutes are accounted for",
+            Self::MinuteTwice { .. } => "minutes are accounted for once",
+            Self::FireAndRun { .. } => "one run a fire",
+        }
+    }
+
+    /// Every rule there is.
+    pub const RULES: usize = 19;
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        write!(f, "{}: {self:?}", self.rule())
     }
 }
 
@@ -166,6 +265,10 @@ impl History {
         found.extend(self.owners_write());
         found.extend(self.one_run_a_trigger());
         found.extend(self.one_write_an_intention());
+        found.extend(self.order_is_kept());
+        found.extend(self.results_are_heard_once());
+        found.extend(self.minutes_are_accounted_for());
+        found.extend(self.one_run_a_fire());
         found
     }
 
@@ -311,16 +414,93 @@ impl History {
         found
     }
 
+    fn order_is_kept(&self) -> Vec<Violation> {
+        let pairs = self.conversations.iter().flat_map(|one| one.windows(2));
+        let wrong = pairs.filter(|pair| match (pair[0].finished, pair[1].finished) {
+            (Some(first), Some(then)) => first > then,
+            _ => true,
+        });
+        let found = |pair: &[Message]| Violation::OutOfOrder {
+            first: pair[0].key.clone(),
+            then: pair[1].key.clone(),
+        };
+        wrong.map(found).collect()
+    }
+
+    fn results_are_heard_once(&self) -> Vec<Violation> {
+        let mut times: BTreeMap<&String, usize> =
+            self.results.iter().map(|result| (result, 0)).collect();
+        for heard in &self.heard {
+            *times.entry(heard).or_default() += 1;
+        }
+        let found = |(result, times): (&String, usize)| {
+            let (is_known, result) = (self.results.contains(result), result.clone());
+            match times {
+                _ if !is_known => Some(Violation::HeardOfNothing { result }),
+                0 => Some(Violation::NotHeard { result }),
+                1 => None,
+                _ => Some(Violation::HeardTwice { result, times }),
+            }
+        };
+        times.into_iter().filter_map(found).collect()
+    }
+
+    /// From the first to the last, each once.
+    fn minutes_are_accounted_for(&self) -> Vec<Violation> {
+        let mut found = Vec::new();
+        for one in &self.schedules {
+            let (schedule, mut next) = (one.id, one.first);
+            for fire in &one.fires {
+                let minute = fire.minute;
+                if minute < next {
+                    found.push(Violation::MinuteTwice { schedule, minute });
+                }
+                let lost = next..minute;
+                found.extend(lost.map(|minute| Violation::MinuteLost { schedule, minute }));
+                next = next.max(minute + fire.times);
+            }
+            let lost = next..self.last_minute.map_or(next, |last| last + 1);
+            found.extend(lost.map(|minute| Violation::MinuteLost { schedule, minute }));
+        }
+        found
+    }
+
+    fn one_run_a_fire(&self) -> Vec<Violation> {
+        let mut counts: BTreeMap<Uuid, (usize, usize)> = BTreeMap::new();
+        for run in self
+            .schedules
+            .iter()
+            .flat_map(|one| &one.fires)
+            .filter_map(|fire| fire.run)
+        {
+            counts.entry(run).or_default().0 += 1;
+        }
+        for run in self.runs.iter().filter(|run| run.scheduled) {
+            counts.entry(run.id).or_default().1 += 1;
+        }
+        let wrong = counts.into_iter().filter(|(_, counts)| *counts != (1, 1));
+        wrong
+            .map(|(run, (fires, runs))| Violation::FireAndRun { run, fires, runs })
+            .collect()
+    }
+
     /// How much there was to check.
     pub fn summary(&self) -> String {
         format!(
-            "{} changes of owners, {} writes, {} deaths, {} triggers accepted, {} runs, {} effects",
+            "{} changes of owners, {} writes, {} deaths, {} triggers accepted, {} runs, {} effects, {} messages of conversations, \
+             {} results heard, {} fires",
             self.ownership.len(),
             self.writes.len(),
             self.deaths.len(),
             self.accepted.len(),
             self.runs.len(),
             self.effects.len(),
+            self.conversations.iter().map(Vec::len).sum::<usize>(),
+            self.heard.len(),
+            self.schedules
+                .iter()
+                .map(|one| one.fires.len())
+                .sum::<usize>(),
         )
     }
 }

@@ -1,7 +1,10 @@
 //! Clients: each trigger has a key and is sent until it is accepted, to the next node whenever one cannot take it.
 
-use crate::{history::Accepted, process::Client};
-use serde_json::json;
+use crate::{
+    history::Accepted,
+    process::{Answer, Client},
+};
+use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
     sync::{
@@ -35,6 +38,25 @@ impl Nodes {
     /// One of them, in turn.
     pub fn at(&self, turn: usize) -> &Client {
         &self.0[turn % self.0.len()]
+    }
+
+    /// Asks one after the other until one can say more than that it cannot just now.
+    pub async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let began = Instant::now();
+        for turn in 0.. {
+            let asked = self.at(turn).try_send(method, path, &[], body);
+            if let Ok(Ok(answer)) = tokio::time::timeout(REQUEST, asked).await
+                && !matches!(answer.status, 429 | 503)
+            {
+                return answer;
+            }
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{method} {path} is never answered"
+            );
+            sleep(PAUSE).await;
+        }
+        unreachable!("it goes on until it is answered")
     }
 }
 

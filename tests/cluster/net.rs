@@ -2,9 +2,10 @@
 //! from whom to whom. TCP keeps what is held back, as it does when packets are lost for a while.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -33,6 +34,9 @@ pub enum Rule {
 /// A node's name, or a service's.
 pub type Place = &'static str;
 pub const POSTGRES: Place = "postgres";
+pub const PROVIDER: Place = "provider";
+/// How many connects the kernel answers by itself before anybody accepts them.
+const BACKLOG: i32 = 1_024;
 
 #[derive(Clone)]
 pub struct Net {
@@ -82,6 +86,7 @@ impl Net {
     pub async fn door(&self, visitor: Visitor, to: Place, target: SocketAddr) -> SocketAddr {
         self.door_at(Ipv4Addr::LOCALHOST.into(), visitor, to, target)
             .await
+            .address
     }
 
     pub async fn door_at(
@@ -90,16 +95,59 @@ impl Net {
         visitor: Visitor,
         to: Place,
         target: SocketAddr,
-    ) -> SocketAddr {
+    ) -> Door {
         let listener = TcpListener::bind((at, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let net = self.clone();
+        let (state, wanted) = watch::channel(Hold::Open);
+        let state = Arc::new(state);
+        let (net, told) = (self.clone(), state.clone());
         tokio::spawn(async move {
-            while let Ok((stream, peer)) = listener.accept().await {
-                tokio::spawn(net.clone().lead(visitor, stream, peer, to, target));
+            let mut wanted = wanted;
+            loop {
+                tokio::select! {
+                    biased;
+                    () = async { drop(wanted.wait_for(|state| *state == Hold::Asked).await) } => {
+                        let _full = fill(&listener, address).await;
+                        told.send_if_modified(|state| {
+                            let asked = *state == Hold::Asked;
+                            if asked {
+                                *state = Hold::Held;
+                            }
+                            asked
+                        });
+                        let _ = wanted.wait_for(|state| *state == Hold::Open).await;
+                        backlog(&listener, BACKLOG);
+                    }
+                    accepted = listener.accept() => {
+                        let Ok((stream, peer)) = accepted else { return };
+                        tokio::spawn(net.clone().lead(visitor, stream, peer, to, target));
+                    }
+                }
             }
         });
-        address
+        Door { address, state }
+    }
+
+    /// How many sockets of the place's process are just connecting to the address, and how many are connected.
+    pub fn connecting(&self, place: Place, to: SocketAddr) -> (usize, usize) {
+        let pid = self
+            .processes
+            .lock()
+            .expect("unpoisoned")
+            .get(place)
+            .copied();
+        let own = pid.map(sockets_of).unwrap_or_default();
+        let table = sockets();
+        let theirs = table.iter().filter(|socket| {
+            Some(socket.remote.as_str()) == hex(to).as_deref() && own.contains(&socket.inode)
+        });
+        let in_state = |wanted: &str| {
+            theirs
+                .clone()
+                .filter(|socket| socket.state == wanted)
+                .count()
+        };
+        (in_state("02"), in_state("01"))
     }
 
     async fn lead(
@@ -112,7 +160,7 @@ impl Net {
     ) {
         let from = match visitor {
             Visitor::Known(place) => place,
-            Visitor::ByProcess => self.whose(peer).unwrap_or("somebody"),
+            Visitor::ByProcess => self.whose(peer).await.unwrap_or("somebody"),
         };
         let mut rules = self.rules.subscribe();
         // Whoever knocks at a black hole hears nothing until it is gone.
@@ -146,41 +194,126 @@ impl Net {
         }
     }
 
-    /// The place whose process holds the socket at `peer`.
-    fn whose(&self, peer: SocketAddr) -> Option<Place> {
-        let inode = inode_of(peer)?;
-        let wanted = format!("socket:[{inode}]");
-        let processes = self.processes.lock().expect("unpoisoned").clone();
-        let holds = |pid: &u32| {
-            let sockets = fs::read_dir(format!("/proc/{pid}/fd"))
-                .into_iter()
-                .flatten();
-            let mut links = sockets
-                .flatten()
-                .filter_map(|fd| fs::read_link(fd.path()).ok());
-            links.any(|link| link.to_str() == Some(&wanted))
-        };
-        let mut found = processes.into_iter().filter(|(_, pid)| holds(pid));
-        found.next().map(|(place, _)| place)
+    /// The place whose process holds the socket at `peer`. The kernel's table changes while it is read, and what is missed once is
+    /// looked for again.
+    async fn whose(&self, peer: SocketAddr) -> Option<Place> {
+        for _ in 0..20 {
+            let processes = self.processes.lock().expect("unpoisoned").clone();
+            if processes.is_empty() {
+                return None;
+            }
+            let own = hex(peer);
+            let table = sockets();
+            let socket = table
+                .iter()
+                .find(|socket| Some(&socket.local) == own.as_ref());
+            let mut places = processes.into_iter();
+            let found = socket.and_then(|socket| {
+                places.find(|(_, pid)| sockets_of(*pid).contains(&socket.inode))
+            });
+            if let Some((place, _)) = found {
+                return Some(place);
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        None
     }
 }
 
-/// Of the socket whose own address this is.
-fn inode_of(peer: SocketAddr) -> Option<String> {
-    let SocketAddr::V4(peer) = peer else {
+/// Whether connects are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    Open,
+    Asked,
+    Held,
+}
+
+/// Where visitors knock.
+#[derive(Clone)]
+pub struct Door {
+    pub address: SocketAddr,
+    state: Arc<watch::Sender<Hold>>,
+}
+
+impl Door {
+    /// From now on connects hang: the kernel has no room for them and drops what they send, so that they try again by themselves.
+    pub async fn hold_connects(&self) {
+        self.state.send_replace(Hold::Asked);
+        let mut state = self.state.subscribe();
+        let held = state.wait_for(|state| *state != Hold::Asked).await;
+        held.expect("the door is there");
+    }
+
+    /// Whoever is still trying gets in, whether its process is running or not.
+    pub fn let_in(&self) {
+        self.state.send_replace(Hold::Open);
+    }
+}
+
+/// Leaves the kernel no room for another connect; until what is given back is dropped and the backlog is as it was.
+async fn fill(listener: &TcpListener, address: SocketAddr) -> Option<TcpStream> {
+    backlog(listener, 0);
+    // If it hangs, others have filled it.
+    let filling = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address));
+    filling.await.ok().and_then(Result::ok)
+}
+
+fn backlog(listener: &TcpListener, room: i32) {
+    let listens = socket2::SockRef::from(listener).listen(room);
+    listens.expect("it listens");
+}
+
+/// A row of the kernel's table.
+struct Socket {
+    local: String,
+    remote: String,
+    state: String,
+    inode: String,
+}
+
+fn sockets() -> Vec<Socket> {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let row = |line: &str| {
+        let mut fields = line.split_whitespace().skip(1).map(str::to_owned);
+        Some(Socket {
+            local: fields.next()?,
+            remote: fields.next()?,
+            state: fields.next()?,
+            inode: fields.nth(5)?,
+        })
+    };
+    table.lines().skip(1).filter_map(row).collect()
+}
+
+/// The inodes of a process's sockets.
+fn sockets_of(pid: u32) -> HashSet<String> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten();
+    let links = open
+        .flatten()
+        .filter_map(|fd| fs::read_link(fd.path()).ok());
+    let inode = |link: PathBuf| {
+        Some(
+            link.to_str()?
+                .strip_prefix("socket:[")?
+                .strip_suffix(']')?
+                .to_owned(),
+        )
+    };
+    links.filter_map(inode).collect()
+}
+
+/// An address as the kernel's table has it.
+fn hex(address: SocketAddr) -> Option<String> {
+    let SocketAddr::V4(address) = address else {
         return None;
     };
-    let own = format!(
+    Some(format!(
         "{:08X}:{:04X}",
-        u32::from_le_bytes(peer.ip().octets()),
-        peer.port()
-    );
-    let table = fs::read_to_string("/proc/net/tcp").ok()?;
-    let mut lines = table.lines().map(|line| line.split_whitespace());
-    lines.find_map(|mut fields| {
-        let is_it = fields.nth(1) == Some(&own);
-        is_it.then(|| fields.nth(7).map(str::to_owned))?
-    })
+        u32::from_le_bytes(address.ip().octets()),
+        address.port()
+    ))
 }
 
 fn rule(
@@ -273,4 +406,41 @@ async fn a_door_knows_whose_socket_comes() {
     net.set("echo", "me", Rule::Reset);
     let ended = stream.read(&mut answer).await;
     assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_door_holds_back_connects() {
+    let there = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let target = there.local_addr().expect("an address");
+    let net = Net::new();
+    net.moved_in("me", std::process::id());
+    let door = net
+        .door_at(
+            Ipv4Addr::LOCALHOST.into(),
+            Visitor::Known("me"),
+            "there",
+            target,
+        )
+        .await;
+    TcpStream::connect(door.address)
+        .await
+        .expect("open at first");
+    door.hold_connects().await;
+    let connecting = tokio::spawn(TcpStream::connect(door.address));
+    // It is on its way, and stays there.
+    let began = tokio::time::Instant::now();
+    while net.connecting("me", door.address).0 == 0 {
+        assert!(!connecting.is_finished(), "it is held back");
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "it was never seen"
+        );
+        sleep(Duration::from_millis(10)).await;
+    }
+    door.let_in();
+    connecting
+        .await
+        .expect("it ran")
+        .expect("the kernel tries again");
+    TcpStream::connect(door.address).await.expect("open again");
 }

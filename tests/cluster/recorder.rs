@@ -1,7 +1,10 @@
 //! The database writes its own history down: triggers, with an eye that sees all orgs, log every change of an owner and every durable
 //! write together with who made it and who owned the employee at the moment of the commit.
 
-use crate::history::{Accepted, CarriedOut, Death, Effect, History, Life, Ownership, Run, Write};
+use crate::history::{
+    Accepted, CarriedOut, Death, Effect, Fire, History, Life, Message, Ownership, Run, Schedule,
+    Write,
+};
 use sqlx::{Connection, Executor, PgConnection, Row, postgres::PgRow};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -165,33 +168,37 @@ impl Recorder {
         theirs.map(|row| row.get(1)).collect()
     }
 
-    /// How many runs of an employee each result has started.
-    pub async fn heard(&self, employee: &str) -> BTreeMap<String, usize> {
+    /// The results that an employee's runs have heard.
+    pub async fn heard(&self, employee: &str) -> Vec<String> {
         let rows = self
             .rows(
                 "SELECT r.employee_id::text, d.key FROM run r JOIN dedupe d ON d.org_id = r.org_id AND d.run_id = r.id
                  WHERE d.source LIKE 'employee:%'",
             )
             .await;
-        let mut heard = BTreeMap::new();
-        for row in rows
+        let theirs = rows
             .iter()
-            .filter(|row| row.get::<String, _>(0) == employee)
-        {
-            *heard.entry(row.get(1)).or_insert(0) += 1;
-        }
-        heard
+            .filter(|row| row.get::<String, _>(0) == employee);
+        theirs.map(|row| row.get(1)).collect()
     }
 
-    /// When the run of each key of a client was over, in microseconds.
-    pub async fn finished_by_key(&self) -> BTreeMap<String, Option<i64>> {
+    /// The messages of each conversation, as their clients sent them, with when the run of each was over.
+    pub async fn conversations(&self, said: &[Vec<String>]) -> Vec<Vec<Message>> {
         let rows = self
             .rows(
                 "SELECT d.key, r.finished_us FROM run r JOIN dedupe d ON d.org_id = r.org_id AND d.run_id = r.id
                  WHERE d.source LIKE 'api>%'",
             )
             .await;
-        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+        let finished: BTreeMap<String, Option<i64>> =
+            rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let message = |key: &String| Message {
+            key: key.clone(),
+            finished: finished.get(key).copied().flatten(),
+        };
+        said.iter()
+            .map(|keys| keys.iter().map(message).collect())
+            .collect()
     }
 
     /// Every change of an employee's owner, in order.
@@ -268,12 +275,45 @@ impl Recorder {
             ownership: self.ownership().await,
             writes: self.writes().await,
             deaths: self.deaths().await,
+            schedules: self.schedules().await,
             runs: self.runs().await,
             tried,
             accepted,
             effects,
             carried_out,
+            ..History::default()
         }
+    }
+
+    /// Of employees whose schedules are due each minute.
+    async fn schedules(&self) -> Vec<Schedule> {
+        let rows = self
+            .rows(
+                "SELECT s.id, e.created_us, f.due_us, f.times, f.run_id FROM schedule s
+                 JOIN employee e ON e.org_id = s.org_id AND e.id = s.employee_id
+                 JOIN schedule_fire f ON f.org_id = s.org_id AND f.schedule_id = s.id ORDER BY s.id, f.due_us",
+            )
+            .await;
+        let minute = |row: &PgRow, column| row.get::<i64, _>(column).div_euclid(60_000_000);
+        let mut schedules: Vec<Schedule> = Vec::new();
+        for row in &rows {
+            let id = row.get(0);
+            if schedules.last().is_none_or(|last| last.id != id) {
+                let first = minute(row, 1) + 1;
+                schedules.push(Schedule {
+                    id,
+                    first,
+                    fires: Vec::new(),
+                });
+            }
+            let fires = &mut schedules.last_mut().expect("just made").fires;
+            fires.push(Fire {
+                minute: minute(row, 2),
+                times: row.get(3),
+                run: row.get(4),
+            });
+        }
+        schedules
     }
 
     async fn ownership(&self) -> Vec<Ownership> {
@@ -341,7 +381,8 @@ impl Recorder {
     async fn runs(&self) -> Vec<Run> {
         let rows = self
             .rows(
-                "SELECT r.id, CASE WHEN d.source LIKE 'api>%' THEN d.key ELSE d.source || ' ' || d.key END, r.finished_us IS NOT NULL
+                "SELECT r.id, CASE WHEN d.source LIKE 'api>%' THEN d.key ELSE d.source || ' ' || d.key END, r.finished_us IS NOT NULL,
+                     r.source LIKE 'schedule:%'
                  FROM run r LEFT JOIN dedupe d ON d.org_id = r.org_id AND d.run_id = r.id",
             )
             .await;
@@ -349,6 +390,7 @@ impl Recorder {
             id: row.get(0),
             key: row.get(1),
             finished: row.get(2),
+            scheduled: row.get(3),
         };
         rows.iter().map(read).collect()
     }

@@ -2,9 +2,9 @@
 
 use crate::{
     desk::Sandbox,
-    history::{CarriedOut, Effect, Life},
+    history::{CarriedOut, Effect, History, Life},
     load::{Nodes, Report},
-    net::{Net, POSTGRES, Place, Visitor},
+    net::{Door, Net, POSTGRES, PROVIDER, Place, Visitor},
     node::{Launch, Node, node_id, tail},
     process::{Answer, Client},
     recorder::Recorder,
@@ -29,13 +29,14 @@ use tenure::{
 };
 use tenure_cluster::tls::{Authority, ClusterName, write_private};
 use tokio::{
-    sync::{Mutex, MutexGuard},
+    sync::{Semaphore, SemaphorePermit},
     time::{Instant, sleep},
 };
 use uuid::Uuid;
 
-/// Each show wants a machine for itself.
-static ALONE: Mutex<()> = Mutex::const_new(());
+/// Most of a show is waiting for leases, so two have room on a machine at once; those that make much work want it for themselves.
+static MACHINE: Semaphore = Semaphore::const_new(WHOLE as usize);
+const WHOLE: u32 = 2;
 
 /// Beyond this something is stuck.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -53,6 +54,8 @@ pub struct Plan {
     pub sandbox_quota: Value,
     /// This machine's address on the network of nodes that have namespaces of their own.
     pub gateway: Option<Ipv4Addr>,
+    /// Whether the show wants the machine for itself.
+    pub alone: bool,
 }
 
 #[derive(Clone)]
@@ -74,6 +77,7 @@ impl Default for Plan {
             idle_after: Duration::from_secs(30),
             sandbox_quota: json!({"requests": 100_000, "per_seconds": 1, "burst": 100_000}),
             gateway: None,
+            alone: false,
         }
     }
 }
@@ -105,10 +109,11 @@ pub struct World {
     pub nodes: BTreeMap<Place, Node>,
     launches: BTreeMap<Place, Launch>,
     sandbox: Sandbox,
+    provider: Door,
     postgres: Option<PrivatePostgres>,
     dir: TempDir,
     began: Instant,
-    _alone: MutexGuard<'static, ()>,
+    _share: SemaphorePermit<'static>,
 }
 
 impl Drop for World {
@@ -160,6 +165,13 @@ impl World {
         let key = make_org(&url).await;
         let recorder = Recorder::install(&url).await;
         let net = Net::new();
+        let (at, visitor) = match plan.gateway {
+            None => (Ipv4Addr::LOCALHOST, Visitor::ByProcess),
+            Some(gateway) => (gateway, Visitor::Known("somebody")),
+        };
+        let target = sandbox.url.trim_start_matches("http://").parse();
+        let target = target.expect("an address");
+        let provider = net.door_at(at.into(), visitor, PROVIDER, target).await;
         let authority = authority(dir.path());
         let mut launches = BTreeMap::new();
         for node in &plan.nodes {
@@ -173,8 +185,9 @@ impl World {
             let launch = at.launch(&plan, node, &key).await;
             launches.insert(node.name, launch);
         }
-        // What is there so far has cost little while another show went on.
-        let alone = ALONE.lock().await;
+        // What is there so far has cost little while other shows went on.
+        let share = if plan.alone { WHOLE } else { 1 };
+        let share = MACHINE.acquire_many(share).await.expect("never closed");
         Self {
             began: Instant::now(),
             plan,
@@ -183,9 +196,10 @@ impl World {
             nodes: BTreeMap::new(),
             launches,
             sandbox,
+            provider,
             postgres: Some(postgres),
             dir,
-            _alone: alone,
+            _share: share,
         }
     }
 
@@ -290,59 +304,34 @@ impl World {
 
     /// Connects the org's account at the sandbox, with a limit that is kept.
     pub async fn connect(&self, integration: &str, quota: Value) {
-        let mut accounts = self.sandbox.accounts.iter();
-        let account = accounts
-            .find(|account| account["integration"] == integration)
-            .expect("an account");
-        let mut base_url = account["base_url"].as_str().expect("a url").to_owned();
-        if let Some(gateway) = self.plan.gateway {
-            let sandbox = self.sandbox.url.trim_start_matches("http://");
-            let target = sandbox.parse().expect("an address");
-            let visitor = Visitor::Known("somebody");
-            let door = self
-                .net
-                .door_at(gateway.into(), visitor, "sandbox", target)
-                .await;
-            base_url = base_url.replace(sandbox, &door.to_string());
-        }
-        let body = json!({
-            "integration": integration, "token": account["token"], "base_url": base_url,
-            "account": {"data": account["data"], "quota": quota},
-        });
+        let body = self.account(integration, quota);
         let made = self.anybody().post("/v1/connections", &body).await;
         assert_eq!(made.status, 201, "{made:?}");
     }
 
-    /// Connects the account anew: the connector's credential changes under whatever it is doing.
-    pub async fn reconnect(&self, integration: &str) {
+    /// What connects an account of the sandbox's, by way of its door.
+    pub fn account(&self, integration: &str, quota: Value) -> Value {
         let mut accounts = self.sandbox.accounts.iter();
         let account = accounts
             .find(|account| account["integration"] == integration)
             .expect("an account");
-        let body = json!({
-            "integration": integration, "token": account["token"], "base_url": account["base_url"],
-            "account": {"data": account["data"], "quota": self.plan.sandbox_quota},
-        });
-        let made = self.ask("POST", "/v1/connections", Some(&body)).await;
-        assert!(made.status < 300, "{made:?}");
+        let sandbox = self.sandbox.url.trim_start_matches("http://");
+        let base_url = account["base_url"].as_str().expect("a url");
+        json!({
+            "integration": integration, "token": account["token"],
+            "base_url": base_url.replace(sandbox, &self.provider.address.to_string()),
+            "account": {"data": account["data"], "quota": quota},
+        })
+    }
+
+    /// Where the nodes find the sandbox.
+    pub fn provider(&self) -> &Door {
+        &self.provider
     }
 
     /// Asks one node after the other until one can say more than that it cannot just now.
     pub async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        let mut turn = 0;
-        let mut last = None;
-        until(&format!("{method} {path} is answered"), async || {
-            let nodes: Vec<&Node> = self.nodes.values().collect();
-            let client = nodes[turn % nodes.len()].client();
-            turn += 1;
-            let asked = client.try_send(method, path, &[], body);
-            let answered = tokio::time::timeout(Duration::from_secs(8), asked).await;
-            last = answered.ok().and_then(Result::ok);
-            last.as_ref()
-                .is_some_and(|answer| !matches!(answer.status, 429 | 503))
-        })
-        .await;
-        last.expect("it was answered")
+        self.addresses().ask(method, path, body).await
     }
 
     async fn allow_mails(&self) {
@@ -429,6 +418,11 @@ impl World {
 
     /// Waits until all work is over, then checks all that happened.
     pub async fn check(&self, report: Report) {
+        self.judge(&self.history(report).await);
+    }
+
+    /// All that happened, when all work is over.
+    pub async fn history(&self, report: Report) -> History {
         until("every run is over", async || {
             self.recorder.unfinished().await == 0
         })
@@ -451,10 +445,14 @@ impl World {
             })
             .collect();
         let carried_out = self.carried_out().await;
-        let history = self
-            .recorder
+        self.recorder
             .history(report.tried, report.accepted, effects, carried_out)
-            .await;
+            .await
+    }
+
+    /// # Panics
+    /// If anything of it is wrong.
+    pub fn judge(&self, history: &History) {
         println!("{}; {:.0?}", history.summary(), self.began.elapsed());
         let violations = history.violations();
         let few: Vec<String> = violations
@@ -470,7 +468,32 @@ impl World {
         );
         assert!(!history.writes.is_empty(), "there was something to check");
     }
+
+    /// No time of a schedule is to be due between two looks: each has come once at least, and then they are paused while none is about to be.
+    /// Gives the last minute that they were due.
+    pub async fn rest_schedules(&self) -> i64 {
+        until(
+            "every schedule has fired, and none is about to",
+            async || self.recorder.count(UNRESTED).await == 0,
+        )
+        .await;
+        let last = chrono::Utc::now().timestamp().div_euclid(60);
+        let listed = self.ask("GET", "/v1/schedules", None).await;
+        for schedule in listed.body["items"].as_array().expect("a list") {
+            let id = schedule["id"].as_str().expect("an id");
+            let paused = self
+                .ask("POST", &format!("/v1/schedules/{id}/pause"), None)
+                .await;
+            assert!(paused.status < 300, "{paused:?}");
+        }
+        last
+    }
 }
+
+/// Schedules that never fired, or may within the next seconds.
+const UNRESTED: &str = "SELECT count(*) FROM schedule s WHERE
+    s.next_due_us < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + 8000000
+    OR NOT EXISTS (SELECT 1 FROM schedule_fire f WHERE f.schedule_id = s.id AND f.run_id IS NOT NULL)";
 
 /// How many nodes one of them lists as alive, and can ask.
 pub async fn alive(client: &Client) -> Option<usize> {
@@ -646,7 +669,8 @@ lease_margin = "{margin}"
             None => self.net.door(from, POSTGRES, postgres).await,
             Some(gateway) => {
                 let gateway = gateway.into();
-                self.net.door_at(gateway, from, POSTGRES, postgres).await
+                let door = self.net.door_at(gateway, from, POSTGRES, postgres);
+                door.await.address
             }
         }
     }

@@ -15,6 +15,8 @@ fn life(node: u128, incarnation: i64) -> Life {
 
 const EMPLOYEE: u128 = 100;
 const RUN: u128 = 200;
+const FIRED: u128 = 300;
+const SCHEDULE: u128 = 400;
 
 fn owned(at: i64, owner: Option<Life>, epoch: i64) -> Ownership {
     Ownership {
@@ -38,7 +40,7 @@ fn written(at: i64, by: Life, epoch: i64) -> Write {
     }
 }
 
-/// Node 1 dies in the middle of a run, node 2 ends it; its one mail went out.
+/// Node 1 dies in the middle of a run, node 2 ends it; its one mail went out. A schedule slept for two minutes, left one out, and fired.
 fn good() -> History {
     History {
         ownership: vec![owned(1, Some(life(1, 1)), 1), owned(5, Some(life(2, 2)), 2)],
@@ -47,12 +49,21 @@ fn good() -> History {
             at: 4,
             life: life(1, 1),
         }],
-        runs: vec![Run {
-            id: id(RUN),
-            key: Some("k".into()),
-            finished: true,
-        }],
-        tried: BTreeSet::from(["k".into()]),
+        runs: vec![
+            Run {
+                id: id(RUN),
+                key: Some("k".into()),
+                finished: true,
+                scheduled: false,
+            },
+            Run {
+                id: id(FIRED),
+                key: Some("minute 13".into()),
+                finished: true,
+                scheduled: true,
+            },
+        ],
+        tried: BTreeSet::from(["k".into(), "minute 13".into()]),
         accepted: vec![Accepted {
             key: "k".into(),
             run: id(RUN),
@@ -65,7 +76,35 @@ fn good() -> History {
             key: "mail".into(),
             says: "k".into(),
         }],
+        conversations: vec![vec![
+            message("first", 5),
+            message("then", 5),
+            message("last", 6),
+        ]],
+        results: BTreeSet::from(["result".into()]),
+        heard: vec!["result".into()],
+        schedules: vec![Schedule {
+            id: id(SCHEDULE),
+            first: 10,
+            fires: vec![
+                fire(10, 2, None),
+                fire(12, 1, None),
+                fire(13, 1, Some(id(FIRED))),
+            ],
+        }],
+        last_minute: Some(13),
     }
+}
+
+fn message(key: &str, finished: i64) -> Message {
+    Message {
+        key: key.into(),
+        finished: Some(finished),
+    }
+}
+
+fn fire(minute: i64, times: i64, run: Option<Uuid>) -> Fire {
+    Fire { minute, times, run }
 }
 
 #[track_caller]
@@ -74,6 +113,44 @@ fn finds(spoil: impl FnOnce(&mut History), expected: impl Fn(&Violation) -> bool
     spoil(&mut history);
     let found = history.violations();
     assert!(found.iter().any(expected), "{found:?}");
+}
+
+/// One broken history for each rule, which that rule refuses.
+#[test]
+fn each_rule_refuses_something() {
+    let spoils: [fn(&mut History); Violation::RULES] = [
+        |history| history.ownership[1].epoch = 1,
+        |history| history.ownership.push(owned(9, None, 1)),
+        |history| history.writes[1].owner = None,
+        |history| history.writes.push(written(7, life(1, 1), 1)),
+        |history| history.runs.clear(),
+        |history| history.runs[0].finished = false,
+        |history| {
+            history.runs.push(Run {
+                id: id(201),
+                ..history.runs[0].clone()
+            })
+        },
+        |history| history.runs[0].key = None,
+        |history| history.effects[0].status = "sent".into(),
+        |history| history.carried_out.clear(),
+        |history| history.carried_out.push(history.carried_out[0].clone()),
+        |history| history.effects.clear(),
+        |history| history.conversations[0].swap(0, 2),
+        |history| history.heard.clear(),
+        |history| history.heard.push("result".into()),
+        |history| history.heard.push("rumour".into()),
+        |history| history.last_minute = Some(14),
+        |history| history.schedules[0].fires[0].times = 3,
+        |history| history.schedules[0].fires[2].run = None,
+    ];
+    let mut refused = BTreeSet::new();
+    for spoil in spoils {
+        let mut history = good();
+        spoil(&mut history);
+        refused.extend(history.violations().iter().map(Violation::rule));
+    }
+    assert_eq!(refused.len(), Violation::RULES, "{refused:?}");
 }
 
 #[test]
@@ -168,6 +245,7 @@ fn triggers_and_runs_that_do_not_fit() {
                 id: id(201),
                 key: Some("k".into()),
                 finished: true,
+                scheduled: false,
             })
         },
         |found| matches!(found, Violation::Doubled { .. }),
@@ -178,10 +256,90 @@ fn triggers_and_runs_that_do_not_fit() {
             |found| matches!(found, Violation::Unasked { .. }),
         );
     }
+    // Of a schedule or not, a run is somebody's.
+    finds(
+        |history| history.runs[1].key = None,
+        |found| matches!(found, Violation::Unasked { run, .. } if *run == id(FIRED)),
+    );
     // Tried, and the answer was lost.
     let mut history = good();
     history.accepted.clear();
     assert_eq!(history.violations(), []);
+}
+
+#[test]
+fn a_conversation_out_of_order() {
+    let of = |wanted: &'static str| move |found: &Violation| matches!(found, Violation::OutOfOrder { first, .. } if first == wanted);
+    finds(|history| history.conversations[0].swap(1, 2), of("last"));
+    for at in [0, 1, 2] {
+        finds(
+            |history| history.conversations[0][at].finished = None,
+            of(["first", "first", "then"][at]),
+        );
+    }
+    // Another conversation is another matter.
+    let mut history = good();
+    history.conversations.push(vec![message("other", 1)]);
+    assert_eq!(history.violations(), []);
+}
+
+#[test]
+fn results_that_are_not_heard_once() {
+    finds(
+        |history| history.heard.clear(),
+        |found| matches!(found, Violation::NotHeard { result } if result == "result"),
+    );
+    finds(
+        |history| history.heard.push("result".into()),
+        |found| matches!(found, Violation::HeardTwice { times: 2, .. }),
+    );
+    finds(
+        |history| history.heard.push("rumour".into()),
+        |found| matches!(found, Violation::HeardOfNothing { result } if result == "rumour"),
+    );
+}
+
+#[test]
+fn minutes_that_are_not_accounted_for_once() {
+    let lost = |wanted: i64| move |found: &Violation| matches!(found, Violation::MinuteLost { minute, .. } if *minute == wanted);
+    let twice = |wanted: i64| move |found: &Violation| matches!(found, Violation::MinuteTwice { minute, .. } if *minute == wanted);
+    finds(
+        |history| drop(history.schedules[0].fires.remove(0)),
+        lost(10),
+    );
+    finds(|history| history.schedules[0].fires[0].times = 1, lost(11));
+    finds(
+        |history| drop(history.schedules[0].fires.remove(1)),
+        lost(12),
+    );
+    finds(
+        |history| drop(history.schedules[0].fires.remove(2)),
+        lost(13),
+    );
+    finds(|history| history.last_minute = Some(14), lost(14));
+    finds(|history| history.schedules[0].fires[0].times = 3, twice(12));
+    finds(
+        |history| history.schedules[0].fires.insert(2, fire(12, 1, None)),
+        twice(12),
+    );
+    finds(
+        |history| history.schedules[0].fires.insert(0, fire(9, 1, None)),
+        twice(9),
+    );
+}
+
+#[test]
+fn fires_and_runs_that_do_not_fit() {
+    let counted = |wanted: (usize, usize)| move |found: &Violation| matches!(found, Violation::FireAndRun { fires, runs, .. } if (*fires, *runs) == wanted);
+    finds(
+        |history| history.schedules[0].fires[2].run = None,
+        counted((0, 1)),
+    );
+    finds(|history| drop(history.runs.remove(1)), counted((1, 0)));
+    finds(
+        |history| history.schedules[0].fires[1].run = Some(id(FIRED)),
+        counted((2, 1)),
+    );
 }
 
 #[test]

@@ -1,14 +1,13 @@
-//! What goes wrong, one trouble after the other, each with its end.
+//! What goes wrong with machines, one trouble after the other, each with its end.
 
+use super::{deck::Deck, pause};
 use crate::{
-    employees::mailer,
-    net::{POSTGRES, Place, Rule},
-    world::{NAMES, World},
+    net::{POSTGRES, PROVIDER, Place, Rule},
+    node::node_id,
+    world::{NAMES, World, until},
 };
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
-use serde_json::json;
-use std::{collections::BTreeMap, time::Duration};
-use tokio::time::sleep;
+use std::time::Duration;
 
 /// Long enough for a takeover: the lease is four seconds.
 const LONGEST_FREEZE_MS: u64 = 7_000;
@@ -17,72 +16,63 @@ const LONGEST_FREEZE_MS: u64 = 7_000;
 enum Trouble {
     Kill,
     Freeze,
+    FreezeWhileConnecting,
     CutNodes,
     CutDatabase,
     SlowDatabase,
     Drain,
     RestartDatabase,
-    Provider,
-    Reconnect,
-    Hold,
-    Version,
 }
 
-const ALL: [Trouble; 11] = [
+const ALL: [Trouble; 8] = [
     Trouble::Kill,
     Trouble::Freeze,
+    Trouble::FreezeWhileConnecting,
     Trouble::CutNodes,
     Trouble::CutDatabase,
     Trouble::SlowDatabase,
     Trouble::Drain,
     Trouble::RestartDatabase,
-    Trouble::Provider,
-    Trouble::Reconnect,
-    Trouble::Hold,
-    Trouble::Version,
 ];
 
 pub struct Chaos {
-    /// Ids of those who mail.
-    employees: Vec<String>,
-    met: BTreeMap<Trouble, usize>,
-    /// So that each kind comes before one comes again.
-    left: Vec<Trouble>,
+    deck: Deck<Trouble>,
+    /// Connects that were under way when their node was frozen, and through when it went on.
+    frozen_connects: usize,
 }
 
 impl Chaos {
-    pub fn new(employees: Vec<String>) -> Self {
+    pub fn new() -> Self {
         Self {
-            employees,
-            met: BTreeMap::new(),
-            left: Vec::new(),
+            deck: Deck::new(ALL.into()),
+            frozen_connects: 0,
         }
     }
 
-    pub fn count(&self) -> usize {
-        self.met.values().sum()
+    /// What never came.
+    pub fn missing(&self) -> Vec<String> {
+        let missing = self.deck.missing();
+        missing.iter().map(|one| format!("{one:?}")).collect()
     }
 
     pub fn summary(&self) -> String {
-        let met = self
-            .met
-            .iter()
-            .map(|(trouble, times)| format!("{trouble:?} {times}"));
-        met.collect::<Vec<_>>().join(", ")
+        format!(
+            "{}; {} connects were frozen",
+            self.deck.summary(),
+            self.frozen_connects
+        )
     }
 
     pub async fn one_more(&mut self, world: &mut World, rng: &mut StdRng) {
-        if self.left.is_empty() {
-            self.left = ALL.to_vec();
-        }
-        let at = rng.random_range(0..self.left.len());
-        let trouble = self.left.swap_remove(at);
-        *self.met.entry(trouble).or_default() += 1;
+        let trouble = self.deck.draw(rng);
+        let began = tokio::time::Instant::now();
         self.meet(trouble, world, rng).await;
-        pause(rng, 100, 1_500).await;
+        println!("{trouble:?} took {:.1?}", began.elapsed());
+        self.deck.was_met(trouble);
+        pause(rng, 100, 1_000).await;
     }
 
-    async fn meet(&self, trouble: Trouble, world: &mut World, rng: &mut StdRng) {
+    async fn meet(&mut self, trouble: Trouble, world: &mut World, rng: &mut StdRng) {
         let victim = *NAMES.choose(rng).expect("a node");
         match trouble {
             Trouble::Kill => {
@@ -96,6 +86,7 @@ impl Chaos {
                 world.node(victim).signal("CONT");
                 world.until_all_ready().await;
             }
+            Trouble::FreezeWhileConnecting => self.freeze_while_connecting(world, rng).await,
             Trouble::CutNodes => {
                 let others: Vec<Place> = NAMES.into_iter().filter(|name| *name != victim).collect();
                 let other = *others.choose(rng).expect("another");
@@ -129,6 +120,12 @@ impl Chaos {
                 world.net.heal();
             }
             Trouble::Drain => {
+                if rng.random() {
+                    let path = format!("/v1/nodes/{}/drain", node_id(victim));
+                    let told = world.ask("POST", &path, None).await;
+                    assert!(told.status < 300, "{told:?}");
+                    pause(rng, 0, 2_000).await;
+                }
                 world.take(victim).stop().await;
                 world.start_node(victim).await;
             }
@@ -138,38 +135,46 @@ impl Chaos {
                 world.start_postgres_again().await;
                 world.until_all_ready().await;
             }
-            Trouble::Provider => provider(world, rng).await,
-            Trouble::Reconnect => world.reconnect("gmail").await,
-            Trouble::Hold => self.hold(world, rng).await,
-            Trouble::Version => self.version(world, rng).await,
         }
     }
 
-    async fn hold(&self, world: &World, rng: &mut StdRng) {
-        let employee = self.employees.choose(rng).expect("somebody");
-        let done = world
-            .ask("POST", &format!("/v1/employees/{employee}/hold"), None)
+    /// Writes that are connecting when their node is stopped, and connected when it goes on after its lease: what the kernel did meanwhile
+    /// must not let them leave.
+    async fn freeze_while_connecting(&mut self, world: &World, rng: &mut StdRng) {
+        let door = world.provider().clone();
+        let (victim, frozen) = loop {
+            let (victim, _) = world.busiest().await;
+            let connects = || world.net.connecting(victim, door.address);
+            door.hold_connects().await;
+            // Links of before would be used again.
+            world.net.set_both(victim, PROVIDER, Rule::Reset);
+            until("its links to the provider have ended", async || {
+                connects().1 == 0
+            })
             .await;
-        assert!(done.status < 300, "{done:?}");
-        pause(rng, 100, 1_500).await;
-        let done = world
-            .ask("POST", &format!("/v1/employees/{employee}/release"), None)
-            .await;
-        assert!(done.status < 300, "{done:?}");
-    }
-
-    async fn version(&self, world: &World, rng: &mut StdRng) {
-        let employee = self.employees.choose(rng).expect("somebody");
-        let spec = mailer("unused");
-        let body = json!({"graph": spec["graph"], "skill_graphs": spec["skill_graphs"]});
-        let done = world
-            .ask(
-                "PUT",
-                &format!("/v1/employees/{employee}/graph"),
-                Some(&body),
-            )
-            .await;
-        assert!(done.status < 300, "{done:?}");
+            world.net.heal();
+            until("its writes are connecting", async || connects().0 > 0).await;
+            world.node(victim).signal("STOP");
+            match connects().0 {
+                // Given up a moment before.
+                0 => world.node(victim).signal("CONT"),
+                frozen => break (victim, frozen),
+            }
+        };
+        door.let_in();
+        until(
+            "others have its employees, and its connects are through",
+            async || {
+                let owners = world.recorder.owners().await;
+                owners.values().all(|life| life.node != node_id(victim))
+                    && world.net.connecting(victim, door.address).0 == 0
+            },
+        )
+        .await;
+        pause(rng, 0, 1_000).await;
+        world.node(victim).signal("CONT");
+        self.frozen_connects += frozen;
+        world.until_all_ready().await;
     }
 
     /// Everything is as it should be again.
@@ -183,26 +188,4 @@ impl Chaos {
         world.until_all_ready().await;
         world.until_members(NAMES.len()).await;
     }
-}
-
-/// The next few writes and look-ups of the provider meet a fault.
-async fn provider(world: &World, rng: &mut StdRng) {
-    let kinds = [
-        ("latency", Some(400)),
-        ("status_429", Some(1_000)),
-        ("status_500", None),
-        ("hang", Some(1_500)),
-        ("close_after_accept", None),
-    ];
-    let (kind, ms) = *kinds.choose(rng).expect("a kind");
-    let mut fault = json!({"integration": "gmail", "kind": kind, "count": rng.random_range(1..6)});
-    if let Some(ms) = ms {
-        fault["ms"] = json!(ms);
-    }
-    let set = world.sandbox().post("/faults", &fault).await;
-    assert_eq!(set.status, 201, "{set:?}");
-}
-
-async fn pause(rng: &mut StdRng, from_ms: u64, to_ms: u64) {
-    sleep(Duration::from_millis(rng.random_range(from_ms..to_ms))).await;
 }

@@ -10,6 +10,7 @@ use crate::{
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,46 +19,109 @@ use std::{
 };
 use tokio::{task::JoinHandle, time::sleep};
 
-const MAILERS: usize = 8;
 const CONVERSATIONS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(120);
 
+/// What somebody is employed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Mailer,
+    /// Whose results are heard.
+    Source,
+    Listener,
+    Scheduled,
+    Asker,
+    Sleeper,
+}
+
+impl Kind {
+    pub const ALL: [Self; 6] = [
+        Self::Mailer,
+        Self::Source,
+        Self::Listener,
+        Self::Scheduled,
+        Self::Asker,
+        Self::Sleeper,
+    ];
+
+    fn count(self) -> usize {
+        match self {
+            Self::Mailer => 8,
+            Self::Listener => 1,
+            Self::Source | Self::Scheduled | Self::Asker | Self::Sleeper => 2,
+        }
+    }
+
+    /// Graphs of such a one, the same in each version but for its number.
+    pub fn graphs(self, version: usize) -> Value {
+        let mut spec = match self {
+            Self::Mailer => mailer(""),
+            Self::Source | Self::Scheduled => thinker(""),
+            Self::Listener => {
+                let mut spec = thinker("");
+                spec["skill_graphs"]["sg"]["nodes"][0]["output"] = json!({"key": "'heard'"});
+                spec
+            }
+            Self::Asker => asker(""),
+            Self::Sleeper => sleeper("", 1_500),
+        };
+        spec["graph"]["graph_id"] = json!(format!("shown-{version}"));
+        json!({"graph": spec["graph"], "skill_graphs": spec["skill_graphs"]})
+    }
+}
+
+/// Everybody, by what they do.
+pub type Staff = BTreeMap<Kind, Vec<String>>;
+
+async fn hire(world: &World) -> Staff {
+    let mut staff = Staff::new();
+    for kind in Kind::ALL {
+        for number in 0..kind.count() {
+            let mut spec = kind.graphs(0);
+            spec["name"] = json!(format!("{kind:?} {number}"));
+            match kind {
+                Kind::Listener => spec["subscriptions"] = subscriptions(&staff[&Kind::Source]),
+                Kind::Scheduled => {
+                    spec["schedules"] =
+                        json!([{"name": "tick", "cron": "* * * * *", "payload": {"key": "tick"}}]);
+                }
+                _ => {}
+            }
+            let hired = world.ask("POST", "/v1/employees", Some(&spec)).await;
+            assert_eq!(hired.status, 201, "{hired:?}");
+            let id = hired.body["id"].as_str().expect("an id").to_owned();
+            staff.entry(kind).or_default().push(id);
+        }
+    }
+    staff
+}
+
+/// To the results of all sources.
+fn subscriptions(sources: &[String]) -> Value {
+    let to =
+        |source: &String| json!({"source": format!("employee:{source}"), "event": "run.completed"});
+    sources.iter().map(to).collect()
+}
+
 pub struct Work {
-    mailers: Vec<String>,
-    sources: Vec<String>,
-    listener: String,
+    staff: Staff,
     nodes: Nodes,
     stop: Arc<AtomicBool>,
     load: Load,
     talks: Vec<JoinHandle<(Report, Vec<String>)>>,
-    people: Vec<JoinHandle<()>>,
+    deciding: JoinHandle<()>,
     cancelling: JoinHandle<Report>,
-}
-
-fn rests(name: &str) -> Value {
-    sleeper(name, 1_500)
-}
-
-fn every_minute(name: &str) -> Value {
-    let mut spec = thinker(name);
-    spec["schedules"] = json!([{"name": "tick", "cron": "* * * * *", "payload": {"key": "tick"}}]);
-    spec
 }
 
 impl Work {
     pub async fn start(world: &World, seed: u64) -> Self {
-        let mailers = world.hire(MAILERS, mailer).await;
-        let sources = world.hire(2, thinker).await;
-        let listener = listener(world, &sources).await;
-        world.hire(2, every_minute).await;
-        let asking = world.hire(2, asker).await;
-        let resting = world.hire(2, rests).await;
+        let staff = hire(world).await;
+        let mailers = &staff[&Kind::Mailer];
         let nodes = world.addresses();
         let stop = Arc::new(AtomicBool::new(false));
-        let told: Vec<String> = [&mailers, &sources, &asking, &resting]
-            .into_iter()
-            .flatten()
-            .cloned()
+        let told: Vec<String> = [Kind::Mailer, Kind::Source, Kind::Asker, Kind::Sleeper]
+            .iter()
+            .flat_map(|kind| staff[kind].clone())
             .collect();
         let talks = (0..CONVERSATIONS).map(|number| {
             let talker = Talk {
@@ -70,19 +134,16 @@ impl Work {
         Self {
             talks: talks.collect(),
             load: Load::start(&nodes, &told, 3, PAUSE),
-            people: vec![tokio::spawn(approve(nodes.clone(), stop.clone()))],
+            deciding: tokio::spawn(approve(nodes.clone(), stop.clone())),
             cancelling: tokio::spawn(cancel(nodes.clone(), mailers.clone(), stop.clone(), seed)),
-            mailers,
-            sources,
-            listener,
+            staff,
             nodes,
             stop,
         }
     }
 
-    /// Those who may be held and changed.
-    pub fn everybody(&self) -> Vec<String> {
-        self.mailers.clone()
+    pub fn staff(&self) -> &Staff {
+        &self.staff
     }
 
     pub async fn stop(self, world: &World) -> Told {
@@ -95,34 +156,18 @@ impl Work {
             conversations.push(keys);
         }
         report.add(self.cancelling.await.expect("cancelled well"));
-        for person in self.people {
-            person.await.expect("decided well");
-        }
-        // What was asked since is decided too.
+        self.deciding.await.expect("decided well");
         let told = Told {
             report,
             conversations,
-            sources: self.sources,
-            listener: self.listener,
+            sources: self.staff[&Kind::Source].clone(),
+            listener: self.staff[&Kind::Listener][0].clone(),
             nodes: self.nodes,
         };
+        // What was asked since is decided too.
         told.settle(world).await;
         told
     }
-}
-
-/// Hears the results of all sources.
-async fn listener(world: &World, sources: &[String]) -> String {
-    let subscriptions: Vec<Value> = sources
-        .iter()
-        .map(|source| json!({"source": format!("employee:{source}"), "event": "run.completed"}))
-        .collect();
-    let mut spec = thinker("listener");
-    spec["skill_graphs"]["sg"]["nodes"][0]["output"] = json!({"key": "'heard'"});
-    spec["subscriptions"] = json!(subscriptions);
-    let hired = world.ask("POST", "/v1/employees", Some(&spec)).await;
-    assert_eq!(hired.status, 201, "{hired:?}");
-    hired.body["id"].as_str().expect("an id").to_owned()
 }
 
 struct Talk {
@@ -177,11 +222,12 @@ pub async fn approve_some(nodes: &Nodes, turn: usize) {
     }
 }
 
-/// Tells mailers to work, and takes it back.
+/// Tells mailers to work, and takes it back, in time or not.
 async fn cancel(nodes: Nodes, mailers: Vec<String>, stop: Arc<AtomicBool>, seed: u64) -> Report {
     let mut rng = StdRng::seed_from_u64(seed ^ 0xCA_CE1);
     let mut report = Report::default();
     let mut teller = Teller::new(nodes.clone(), 1);
+    let mut in_time = 0;
     while !stop.load(Ordering::SeqCst) {
         let mailer = &mailers[rng.random_range(0..mailers.len())];
         let run = teller.tell(mailer, &mut report).await;
@@ -189,10 +235,12 @@ async fn cancel(nodes: Nodes, mailers: Vec<String>, stop: Arc<AtomicBool>, seed:
         let client = nodes.at(rng.random_range(0..3));
         let path = format!("/v1/runs/{run}/cancel");
         let asked = client.try_send("POST", &path, &[], None);
-        // Whether it came in time is of no interest.
-        drop(tokio::time::timeout(Duration::from_secs(5), asked).await);
+        let asked = tokio::time::timeout(Duration::from_secs(5), asked).await;
+        in_time += usize::from(matches!(asked, Ok(Ok(answer)) if answer.status < 300));
         sleep(Duration::from_millis(700)).await;
     }
     assert!(report.wrong.is_empty(), "{:?}", report.wrong);
+    println!("{in_time} of {} runs were cancelled", report.accepted.len());
+    assert!(in_time > 0, "some were cancelled");
     report
 }
