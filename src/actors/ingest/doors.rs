@@ -158,9 +158,14 @@ impl Door {
     ) -> Result<SlackRequest, Unreadable> {
         let plain = body::unpacked(headers, body, UNPACKED_MAX)?;
         if self.scheme != Scheme::Slack {
+            let named = self.scheme.named_in_body();
             let places = generic::Places {
-                kind: self.event_type.as_deref(),
-                id: self.options.id_at.as_deref(),
+                kind: self.event_type.as_deref().or(named.map(|named| named.kind)),
+                id: self
+                    .options
+                    .id_at
+                    .as_deref()
+                    .or(named.map(|named| named.id)),
                 form_field: (self.scheme == Scheme::Github).then_some("payload"),
             };
             let incoming = generic::read(headers, &plain, verified, places)?;

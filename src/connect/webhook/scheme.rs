@@ -61,6 +61,23 @@ impl Scheme {
     }
 }
 
+/// Where in the body its sender says what happened, and names it; as JSON pointers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedInBody {
+    pub kind: &'static str,
+    pub id: &'static str,
+}
+
+impl Scheme {
+    /// Where the sender's own words stand, if they stand in the body always.
+    pub fn named_in_body(self) -> Option<NamedInBody> {
+        (self == Scheme::Stripe).then_some(NamedInBody {
+            kind: "/type",
+            id: "/id",
+        })
+    }
+}
+
 impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

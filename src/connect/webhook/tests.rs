@@ -132,8 +132,7 @@ fn stripe_takes_the_time_of_the_list_and_never_its_test_signatures() {
         let found = verify(Scheme::Stripe, body, &given, 1_000, slice::from_ref(&key));
         assert_eq!(found.is_ok(), accepted, "{value}: {found:?}");
         if let Ok(found) = found {
-            assert_eq!(found.id.as_deref(), Some("evt_1"));
-            assert_eq!(found.kind.as_deref(), Some("invoice.paid"));
+            assert_eq!(found.id, Some(name_of_body(body)));
         }
     }
 }

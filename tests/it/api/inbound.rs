@@ -5,7 +5,7 @@ use flate2::{Compression, write::GzEncoder, write::ZlibEncoder};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::io::Write;
-use tenure::connect::webhook::sign_github;
+use tenure::connect::webhook::{sign_github, sign_stripe};
 
 const SECRET: &str = "a-secret-of-24-characters";
 
@@ -127,6 +127,57 @@ async fn an_event_is_read_however_its_sender_writes_it() {
     assert_eq!(again.body["duplicate"], json!(true), "{again:?}");
     let other = hook.send(&headers, &plain, &zlib(b"{}")).await;
     other.problem(401, "invalid_signature");
+}
+
+#[tokio::test]
+async fn what_a_body_says_of_its_event_is_read_however_it_is_written() {
+    let world = world().await;
+    let mut listener = pure("listener");
+    listener["subscriptions"] =
+        json!([{"source": "hook:stripe", "when": "event.type == 'invoice.paid'"}]);
+    world.manager.hire(listener).await;
+    let hook = json!({"source": "stripe", "scheme": "stripe", "secret": SECRET});
+    let hook = world.admin.post("/v1/hooks", hook).await;
+    let path = hook.text("path");
+    let body = |n: u32| format!("{{\"id\":\"evt_{n}\",\"type\":\"invoice.paid\"}}").into_bytes();
+    let twice = br#"{"type":"x","id":"evt_0","id":"evt_5","type":"invoice.paid"}"#.to_vec();
+    let utf_16 = String::from_utf8(body(4)).expect("a text");
+    let utf_16 = utf_16.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let kind = ("content-type", "application/json; charset=utf-8");
+    for (n, headers, body) in [
+        (1, vec![kind], body(1)),
+        (2, vec![kind], [b"\xef\xbb\xbf", &*body(2)].concat()),
+        (3, vec![kind, ("content-encoding", "gzip")], gzip(&body(3))),
+        (
+            4,
+            vec![("content-type", "application/json; charset=utf-16be")],
+            utf_16,
+        ),
+        (5, vec![kind], twice),
+        (
+            6,
+            vec![kind, ("content-encoding", "deflate")],
+            zlib(&body(6)),
+        ),
+    ] {
+        let signature = sign_stripe(&SECRET.to_owned().into(), world.engine.now(), &body);
+        let request = world.anonymous.request(Method::POST, &path);
+        let mut request = request.header("stripe-signature", signature).body(body);
+        for (name, value) in &headers {
+            request = request.header(*name, *value);
+        }
+        let answer = send(request).await;
+        assert_eq!(answer.body["verdict"], "accepted", "{headers:?} {answer:?}");
+        let event = world
+            .viewer
+            .get(&format!("/v1/inbox/{}", answer.text("id")))
+            .await
+            .body;
+        assert_eq!(
+            (&event["kind"], &event["external_id"]),
+            (&json!("invoice.paid"), &json!(format!("evt_{n}"))),
+        );
+    }
 }
 
 #[tokio::test]
