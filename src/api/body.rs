@@ -1,6 +1,7 @@
 //! Reading request bodies: their size, their type, and what is wrong with them, by field.
 
 use super::{
+    body_room::{Hold, NoRoom},
     error::{ApiError, ApiResult, Problem},
     json_path::{offset_of, path_at},
     server::bodies::TooSlow,
@@ -128,14 +129,21 @@ fn plain(headers: &HeaderMap) -> ApiResult<()> {
     }
 }
 
-async fn read(request: Request) -> ApiResult<Bytes> {
-    match tokio::time::timeout(BODY_TIME, gather(request.into_body())).await {
+/// The body of a request. What is read of it is counted with whoever sends it ([`super::body_room`]).
+///
+/// # Errors
+/// `payload_too_large`, `body_timeout`; `unavailable` where there is no room for it now.
+pub async fn read(request: Request) -> ApiResult<Bytes> {
+    let hold = request.extensions().get::<Hold>().cloned();
+    let gathering = gather(request.into_body(), hold.as_ref());
+    match tokio::time::timeout(BODY_TIME, gathering).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(Cut::TooLarge)) => Err(ApiError::new(
             Problem::PayloadTooLarge,
             format!("the body has more than {BODY_MAX} bytes"),
         )
         .with("limit_bytes", BODY_MAX)),
+        Ok(Err(Cut::NoRoom(why))) => Err(why.into()),
         Ok(Err(Cut::Slow(why))) => Err(ApiError::new(Problem::BodyTimeout, why.to_string())),
         Ok(Err(Cut::Broken)) => Err(ApiError::new(Problem::BodyTimeout, "the body was cut off")),
         Err(_) => Err(ApiError::new(
@@ -148,25 +156,34 @@ async fn read(request: Request) -> ApiResult<Bytes> {
 /// Why there is no body.
 enum Cut {
     TooLarge,
+    NoRoom(NoRoom),
     Slow(TooSlow),
     Broken,
 }
 
-/// All of a body. One that is too large is read on and thrown away: a server that answers and closes while its client still sends resets
+/// All of a body. One that is not taken is read on and thrown away: a server that answers and closes while its client still sends resets
 /// the connection, and the client never sees why.
-async fn gather(mut body: Body) -> Result<Bytes, Cut> {
+async fn gather(mut body: Body, hold: Option<&Hold>) -> Result<Bytes, Cut> {
     let mut seen = 0;
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
+    let mut refused = None;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(cut)?.into_data() else {
             continue;
         };
         seen += data.len();
+        if seen > BODY_MAX {
+            refused = Some(Cut::TooLarge);
+        } else if refused.is_none() {
+            let taken = hold.map_or(Ok(()), |hold| hold.take(data.len()));
+            refused = taken.err().map(Cut::NoRoom);
+        }
         if seen > DRAIN_MAX {
             break;
-        } else if seen > BODY_MAX {
-            all = BytesMut::new();
+        } else if refused.is_some() {
+            (first, all) = (Bytes::new(), BytesMut::new());
+            hold.inspect(|hold| hold.give_back());
         } else if seen == data.len() {
             // Most bodies come in one piece, which needs no copy.
             first = data;
@@ -177,10 +194,10 @@ async fn gather(mut body: Body) -> Result<Bytes, Cut> {
             all.extend_from_slice(&data);
         }
     }
-    match (seen > BODY_MAX, all.is_empty()) {
-        (true, _) => Err(Cut::TooLarge),
-        (false, true) => Ok(first),
-        (false, false) => Ok(all.freeze()),
+    match (refused, all.is_empty()) {
+        (Some(refused), _) => Err(refused),
+        (None, true) => Ok(first),
+        (None, false) => Ok(all.freeze()),
     }
 }
 

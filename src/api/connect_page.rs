@@ -6,8 +6,7 @@
 mod view;
 
 use super::{
-    ApiState,
-    body::Raw,
+    ApiState, body,
     connections::changed,
     error::ApiResult,
     form::pairs,
@@ -28,7 +27,10 @@ use crate::{
         connect_link_take, connection_get, org_get,
     },
 };
-use axum::{extract::State, http::StatusCode};
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use view::Page;
@@ -53,8 +55,16 @@ pub async fn show(State(api): State<ApiState>, Path(token): Path<String>) -> Htm
 pub async fn submit(
     State(api): State<ApiState>,
     Path(token): Path<String>,
-    Raw(body): Raw,
+    request: Request,
 ) -> Html {
+    // Nothing is taken in from those who have no link.
+    if let Err(page) = open(&api, &token).await {
+        return page;
+    }
+    let body = match body::read(request).await {
+        Ok(body) => body,
+        Err(error) => return html::of_error(error),
+    };
     let service = api.clone();
     // A link that was used must be completed or given back, also when the browser was closed.
     let work = async move { submitted(service, &token, &body).await };

@@ -9,6 +9,7 @@ mod approvals;
 mod attempt;
 mod auth;
 mod body;
+mod body_room;
 mod calendars;
 mod catalog;
 mod connect_links;
@@ -73,6 +74,7 @@ use crate::{
 };
 use auth::KeyCache;
 use axum::{Router, http::HeaderValue, middleware::from_fn};
+use body_room::BodyRoom;
 use error::{ApiError, ApiResult, Problem};
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::SecretString;
@@ -138,6 +140,7 @@ struct Shared {
     db: Db,
     keys: KeyCache,
     streams: Arc<Streams>,
+    bodies: Arc<BodyRoom>,
     closing: CancellationToken,
     readiness: health::Readiness,
 }
@@ -148,6 +151,7 @@ impl ApiState {
             db: parts.engine.core().db.patient(DATABASE_TIME).at_the_edge(),
             keys: KeyCache::new(parts.settings.legacy_keys),
             streams: Streams::new(parts.settings.streams),
+            bodies: BodyRoom::new(),
             parts,
             closing: CancellationToken::new(),
             readiness: health::Readiness::default(),
@@ -213,6 +217,9 @@ impl ApiState {
     }
     fn streams(&self) -> &Arc<Streams> {
         &self.0.streams
+    }
+    fn bodies(&self) -> &Arc<BodyRoom> {
+        &self.0.bodies
     }
     /// Cancelled when the server stops: open streams end.
     fn closing(&self) -> &CancellationToken {

@@ -3,9 +3,11 @@
 use super::{
     ApiState,
     attempt::Attempt,
+    auth::Caller,
+    body_room::{Hold, Holder},
     error::{ApiError, Problem},
     operator,
-    server::peer::Client,
+    server::peer::{Client, Peer},
 };
 use crate::{
     domain::Role,
@@ -188,7 +190,12 @@ async fn answer(gate: &Gate, mut request: Request, next: Next, attempt: &Attempt
         match admit(gate, &mut request).await {
             Ok(()) => {
                 attempt.begins();
-                next.run(request).await
+                let hold = hold(gate, &request);
+                request.extensions_mut().insert(hold.clone());
+                let response = next.run(request).await;
+                // What came is kept by whoever answers, until there is an answer.
+                drop(hold);
+                response
             }
             Err(error) => error.into_response(),
         }
@@ -200,6 +207,21 @@ async fn answer(gate: &Gate, mut request: Request, next: Next, attempt: &Attempt
         kept.or_insert(HeaderValue::from_static("no-store"));
     }
     response
+}
+
+/// Where the request's body is counted: with its org, or with the address of whoever shows no key.
+fn hold(gate: &Gate, request: &Request) -> Hold {
+    let holder = match request.extensions().get::<Caller>() {
+        Some(caller) => Holder::Org(caller.org),
+        None => Holder::Stranger(Peer::from(from(request).0)),
+    };
+    gate.state.bodies().hold(holder)
+}
+
+/// The server has put it there; whoever calls the router without one is this process.
+fn from(request: &Request) -> Client {
+    let from = request.extensions().get().copied();
+    from.unwrap_or(Client(Ipv4Addr::LOCALHOST.into()))
 }
 
 /// Probes, and what shows the nodes and their actors.
@@ -253,9 +275,7 @@ async fn admit(gate: &Gate, request: &mut Request) -> Result<(), ApiError> {
         Access::Metrics => Role::Viewer,
         Access::Key(needed) => needed,
     };
-    // The server has put it there; whoever calls the router without one is this process.
-    let from = request.extensions().get().copied();
-    let from = from.unwrap_or(Client(Ipv4Addr::LOCALHOST.into()));
+    let from = from(request);
     let (state, now) = (&gate.state, gate.state.engine().now());
     let (caller, presented) = state
         .keys()

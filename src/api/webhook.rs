@@ -1,13 +1,12 @@
-//! `POST /hooks/{source}/{endpoint}`: takes an event of an outside system. Who sends is proved over the body as it came, so nothing is read
-//! out of it before. The answer says that the event is durable; a known one is answered the same way. What cannot be read is refused, and kept
+//! `POST /hooks/{source}/{endpoint}`: takes an event of an outside system. Nothing of its body is taken in before it is known that there is such
+//! an endpoint, so that whoever tries addresses costs nothing. Who sends is proved over the body as it came, so nothing is read out of it before. The answer says that the event is durable; a known one is answered the same way. What cannot be read is refused, and kept
 //! all the same: its sender is known, and somebody here has to see that it came.
 //!
 //! Slack waits three seconds and takes its own kinds of answers: it is answered at once. Other senders are told what became of the event, if
 //! that is known within a few seconds.
 
 use super::{
-    ApiState,
-    body::Raw,
+    ApiState, body,
     error::{ApiError, ApiResult, Problem},
     text::Path,
     triggers::{RoutedView, routed_view},
@@ -23,7 +22,7 @@ use crate::{
 };
 use axum::{
     Json,
-    extract::{RawQuery, State},
+    extract::{RawQuery, Request, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
@@ -54,10 +53,11 @@ pub async fn receive(
     Path((source, endpoint)): Path<(String, String)>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-    Raw(body): Raw,
+    request: Request,
 ) -> ApiResult<Response> {
     let door = api.core().ingest().door(&source, &endpoint).await?;
     let door = door.ok_or_else(|| ApiError::not_found("hook", &source))?;
+    let body = body::read(request).await?;
     let delivery = Delivery {
         body: &body,
         headers: &headers,

@@ -1,5 +1,6 @@
 //! The door of the service, from outside: raw sockets against the real binary.
 
+mod bodies;
 mod idle;
 mod slow;
 mod stop;
