@@ -11,7 +11,7 @@ use super::{
     postgres::{self, ENGINE_ROLE},
     sqlite,
 };
-use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use std::{
     path::{Path, PathBuf},
     process::{Output, Stdio},
@@ -222,12 +222,34 @@ async fn everything_is_the_engines(connection: &mut PgConnection) -> Result<()> 
     )))
 }
 
+/// A table that stands in a PostgreSQL database from before its tables come back until what had not left is in doubt: what broke off in between
+/// looks whole, and nothing may work with it.
+const UNFINISHED: &str = "restore_unfinished";
+
+/// Refuses a database that a backup was restored to, but not to the end.
+///
+/// # Errors
+/// `Setup`.
+pub(super) async fn refuse_unfinished(pool: &sqlx::PgPool) -> Result<()> {
+    let is_unfinished: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+        .bind(UNFINISHED)
+        .fetch_one(pool)
+        .await?;
+    match is_unfinished {
+        false => Ok(()),
+        true => Err(DbError::Setup(
+            "restoring a backup to this database was broken off: drop the database, make it anew and run `tenure restore` again".into(),
+        )),
+    }
+}
+
 async fn restore_postgres(url: &str, file: &Path) -> Result<u64> {
     let mut connection = PgConnection::connect_with(&postgres::options(url)?).await?;
     let tables: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S') AND n.nspname = current_schema()",
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S') AND n.nspname = current_schema() AND c.relname <> $1",
     )
+    .bind(UNFINISHED)
     .fetch_one(&mut connection)
     .await?;
     if tables > 0 {
@@ -237,7 +259,9 @@ async fn restore_postgres(url: &str, file: &Path) -> Result<u64> {
     }
     // The policies in the copy name the roles.
     migrate::roles_ensure(&mut connection).await?;
-    connection.close().await?;
+    let begin = format!("CREATE TABLE IF NOT EXISTS {UNFINISHED} ()");
+    connection.execute(AssertSqlSafe(begin)).await?;
+    let end = format!("DROP TABLE {UNFINISHED}");
     let mut restore = program("pg_restore", url)?;
     restore
         .args([
@@ -247,11 +271,15 @@ async fn restore_postgres(url: &str, file: &Path) -> Result<u64> {
             "--no-password",
         ])
         .arg(file);
-    run(restore, "pg_restore").await?;
+    if let Err(error) = run(restore, "pg_restore").await {
+        // Nothing came back: it is as empty as it was.
+        connection.execute(AssertSqlSafe(end)).await?;
+        return Err(error);
+    }
     migrate::migrate(url).await?;
-    let mut connection = PgConnection::connect_with(&postgres::options(url)?).await?;
     // The owner is bound by row-level security as well, and belongs to the role that sees all.
     let mut transaction = connection.begin().await?;
+    transaction.execute(AssertSqlSafe(end)).await?;
     transaction.execute("SET LOCAL ROLE tenure_engine").await?;
     let doubted = sqlx::query(DOUBT).execute(&mut *transaction).await?;
     transaction.commit().await?;

@@ -1,6 +1,7 @@
 //! Brings a database to the tables that this binary works with. The files are compiled in; a new file needs this one to be touched.
 
 use super::{
+    backup,
     db::{Backend, Db, Pools},
     error::{DbError, Result},
     postgres::{self, APP_ROLE, ENGINE_ROLE},
@@ -154,7 +155,7 @@ async fn grants_ensure(connection: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a database whose migrations are not exactly those of this binary or newer ones that it knows.
+/// Refuses a database whose migrations are not exactly those of this binary, and one that is half restored.
 pub(super) async fn verify(db: &Db) -> Result<()> {
     const APPLIED: &str = "SELECT max(version) FROM _sqlx_migrations WHERE success";
     let (applied, wanted) = match &db.pools {
@@ -170,7 +171,10 @@ pub(super) async fn verify(db: &Db) -> Result<()> {
         ),
     };
     match applied {
-        Ok(Some(applied)) if applied == wanted => Ok(()),
+        Ok(Some(applied)) if applied == wanted => match &db.pools {
+            Pools::Sqlite { .. } => Ok(()),
+            Pools::Postgres { engine, .. } => backup::refuse_unfinished(engine).await,
+        },
         Ok(Some(applied)) if applied > wanted => Err(DbError::Setup(format!(
             "database has migration {applied}, this binary knows {wanted}: use a newer binary"
         ))),

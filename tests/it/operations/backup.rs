@@ -1,11 +1,12 @@
 //! Backup while the service is at work, and restore to a new database: what waited goes on there. Whatever is not whole or does not fit is refused.
 
-use super::service::{ORG, Place, Setup};
+use super::service::{ORG, Place, Setup, psql, sql};
 use crate::cli::dev::{Said, run, tenure};
 use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 use tokio::time::{Instant, sleep};
@@ -137,6 +138,56 @@ async fn waiting_run_goes_on_after_a_restore_on_sqlite() {
 #[tokio::test]
 async fn waiting_run_goes_on_after_a_restore_on_postgres() {
     waiting_run_goes_on_after_a_restore(backed_up(Place::postgres(), None).await).await;
+}
+
+/// Between the rows that are back and the doubt about what had not left, the database looks whole.
+#[tokio::test]
+async fn nothing_works_with_a_database_that_is_half_restored_on_postgres() {
+    let before = backed_up(Place::postgres(), None).await;
+    let (place, key) = (&before.place, super::service::MASTER_KEY);
+    for attempt in 0..10 {
+        let target = place.empty_url(&format!("half_{attempt}"));
+        // Takes the ledger as soon as it can be seen, so that the restore waits for it.
+        let take = "DO $$ BEGIN
+            WHILE to_regclass('effect') IS NULL LOOP PERFORM pg_sleep(0.001); COMMIT; END LOOP;
+            LOCK TABLE effect;
+            PERFORM pg_sleep(60);
+        END $$";
+        let mut holding = psql(&target, take).spawn().expect("psql is installed");
+        let mut restoring = Command::new(env!("CARGO_BIN_EXE_tenure"))
+            .args(["restore", "--database-url", &target, "--from"])
+            .arg(&before.backup)
+            .env("TENURE_MASTER_KEY", key)
+            .spawn()
+            .expect("the binary starts");
+        let waits =
+            "SELECT count(*) FROM pg_locks WHERE relation = to_regclass('effect') AND NOT granted";
+        let is_caught = loop {
+            if restoring.try_wait().expect("a child").is_some() {
+                break false;
+            }
+            if sql(&target, waits) != "0" {
+                break true;
+            }
+        };
+        restoring.kill().expect("SIGKILL");
+        restoring.wait().expect("it ends");
+        holding.kill().expect("SIGKILL");
+        holding.wait().expect("it ends");
+        if !is_caught {
+            continue;
+        }
+        sql(
+            &target,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
+        let said = Setup::on(&target).refused(place.home.path());
+        assert!(said.err.contains("broken off"), "{said:?}");
+        let said = restore(&target, &before.backup, key);
+        assert_ne!(said.code, 0, "{said:?}");
+        return;
+    }
+    panic!("it was never caught in between");
 }
 
 /// Managed databases give no superuser: the dump has every row all the same.

@@ -68,13 +68,7 @@ impl Place {
     }
 
     fn sql(&self, statement: &str) {
-        let server = self.postgres.as_ref().expect("PostgreSQL");
-        let done = Command::new("psql")
-            .args(["--dbname", &server.url("postgres"), "--command", statement])
-            .output()
-            .expect("psql is installed");
-        let said = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{statement}: {said}");
+        sql(&self.url, statement);
     }
 
     /// A verb on this database that must end well; gives what it printed.
@@ -91,6 +85,21 @@ impl Place {
         self.ok(&["org", "create", org]);
         self.ok(&["key", "create", "--org", org, "--role", role, "-q"])
     }
+}
+
+/// What PostgreSQL answers at this address, one value a line.
+pub fn sql(url: &str, statement: &str) -> String {
+    let done = psql(url, statement).output().expect("psql is installed");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{statement}: {said}");
+    String::from_utf8_lossy(&done.stdout).trim().to_owned()
+}
+
+pub fn psql(url: &str, statement: &str) -> Command {
+    let mut psql = Command::new("psql");
+    psql.args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only"]);
+    psql.args(["--dbname", url, "--command", statement]);
+    psql
 }
 
 /// How a service is started.
