@@ -78,13 +78,11 @@ struct ConnectorHandle(Mailbox<Message>, Entity);
 
 impl ConnectorHandle {
     async fn spawn(parent: ActorCell, args: Args) -> Result<Self, ractor::SpawnErr> {
-        let vitals = args.core.vitals.register(
-            path(args.connection.id),
-            "connector",
-            Some(args.connection.org),
-            MAILBOX,
-        );
-        let entity = args.connection.entity();
+        let connection = &args.connection;
+        let owner = (Some(connection.org), connection.owner_user.as_deref());
+        let vitals =
+            (args.core.vitals).register_for(path(connection.id), "connector", owner, MAILBOX);
+        let entity = connection.entity();
         let (actor, _) = Actor::spawn_linked(None, Connector(args), vitals.clone(), parent).await?;
         Ok(Self(Mailbox::new(actor, vitals), entity))
     }

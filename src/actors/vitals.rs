@@ -3,6 +3,7 @@
 use crate::{
     domain::{ExecutionId, OrgId, Timestamp},
     graph::StepId,
+    persistence::EffectOwners,
 };
 use dashmap::DashMap;
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,8 @@ pub struct Vitals {
     kind: &'static str,
     /// `None`: belongs to the node and is shown to administrators of any org without what it works on.
     org: Option<OrgId>,
+    /// The one user of the org whose account it works with.
+    user: Option<String>,
     /// Most messages that the mailbox takes before it answers `Overloaded`.
     bound: usize,
     epoch: Instant,
@@ -100,11 +103,17 @@ pub struct MailboxView {
 }
 
 impl Vitals {
-    fn new(path: ActorPath, kind: &'static str, org: Option<OrgId>, bound: usize) -> Self {
+    fn new(
+        path: ActorPath,
+        kind: &'static str,
+        (org, user): (Option<OrgId>, Option<&str>),
+        bound: usize,
+    ) -> Self {
         Self {
             path,
             kind,
             org,
+            user: user.map(str::to_owned),
             bound,
             epoch: Instant::now(),
             handled: AtomicU64::new(0),
@@ -310,12 +319,23 @@ impl VitalsRegistry {
         org: Option<OrgId>,
         bound: usize,
     ) -> Arc<Vitals> {
+        self.register_for(path, kind, (org, None), bound)
+    }
+
+    /// The same for one that works with what belongs to one user of the org, and is nobody else's to see.
+    pub fn register_for(
+        &self,
+        path: impl Into<ActorPath>,
+        kind: &'static str,
+        owner: (Option<OrgId>, Option<&str>),
+        bound: usize,
+    ) -> Arc<Vitals> {
         let path = path.into();
         if let Some(known) = self.get(&path) {
             known.forget_queue();
             return known;
         }
-        let vitals = Arc::new(Vitals::new(path.clone(), kind, org, bound));
+        let vitals = Arc::new(Vitals::new(path.clone(), kind, owner, bound));
         self.0.insert(path.clone(), vitals.clone());
         let parent = path
             .rsplit_once('/')
@@ -364,11 +384,19 @@ impl VitalsRegistry {
         all
     }
 
-    /// The actors that somebody of an org may see, by path, `limit` at most: those of the org, and if wanted the node's, of which it is not
-    /// told what they work on, since that may be another org's.
-    pub fn views_of(&self, org: OrgId, with_node: bool, limit: usize) -> Vec<ActorView> {
+    /// The actors that somebody of an org may see, by path, `limit` at most: those of the org and of the users that are meant, and if wanted the
+    /// node's, of which it is not told what they work on, since that may be another org's.
+    pub fn views_of(
+        &self,
+        org: OrgId,
+        owners: &EffectOwners,
+        with_node: bool,
+        limit: usize,
+    ) -> Vec<ActorView> {
         let all = self.visible_to(org).into_iter();
-        let wanted = all.filter(|vitals| with_node || vitals.org.is_some());
+        let wanted = all
+            .filter(|vitals| with_node || vitals.org.is_some())
+            .filter(|vitals| owners.include(vitals.user.as_deref()));
         wanted
             .take(limit)
             .map(|vitals| {
@@ -449,5 +477,22 @@ mod tests {
         registry.register("employee:x", "employee", Some(mine), 1);
         assert_eq!(registry.visible_to(mine).len(), 2);
         assert_eq!(registry.visible_to(other).len(), 1);
+    }
+
+    #[test]
+    fn what_works_for_one_user_is_seen_by_that_user() {
+        let org = OrgId::from_uuid(uuid::Uuid::from_u128(1));
+        let registry = VitalsRegistry::default();
+        registry.register("employee:x", "employee", Some(org), 1);
+        registry.register_for("connector:a", "connector", (Some(org), Some("ann")), 1);
+        for (owners, seen) in [
+            (EffectOwners::All, 2),
+            (EffectOwners::User("ann".into()), 2),
+            (EffectOwners::User("bob".into()), 1),
+            (EffectOwners::OrgOnly, 1),
+        ] {
+            let views = registry.views_of(org, &owners, false, 10);
+            assert_eq!(views.len(), seen, "{owners:?}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     ApiState,
     auth::Caller,
+    effects::owners,
     error::{ApiError, ApiResult},
     query::{NoQuery, Query, cursor, cursor_key, page, word},
     text::Path,
@@ -53,17 +54,18 @@ struct Gathered {
     missing: Vec<Uuid>,
 }
 
-/// The actors of all nodes that a caller may see, sorted by path: those of its org, and for administrators the nodes', of which it is not
+/// The actors of all nodes that a caller may see, sorted by path: those of its org, but not the connectors of other users' own accounts, and for administrators the nodes', of which it is not
 /// told what they work on, since that may be another org's. A node that does not answer within a second is left out and named.
 async fn gather(api: &ApiState, caller: Caller) -> Gathered {
     let of = ActorsOf {
         org: caller.org,
+        owners: owners(&caller),
         with_node: caller.role >= Role::Admin,
     };
     let core = api.core();
     let Some(cluster) = &core.cluster else {
         return Gathered {
-            actors: core.vitals.views_of(of.org, of.with_node, usize::MAX),
+            actors: (core.vitals).views_of(of.org, &of.owners, of.with_node, usize::MAX),
             missing: Vec::new(),
         };
     };

@@ -7,6 +7,7 @@ use super::{
     words::words,
 };
 use crate::domain::{ConnectionId, ContentHash, EffectId, ExecutionId, OrgId, Timestamp};
+use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, QueryBuilder};
 
 words! {
@@ -61,8 +62,8 @@ pub struct EffectRow {
     pub owner_user: Option<String>,
 }
 
-/// Whose writes, or questions about them, are meant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Whose writes, questions about them, or connectors are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EffectOwners {
     #[default]
     All,

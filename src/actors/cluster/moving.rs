@@ -212,7 +212,7 @@ impl Cluster {
 
     /// The actors of this node that somebody may see.
     pub fn actors_here(&self, core: &Core, of: &ActorsOf) -> Vec<ActorView> {
-        let mut views = core.vitals.views_of(of.org, of.with_node, ACTORS_MAX);
+        let mut views = (core.vitals).views_of(of.org, &of.owners, of.with_node, ACTORS_MAX);
         for view in &mut views {
             view.node = Some(self.name.clone());
         }

@@ -1,5 +1,6 @@
 //! What nodes tell of themselves.
 
+use crate::{domain::OrgId, persistence::EffectOwners};
 use serde::{Deserialize, Serialize};
 
 /// What a node says when it is asked how it is.
@@ -16,7 +17,9 @@ pub struct NodeStatus {
 /// Which actors of a node are wanted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ActorsOf {
-    pub org: crate::domain::OrgId,
+    pub org: OrgId,
+    /// Of connectors of users' own accounts: whose.
+    pub owners: EffectOwners,
     /// Those of the node too, which belong to no org.
     pub with_node: bool,
 }

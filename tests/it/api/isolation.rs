@@ -328,6 +328,7 @@ fn still(value: Value) -> Value {
         "health",
         "verified_at",
         "limits",
+        "quotas",
         "quota_buckets",
         "queue",
         "breaker",
@@ -425,6 +426,11 @@ async fn furnish_person(ann: &Client, things: &mut Things) {
     let made = ann.post("/v1/connections", body).await;
     assert_eq!(made.status, 201, "{made:?}");
     things.insert("connection", made.text("id"));
+    // Its connector wakes, whether or not there is a provider.
+    let probe = format!("/v1/connections/{}/probe", made.text("id"));
+    ann.post(&probe, json!({})).await;
+    let actors = ann.get("/v1/actors?kind=connector").await.body;
+    assert!(actors.to_string().contains(&made.text("id")), "{actors}");
     let link = json!({"integration": "slack", "connection_id": made.body["id"]});
     let link = ann.post("/v1/connect-links", link).await;
     assert_eq!(link.status, 201, "{link:?}");
