@@ -114,7 +114,7 @@ pub enum ConfigError {
     )]
     MetricsToken,
     #[error("configuration: {key} {problem}")]
-    Http { key: &'static str, problem: String },
+    Value { key: &'static str, problem: String },
     #[error("configuration: cluster.{key} {problem}")]
     Cluster { key: &'static str, problem: String },
     #[error(
@@ -256,8 +256,8 @@ impl Config {
             database: Database {
                 url: keys.database_url,
                 read_url: keys.database_read_url,
-                connections: keys.database_connections,
-                engine_connections: keys.engine_connections,
+                connections: not_zero("database_connections", keys.database_connections)?,
+                engine_connections: not_zero("engine_connections", keys.engine_connections)?,
             },
             http: Http {
                 listen: keys.listen,
@@ -285,15 +285,16 @@ impl Config {
                 oauth_clients_file: keys.oauth_clients_file,
             },
             engine: Engine {
-                node_name: keys
-                    .node_name
-                    .map_or_else(|| USUAL_NODE.into(), cluster::Word::into_text),
+                node_name: match keys.node_name {
+                    Some(word) => node_name(word)?,
+                    None => USUAL_NODE.into(),
+                },
                 idle_after: keys.idle_after,
                 action_deadline: keys.action_deadline,
                 request_timeout: keys.request_timeout,
                 probe_every: keys.probe_every,
                 allow_private: keys.allow_private,
-                answer_limit: keys.answer_limit,
+                answer_limit: answer_limit(keys.answer_limit)?,
             },
             cluster,
             log: Log {
@@ -304,14 +305,37 @@ impl Config {
     }
 }
 
-fn not_zero(key: &'static str, number: usize) -> Result<usize, ConfigError> {
-    let problem = || "must be at least 1".to_owned();
-    (number > 0)
-        .then_some(number)
-        .ok_or_else(|| ConfigError::Http {
-            key,
-            problem: problem(),
-        })
+/// The largest answer of a provider that may be held in memory. The room is made before the answer is there, as its head says.
+const ANSWER_LIMIT_MAX: usize = 1024 * 1024 * 1024;
+
+fn wrong(key: &'static str, problem: impl Into<String>) -> ConfigError {
+    let problem = problem.into();
+    ConfigError::Value { key, problem }
+}
+
+fn not_zero<N: Default + PartialEq>(key: &'static str, number: N) -> Result<N, ConfigError> {
+    match number == N::default() {
+        true => Err(wrong(key, "must be at least 1")),
+        false => Ok(number),
+    }
+}
+
+fn answer_limit(bytes: usize) -> Result<usize, ConfigError> {
+    match (1024..=ANSWER_LIMIT_MAX).contains(&bytes) {
+        true => Ok(bytes),
+        false => {
+            let problem = format!("must be 1024 to {ANSWER_LIMIT_MAX} bytes");
+            Err(wrong("answer_limit", problem))
+        }
+    }
+}
+
+fn node_name(word: cluster::Word) -> Result<String, ConfigError> {
+    let name = word.into_text();
+    match name.trim().is_empty() || name.chars().any(char::is_control) {
+        true => Err(wrong("node_name", "must be a name")),
+        false => Ok(name),
+    }
 }
 
 fn variables() -> Env {

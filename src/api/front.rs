@@ -6,6 +6,7 @@ use axum::{
     extract::Request,
     http::{
         HeaderMap, HeaderName, HeaderValue, Method, Response as HttpResponse, Uri, Version, header,
+        uri::Authority,
     },
     middleware::Next,
     response::{IntoResponse, Response},
@@ -102,11 +103,7 @@ fn check_host(request: &Request) -> Result<(), ApiError> {
         .map(|authority| authority.as_str());
     let host = match host.map(|host| host.to_str()) {
         None => None,
-        Some(Ok(host))
-            if !host.is_empty() && host.parse::<axum::http::uri::Authority>().is_ok() =>
-        {
-            Some(host)
-        }
+        Some(Ok(host)) if is_host(host) => Some(host),
         Some(_) => return refuse("the header `Host` is no host"),
     };
     match (host, authority) {
@@ -118,6 +115,16 @@ fn check_host(request: &Request) -> Result<(), ApiError> {
         }
         _ => Ok(()),
     }
+}
+
+/// A host with or without a port (RFC 9110, section 7.2): no user before it, and no port that is none.
+fn is_host(text: &str) -> bool {
+    let Ok(authority) = text.parse::<Authority>() else {
+        return false;
+    };
+    let has_port = authority.port_u16().is_some();
+    let has_none = authority.host().len() == text.trim_end_matches(':').len();
+    !authority.host().is_empty() && !text.contains('@') && (has_port || has_none)
 }
 
 /// Packs what is text, whole and not small. What is streamed is passed on as it comes.
@@ -166,7 +173,8 @@ pub fn origins(text: &str) -> Result<Vec<HeaderValue>, BadOrigin> {
             let uri: Uri = part.parse().map_err(|_| bad())?;
             let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
             let is_bare = uri.path() == "/" && uri.query().is_none() && !part.ends_with('/');
-            let is_origin = is_web && is_bare && !part.contains('@') && part == part.to_lowercase();
+            let is_plain = !part.contains(['@', '*']) && part == part.to_lowercase();
+            let is_origin = is_web && is_bare && is_plain;
             let value = HeaderValue::from_str(part).map_err(|_| bad())?;
             is_origin.then_some(value).ok_or_else(bad)
         })
@@ -244,6 +252,12 @@ mod tests {
             (one, "/", &["a.example", "a.example"], false),
             (one, "/", &["a b"], false),
             (one, "/", &["a.example/x"], false),
+            (one, "/", &["a.example:"], true),
+            (one, "/", &["ann@a.example"], false),
+            (one, "/", &["ann:secret@a.example:80"], false),
+            (one, "/", &["a.example:99999"], false),
+            (one, "/", &["a.example:x"], false),
+            (one, "/", &[":80"], false),
             (one, "http://b.example/", &["a.example"], false),
             (Version::HTTP_10, "/", &[], true),
             (Version::HTTP_10, "/", &["a", "b"], false),
@@ -286,6 +300,7 @@ mod tests {
             "https://a.example/app",
             "https://A.example",
             "https://a.example, *",
+            "https://*.example",
             "ftp://a.example",
             "https://u@a.example",
         ] {
