@@ -424,7 +424,7 @@ impl Connector {
     }
 
     fn returned(&self, call: Box<Call>, out: Out, state: &mut State) {
-        out.is_back();
+        out.came_back();
         let now = self.now();
         let capability = call.capability();
         let came = Came {

@@ -33,11 +33,11 @@ pub enum Holder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
     #[error("the bodies of this organisation's requests that are under way are too large together")]
-    OfOrg,
+    Org,
     #[error("the bodies of this address's requests that are under way are too large together")]
-    OfAddress,
+    Address,
     #[error("the bodies of all requests that are under way are too large together")]
-    OfAll,
+    All,
 }
 
 impl From<NoRoom> for ApiError {
@@ -108,13 +108,13 @@ impl Hold {
         let own = taken.holders.get(holder).copied().unwrap_or(0);
         if own + bytes > room.share {
             return Err(match holder {
-                Holder::Org(_) => NoRoom::OfOrg,
-                Holder::Stranger(_) => NoRoom::OfAddress,
+                Holder::Org(_) => NoRoom::Org,
+                Holder::Stranger(_) => NoRoom::Address,
             });
         }
         let is_small = self.0.bytes.load(Ordering::Relaxed) + bytes <= SMALL;
         if taken.all + bytes > room.all && !is_small {
-            return Err(NoRoom::OfAll);
+            return Err(NoRoom::All);
         }
         taken.all += bytes;
         *taken.holders.entry(*holder).or_default() += bytes;
@@ -171,8 +171,8 @@ mod tests {
     fn everybody_has_a_share_and_no_more() {
         let room = BodyRoom::with(100 * KIB, 1000 * KIB);
         for (holder, other, refused) in [
-            (org(1), org(2), NoRoom::OfOrg),
-            (stranger(1), stranger(2), NoRoom::OfAddress),
+            (org(1), org(2), NoRoom::Org),
+            (stranger(1), stranger(2), NoRoom::Address),
         ] {
             let (one, two) = (room.hold(holder), room.hold(holder));
             assert_eq!(one.take(60 * KIB), Ok(()));
@@ -196,9 +196,9 @@ mod tests {
         assert_eq!(one.take(100 * KIB), Ok(()));
         assert_eq!(other.take(100 * KIB), Ok(()));
         let third = room.hold(org(3));
-        assert_eq!(third.take(SMALL + 1), Err(NoRoom::OfAll));
+        assert_eq!(third.take(SMALL + 1), Err(NoRoom::All));
         assert_eq!(third.take(SMALL), Ok(()));
-        assert_eq!(third.take(1), Err(NoRoom::OfAll), "it has grown");
+        assert_eq!(third.take(1), Err(NoRoom::All), "it has grown");
         drop(one);
         assert_eq!(third.take(50 * KIB), Ok(()));
     }

@@ -146,8 +146,9 @@ fn confirmed(deny: bool) -> anyhow::Result<bool> {
         return Ok(true);
     }
     let verb = if deny { "Deny" } else { "Approve" };
-    eprint!("{verb} this? [y/N] ");
-    std::io::stderr().flush()?;
+    let mut terminal = std::io::stderr();
+    write!(terminal, "{verb} this? [y/N] ")?;
+    terminal.flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

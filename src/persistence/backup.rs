@@ -201,7 +201,7 @@ async fn passes_row_security(connection: &mut PgConnection) -> Result<bool> {
 
 /// A table that the engine's role does not see as a whole would be dumped without the rest, and nobody would be told.
 async fn everything_is_the_engines(connection: &mut PgConnection) -> Result<()> {
-    let hidden: Vec<String> = sqlx::query_scalar(concat!(
+    let hidden: Vec<String> = sqlx::query_scalar(
         "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relkind IN ('r', 'p') AND n.nspname = current_schema()
             AND (NOT has_table_privilege('tenure_engine', c.oid, 'SELECT')
@@ -209,8 +209,8 @@ async fn everything_is_the_engines(connection: &mut PgConnection) -> Result<()> 
                     SELECT 1 FROM pg_policies p
                     WHERE p.schemaname = n.nspname AND p.tablename = c.relname
                         AND 'tenure_engine' = ANY (p.roles) AND p.cmd IN ('ALL', 'SELECT') AND p.qual = 'true')))
-         ORDER BY c.relname"
-    ))
+         ORDER BY c.relname",
+    )
     .fetch_all(connection)
     .await?;
     if hidden.is_empty() {

@@ -4,6 +4,11 @@
 //! write to the outside. The figures that the shows print are measured on whatever machine runs them; what is asserted of them is only
 //! what must hold on a slow one.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "the figures are what a reader of the tests' output looks for"
+)]
+
 #[path = "../it/desk.rs"]
 #[expect(dead_code, reason = "the shows use its sandbox alone")]
 mod desk;

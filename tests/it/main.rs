@@ -1,5 +1,10 @@
 //! What can only be seen from outside: who imports whom, the real binary, HTTP, restarts and faults.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "seeds and figures are what a reader of the tests' output looks for"
+)]
+
 mod api;
 mod cli;
 mod crash;

@@ -84,7 +84,7 @@ struct Lost(Mutex<Vec<Claim>>);
 
 impl Out {
     /// It has come back, and is settled by [`Queue::settle`].
-    pub fn is_back(mut self) {
+    pub fn came_back(mut self) {
         self.is_back = true;
     }
 }

@@ -84,7 +84,7 @@ impl State {
         }
         let first = message.dedupe.as_ref().and_then(|key| self.first_of(key));
         if let Some(first) = first {
-            return self.repeat(first, message);
+            return self.repeat(first, *message);
         }
         let conversation = message.conversation.as_deref();
         match conversation.and_then(|key| self.taking.lines.get_mut(key)) {
@@ -116,7 +116,7 @@ impl State {
         }
         match verdict {
             Err(error) => drop(message.reply.send(Err(error))),
-            Ok(replaced) if replaced.is_empty() => self.accept(message),
+            Ok(replaced) if replaced.is_empty() => self.accept(*message),
             Ok(replaced) => self.make_way(replaced, message),
         }
     }
@@ -155,13 +155,13 @@ impl State {
     }
 
     /// A repetition of a trigger whose run is in memory: it is answered when the first acceptance is durable.
-    fn repeat(&mut self, first: ExecutionId, message: Box<TriggerMessage>) {
+    fn repeat(&mut self, first: ExecutionId, message: TriggerMessage) {
         let TriggerMessage {
             dedupe,
             reply,
             watcher,
             ..
-        } = *message;
+        } = message;
         let payload = dedupe.and_then(|key| key.payload);
         let run = self.runs.get_mut(&first);
         let accepted = run.as_ref().and_then(|run| run.accepted.as_deref());
@@ -230,11 +230,11 @@ impl State {
             let conversation = message.conversation.clone();
             self.settle_line(conversation.as_deref(), |state| match known {
                 Err(error) => drop(message.reply.send(Err(EmployeeError::NotWoken(error)))),
-                Ok(Some(known)) => state.repeat_known(known, message),
+                Ok(Some(known)) => state.repeat_known(known, *message),
                 Ok(None) => {
                     let first = message.dedupe.as_ref().and_then(|key| state.first_of(key));
                     match first {
-                        Some(first) => state.repeat(first, message),
+                        Some(first) => state.repeat(first, *message),
                         None => state.consider(message, true),
                     }
                 }
@@ -243,7 +243,7 @@ impl State {
         self.look_for_some();
     }
 
-    fn repeat_known(&mut self, known: KnownTrigger, message: Box<TriggerMessage>) {
+    fn repeat_known(&mut self, known: KnownTrigger, message: TriggerMessage) {
         let payload = message.dedupe.as_ref().and_then(|key| key.payload);
         let is_same = match (payload, known.payload) {
             (Some(payload), Some(its)) => payload == its,
@@ -305,7 +305,7 @@ impl State {
         match replaced.last() {
             // What the new run remembers has to be read after the undo is durable.
             Some(last) if undo => self.accept_after_undo(*last, message),
-            _ => self.accept(message),
+            _ => self.accept(*message),
         }
     }
 
@@ -348,7 +348,7 @@ impl State {
         self.settle_line(conversation, |state| {
             if let Some((memory, message)) = then {
                 state.memory.replace(memory);
-                state.accept(message);
+                state.accept(*message);
             }
         });
     }
@@ -356,7 +356,7 @@ impl State {
     /// Makes a run of a trigger. With a key it may turn out to be a duplicate, so it starts only when its acceptance is durable; else it
     /// starts at once, since nothing of it leaves the process before the acceptance is durable. So does one whose key was made on its way
     /// here: it is a duplicate once in a lost answer, and is taken back then.
-    fn accept(&mut self, message: Box<TriggerMessage>) {
+    fn accept(&mut self, message: TriggerMessage) {
         let TriggerMessage {
             trigger,
             conversation,
@@ -364,7 +364,7 @@ impl State {
             dedupe,
             reply,
             watcher,
-        } = *message;
+        } = message;
         let own = dedupe.as_ref().and_then(|key| key.run(self.org));
         let execution = own.unwrap_or_else(|| self.core.clock.execution_id());
         let at = self.now();

@@ -59,7 +59,7 @@ pub fn parse(text: &str) -> Result<Parsed, RecurrenceError> {
         .collect();
     let days = CronDays(cron);
     let some_day = NaiveDate::from_ymd_opt(2000, 1, 1).expect("a date");
-    if days.from_on(some_day).is_none() {
+    if days.first_on_or_after(some_day).is_none() {
         return Err(wrong(format!(
             "no date ever meets it: there is no day of month `{day}` in month `{month}`"
         )));
@@ -73,7 +73,7 @@ pub fn parse(text: &str) -> Result<Parsed, RecurrenceError> {
 
 impl CronDays {
     /// The first day from `day` on.
-    pub fn from_on(&self, day: NaiveDate) -> Option<NaiveDate> {
+    pub fn first_on_or_after(&self, day: NaiveDate) -> Option<NaiveDate> {
         let end = day.checked_add_months(Months::new(12 * YEARS))?;
         let mut day = day;
         while day < end {

@@ -63,7 +63,7 @@ enum Rule {
     Every { anchor: Timestamp, step: i64 },
     /// Days, and minutes of the day in ascending order; `interval`: in every hour that the clocks show.
     Days {
-        days: DayRule,
+        days: Box<DayRule>,
         minutes: Vec<u16>,
         interval: bool,
     },
@@ -234,7 +234,10 @@ impl Recurrence {
             if self.off_days.is_none() || self.calendar.is_worked(day) {
                 return Some(at);
             }
-            let free = self.calendar.from_on(day)?.and_time(NaiveTime::MIN);
+            let free = self
+                .calendar
+                .first_on_or_after(day)?
+                .and_time(NaiveTime::MIN);
             after = before(wall::once(self.zone, free)).max(at);
         }
         None
@@ -248,7 +251,7 @@ impl Recurrence {
         from: NaiveDateTime,
         inclusive: bool,
     ) -> Option<NaiveDateTime> {
-        let mut day = days.from_on(from.date(), &self.calendar)?;
+        let mut day = days.first_on_or_after(from.date(), &self.calendar)?;
         loop {
             let found = minutes
                 .iter()
@@ -257,7 +260,7 @@ impl Recurrence {
             if found.is_some() {
                 return found;
             }
-            day = days.from_on(day.succ_opt()?, &self.calendar)?;
+            day = days.first_on_or_after(day.succ_opt()?, &self.calendar)?;
         }
     }
 
@@ -289,11 +292,11 @@ impl Recurrence {
             _ => from,
         };
         for _ in 0..LOOK {
-            raw = days.from_on(raw, &self.calendar)?;
+            raw = days.first_on_or_after(raw, &self.calendar)?;
             let day = match self.off_days {
                 None => Some(raw),
                 Some(OffDays::Skip) => self.calendar.is_worked(raw).then_some(raw),
-                Some(OffDays::Next) => self.calendar.from_on(raw),
+                Some(OffDays::Next) => self.calendar.first_on_or_after(raw),
                 Some(OffDays::Previous) => self.calendar.up_to(raw),
             };
             if let Some(day) = day.filter(|day| *day >= from) {
@@ -306,10 +309,10 @@ impl Recurrence {
 }
 
 impl DayRule {
-    fn from_on(&self, day: NaiveDate, calendar: &WorkingCalendar) -> Option<NaiveDate> {
+    fn first_on_or_after(&self, day: NaiveDate, calendar: &WorkingCalendar) -> Option<NaiveDate> {
         match self {
-            DayRule::Cron(days) => days.from_on(day),
-            DayRule::Rule(days) => days.from_on(day),
+            DayRule::Cron(days) => days.first_on_or_after(day),
+            DayRule::Rule(days) => days.first_on_or_after(day),
             DayRule::Working(NthWorkingDay { nth, of }) => {
                 let mut first = of.first_day(day)?;
                 for _ in 0..60 {
@@ -387,7 +390,7 @@ fn rule_of(
             interval,
         } = cron::parse(text)?;
         return Ok(Rule::Days {
-            days: DayRule::Cron(days),
+            days: Box::new(DayRule::Cron(days)),
             minutes,
             interval,
         });
@@ -412,7 +415,7 @@ fn rule_of(
             return Err(RecurrenceError::new("working_day.nth", message));
         }
         return Ok(Rule::Days {
-            days: DayRule::Working(working),
+            days: Box::new(DayRule::Working(working)),
             minutes: needs_at(at)?,
             interval: false,
         });
@@ -443,7 +446,7 @@ fn rule_of(
         minutes
     };
     Ok(Rule::Days {
-        days: DayRule::Rule(parsed.days),
+        days: Box::new(DayRule::Rule(parsed.days)),
         minutes,
         interval: false,
     })

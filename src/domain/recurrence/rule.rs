@@ -117,11 +117,12 @@ pub fn parse(text: &str, start: Option<NaiveDate>) -> Result<Parsed, RecurrenceE
     }
     let mut days = RuleDays::new(rule, start, count.is_some())?;
     let first = days.start.unwrap_or(days.anchor);
-    let Some(first) = days.from_on(first) else {
+    let Some(first) = days.first_on_or_after(first) else {
         return Err(wrong("no date ever meets it"));
     };
     if let Some(count) = count {
-        let counted = std::iter::successors(Some(first), |day| days.from_on(day.succ_opt()?));
+        let counted =
+            std::iter::successors(Some(first), |day| days.first_on_or_after(day.succ_opt()?));
         days.last = counted.take(count).last();
     }
     Ok(Parsed {
@@ -245,7 +246,7 @@ impl RuleDays {
     }
 
     /// The first day from `day` on; `None` if there is none within the horizon.
-    pub fn from_on(&self, day: NaiveDate) -> Option<NaiveDate> {
+    pub fn first_on_or_after(&self, day: NaiveDate) -> Option<NaiveDate> {
         let day = self.start.map_or(day, |start| day.max(start));
         let set = self.set(self.begin_near(day)?).ok()?;
         (&set)

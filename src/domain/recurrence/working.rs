@@ -71,7 +71,7 @@ impl WorkingCalendar {
     }
 
     /// The first working day from `day` on; `None` if there is none within a year.
-    pub fn from_on(&self, day: NaiveDate) -> Option<NaiveDate> {
+    pub fn first_on_or_after(&self, day: NaiveDate) -> Option<NaiveDate> {
         std::iter::successors(Some(day), |day| day.succ_opt())
             .take(LOOK)
             .find(|day| self.is_worked(*day))

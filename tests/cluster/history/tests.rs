@@ -304,16 +304,22 @@ fn minutes_that_are_not_accounted_for_once() {
     let lost = |wanted: i64| move |found: &Violation| matches!(found, Violation::MinuteLost { minute, .. } if *minute == wanted);
     let twice = |wanted: i64| move |found: &Violation| matches!(found, Violation::MinuteTwice { minute, .. } if *minute == wanted);
     finds(
-        |history| drop(history.schedules[0].fires.remove(0)),
+        |history| {
+            history.schedules[0].fires.remove(0);
+        },
         lost(10),
     );
     finds(|history| history.schedules[0].fires[0].times = 1, lost(11));
     finds(
-        |history| drop(history.schedules[0].fires.remove(1)),
+        |history| {
+            history.schedules[0].fires.remove(1);
+        },
         lost(12),
     );
     finds(
-        |history| drop(history.schedules[0].fires.remove(2)),
+        |history| {
+            history.schedules[0].fires.remove(2);
+        },
         lost(13),
     );
     finds(|history| history.last_minute = Some(14), lost(14));

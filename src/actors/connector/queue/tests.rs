@@ -426,7 +426,7 @@ fn a_call_that_is_let_go_gives_its_place_back_and_pokes() {
     queue.count_back_lost(NOW);
     assert_eq!((queue.open(), sent(&mut queue, NOW).0), (1, vec![2]));
     // One that comes back is not counted twice.
-    back.is_back();
+    back.came_back();
     queue.settle(&ok(), came(claim(0), 1, &RetryRule::default()), NOW);
     queue.count_back_lost(NOW);
     assert_eq!(pokes.load(std::sync::atomic::Ordering::SeqCst), 1);
