@@ -6,7 +6,8 @@
 
 #![expect(
     clippy::print_stdout,
-    reason = "the figures are what a reader of the tests' output looks for"
+    clippy::print_stderr,
+    reason = "figures and logs are what a reader of the tests' output looks for"
 )]
 
 #[path = "../it/desk.rs"]
