@@ -3,6 +3,10 @@
 //! Hosts are brought to the form that DNS knows (UTS 46, RFC 5891); a local part beyond ASCII stays as it is (RFC 6531, RFC 6532), which needs a
 //! server that takes it, in normal form C, as RFC 6532 asks for. Quoted local parts are not read: hardly a provider takes them.
 
+use std::{
+    collections::HashSet,
+    hash::{Hash, Hasher},
+};
 use unicode_normalization::UnicodeNormalization;
 
 /// The longest local part and the longest address, in bytes (RFC 5321, 4.5.3.1).
@@ -12,6 +16,10 @@ const ADDRESS_MAX: usize = 254;
 /// The plain address, with its host as DNS knows it; `None` if it is none.
 pub fn normalized(text: &str) -> Option<String> {
     let (local, host) = text.rsplit_once('@')?;
+    // Before anything is made of them: neither becomes shorter than a sixteenth.
+    if local.len() > 16 * LOCAL_MAX || host.len() > 16 * ADDRESS_MAX {
+        return None;
+    }
     let local: String = local.nfc().collect();
     let letter = |c: char| {
         c.is_ascii_alphanumeric()
@@ -79,14 +87,30 @@ pub fn with_name(text: &str) -> Option<(String, String)> {
     Some((name.to_owned(), normalized(plain)?))
 }
 
+/// An address as it is told from others: without the case of its letters.
+struct Folded(String);
+
+impl PartialEq for Folded {
+    fn eq(&self, other: &Self) -> bool {
+        #[cfg(test)]
+        tests::COMPARISONS.set(tests::COMPARISONS.get() + 1);
+        self.0 == other.0
+    }
+}
+
+impl Eq for Folded {}
+
+impl Hash for Folded {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
 /// All addresses of a text, in order, each once, without names: they may be separated by commas, semicolons, line breaks or blanks. What is none is passed over.
 pub fn all_in(text: &str) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
+    let (mut found, mut known) = (Vec::new(), HashSet::new());
     let mut add = |address: String| {
-        if !found
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(&address))
-        {
+        if known.insert(Folded(address.to_ascii_lowercase())) {
             found.push(address);
         }
     };
@@ -128,6 +152,34 @@ fn pieces(text: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// How often this thread has compared two addresses.
+        pub(super) static COMPARISONS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn a_long_list_is_read_without_comparing_each_with_all() {
+        let count = 100_000;
+        let twice: Vec<String> = (0..2 * count)
+            .map(|n| format!("Somebody{}@b.example", n % count))
+            .collect();
+        COMPARISONS.set(0);
+        let found = all_in(&twice.join(", "));
+        assert_eq!(found.len(), count);
+        // Each that stands twice is found again by one comparison; few others share a hash's group.
+        let compared = COMPARISONS.get();
+        assert!(compared >= count as u64, "{compared}: not counted");
+        assert!(compared < 3 * count as u64, "{compared} comparisons");
+    }
+
+    #[test]
+    fn what_is_far_too_long_is_no_address() {
+        let long = "ä".repeat(1_000_000);
+        assert_eq!(normalized(&format!("a@{long}.example")), None);
+        assert_eq!(normalized(&format!("{long}@b.example")), None);
+    }
 
     #[test]
     fn addresses_in_one_field_are_all_found() {
