@@ -122,6 +122,23 @@ pub(crate) fn text_units(bytes: usize) -> u64 {
     1 + (bytes / TEXT_UNIT) as u64
 }
 
+/// What a key costs beside its entry, which is a unit of its own: nothing, unless it is long.
+pub(crate) fn key_units(key: &str) -> u64 {
+    (key.len() / TEXT_UNIT) as u64
+}
+
+/// What it costs to find a key among so many: it is compared about as often as their number has binary digits.
+pub(crate) fn lookup_units(key: &str, entries: usize) -> u64 {
+    key_units(key).saturating_mul(1 + u64::from(usize::BITS - entries.leading_zeros()))
+}
+
+/// Whether there were so many units left. There are none afterwards, if not.
+pub(crate) fn take(left: &mut u64, units: u64) -> bool {
+    let rest = left.checked_sub(units);
+    *left = rest.unwrap_or_default();
+    rest.is_some()
+}
+
 fn walk(value: &Value, left: &mut u64) -> bool {
     let own = match value {
         Value::String(text) => text_units(text.len()),
@@ -129,14 +146,14 @@ fn walk(value: &Value, left: &mut u64) -> bool {
         Value::Object(map) => 2 + map.len() as u64,
         _ => 1,
     };
-    let Some(rest) = left.checked_sub(own) else {
-        *left = 0;
+    if !take(left, own) {
         return false;
-    };
-    *left = rest;
+    }
     match value {
         Value::Array(items) => items.iter().all(|item| walk(item, left)),
-        Value::Object(map) => map.values().all(|item| walk(item, left)),
+        Value::Object(map) => map
+            .iter()
+            .all(|(key, item)| take(left, key_units(key)) && walk(item, left)),
         _ => true,
     }
 }
@@ -205,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_value_is_never_walked_further_than_what_is_left() {
-        let value = json!([[1, 2], {"a": "x".repeat(64)}, null]);
+        let value = json!([[1, 2], {"a": "x".repeat(64), "k".repeat(640): 1}, null]);
         let budget = Budget::new(100);
         assert_eq!(budget.charge_json(&value), Ok(()));
         let cost = 100 - budget.left();

@@ -34,15 +34,36 @@ pub const MAX_DEPTH: usize = 96;
 pub const MAX_FOLDS: usize = 3;
 /// Longest message of an error, in characters: values are quoted in them.
 const MAX_MESSAGE: usize = 400;
+/// Longest path or key that an error quotes, in characters.
+const MAX_PATH: usize = 200;
+
+/// The beginning of a text that may come from data, so that an error, which is stored and shown, never carries all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt(Box<str>);
+
+impl Excerpt {
+    fn of(text: &str, characters: usize) -> Self {
+        Self(match text.char_indices().nth(characters) {
+            Some((end, _)) => format!("{}…", &text[..end]).into(),
+            None => text.into(),
+        })
+    }
+}
+
+impl std::fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// Why an evaluation gave no value.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum EvalError {
     /// A field or element that is not there; what `has()` and `default()` ask about.
     #[error("{0} is not there")]
-    Missing(String),
+    Missing(Excerpt),
     #[error("{0}")]
-    Wrong(String),
+    Wrong(Excerpt),
     #[error(
         "the evaluation does too much work: its limit is {FUEL} units, each a value, an operation or 32 bytes of text"
     )]
@@ -57,13 +78,13 @@ pub enum EvalError {
 }
 
 impl EvalError {
-    pub(crate) fn wrong(message: impl Into<String>) -> Self {
-        let mut message = message.into();
-        if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
-            message.truncate(end);
-            message.push('…');
-        }
-        EvalError::Wrong(message)
+    pub(crate) fn wrong(message: impl AsRef<str>) -> Self {
+        EvalError::Wrong(Excerpt::of(message.as_ref(), MAX_MESSAGE))
+    }
+
+    /// `what` is the path or the key that is not there.
+    pub(crate) fn missing(what: impl AsRef<str>) -> Self {
+        EvalError::Missing(Excerpt::of(what.as_ref(), MAX_PATH))
     }
 
     /// Whether a limit ended it: nothing in the expression makes that harmless.

@@ -1,6 +1,9 @@
 //! What expressions and texts can name: checked when a graph is compiled ([`Names`]), read when a run evaluates ([`Data`]).
 
-use super::{budget::Budget, expr::EvalError};
+use super::{
+    budget::{Budget, key_units},
+    expr::EvalError,
+};
 use crate::domain::{ExecutionId, MemoryView, Timestamp, Trigger};
 use chrono::SecondsFormat;
 use chrono_tz::Tz;
@@ -126,6 +129,9 @@ impl Names<'_> {
     }
 }
 
+/// What it costs to put together a value of a few fields beside what they hold.
+const WHOLE_UNITS: u64 = 16;
+
 /// Completed nodes of a frame in the order of their completion; the last entry of a node counts.
 pub type Log = [(u16, Arc<Value>)];
 
@@ -172,10 +178,11 @@ impl<'a> Data<'a> {
         segments: &[Box<str>],
         budget: &Budget,
     ) -> Result<Cow<'a, Value>, EvalError> {
+        budget.charge(segments.iter().map(|segment| key_units(segment)).sum())?;
         let (start, taken) = self.start(place, segments, budget)?;
         descend(start, &segments[taken..]).map_err(|error| match error {
             EvalError::Missing(tail) => {
-                EvalError::Missing(format!("{}.{tail}", self.prefix(place, &segments[..taken])))
+                EvalError::missing(format!("{}.{tail}", self.prefix(place, &segments[..taken])))
             }
             other => other,
         })
@@ -193,22 +200,26 @@ impl<'a> Data<'a> {
         let whole = |value: Value| Ok((Cow::Owned(value), 0));
         match (place, first) {
             (Place::Input, _) => Ok((Cow::Borrowed(self.input), 0)),
-            (Place::Step(step), Some("output")) => match self.step_output(step) {
+            (Place::Step(step), Some("output")) => match self.step_output(step, budget)? {
                 Some(output) => Ok((Cow::Borrowed(output), 1)),
-                None => Err(EvalError::Missing(format!(
+                None => Err(EvalError::missing(format!(
                     "{}.output",
                     self.prefix(place, &[])
                 ))),
             },
             (Place::Step(step), _) => {
-                let output = self.step_output(step);
+                let output = self.step_output(step, budget)?;
                 output.map_or(Ok(()), |output| budget.charge_json(output))?;
                 whole(output.map_or(json!({}), |output| json!({"output": output})))
             }
             (Place::Trigger, Some("payload")) => Ok((Cow::Borrowed(&*self.trigger.payload), 1)),
             (Place::Trigger, Some("type")) => Ok((Cow::Owned(json!(self.trigger.kind.name())), 1)),
-            (Place::Trigger, Some("source")) => Ok((Cow::Owned(json!(self.trigger.source)), 1)),
+            (Place::Trigger, Some("source")) => {
+                budget.charge(key_units(&self.trigger.source))?;
+                Ok((Cow::Owned(json!(self.trigger.source)), 1))
+            }
             (Place::Trigger, _) => {
+                budget.charge(WHOLE_UNITS + key_units(&self.trigger.source))?;
                 budget.charge_json(&self.trigger.payload)?;
                 whole(json!({
                     "type": self.trigger.kind.name(), "payload": &*self.trigger.payload, "source": self.trigger.source
@@ -240,9 +251,13 @@ impl<'a> Data<'a> {
                 charge_map(&self.memory.org_knowledge, budget)?;
                 whole(Value::Object((*self.memory.org_knowledge).clone()))
             }
-            (Place::Run, _) => whole(self.run()),
+            (Place::Run, _) => {
+                budget.charge(WHOLE_UNITS)?;
+                whole(self.run())
+            }
             (Place::Steps, _) => {
                 for (_, output) in self.skills.iter().chain(self.nodes) {
+                    budget.charge(WHOLE_UNITS)?;
                     budget.charge_json(output)?;
                 }
                 whole(Value::Object(self.all_steps()))
@@ -280,11 +295,14 @@ impl<'a> Data<'a> {
         })
     }
 
-    fn step_output(&self, step: StepRef) -> Option<&'a Value> {
-        match step {
-            StepRef::Skill(node) => last(self.skills, node),
-            StepRef::Node(node) => last(self.nodes, node),
-        }
+    fn step_output(&self, step: StepRef, budget: &Budget) -> Result<Option<&'a Value>, EvalError> {
+        let (log, node) = match step {
+            StepRef::Skill(node) => (self.skills, node),
+            StepRef::Node(node) => (self.nodes, node),
+        };
+        // It is looked for from the end; a loop makes a log long.
+        budget.charge(log.len() as u64 / 32)?;
+        Ok(last(log, node))
     }
 
     fn skill_memory(&self) -> Option<&'a Map<String, Value>> {
@@ -345,13 +363,16 @@ impl<'a> Data<'a> {
 
 fn charge_map(map: &Map<String, Value>, budget: &Budget) -> Result<(), EvalError> {
     budget.charge(2 + map.len() as u64)?;
-    map.values().try_for_each(|value| budget.charge_json(value))
+    map.iter().try_for_each(|(key, value)| {
+        budget.charge(key_units(key))?;
+        budget.charge_json(value)
+    })
 }
 
 fn in_map<'a>(map: &'a Map<String, Value>, key: &str) -> Result<Cow<'a, Value>, EvalError> {
     map.get(key)
         .map(Cow::Borrowed)
-        .ok_or_else(|| EvalError::Missing(key.into()))
+        .ok_or_else(|| EvalError::missing(key))
 }
 
 fn descend<'a>(start: Cow<'a, Value>, segments: &[Box<str>]) -> Result<Cow<'a, Value>, EvalError> {
@@ -369,7 +390,7 @@ fn walk<'a>(start: &'a Value, segments: &[Box<str>]) -> Result<&'a Value, EvalEr
         .try_fold(start, |value, (place, segment)| match value {
             Value::Object(map) => map
                 .get(&**segment)
-                .ok_or_else(|| EvalError::Missing(so_far(place))),
+                .ok_or_else(|| EvalError::missing(so_far(place))),
             other => Err(EvalError::wrong(format!(
                 "cannot read `{}`: its owner is {}",
                 so_far(place),

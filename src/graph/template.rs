@@ -4,7 +4,7 @@
 //! arrays recurse.
 
 use super::{
-    budget::{Budget, Size},
+    budget::{Budget, Size, key_units},
     expr::{EvalError, Expr},
     markup::Markup,
     scope::{Data, Names},
@@ -71,7 +71,10 @@ impl Template {
             Template::Object(fields) => Value::Object(
                 fields
                     .iter()
-                    .map(|(key, field)| Ok((key.to_string(), field.part(data, budget)?)))
+                    .map(|(key, field)| {
+                        budget.charge(key_units(key))?;
+                        Ok((key.to_string(), field.part(data, budget)?))
+                    })
                     .collect::<Result<Map<_, _>, EvalError>>()?,
             ),
         })
@@ -116,6 +119,7 @@ impl Template {
                     fields
                         .iter()
                         .map(|(key, field)| {
+                            budget.charge(key_units(key))?;
                             let markup = if &**key == "text" { inner } else { markup };
                             Ok((key.to_string(), field.marked_part(data, markup, budget)?))
                         })

@@ -90,7 +90,11 @@ pub(super) fn call<'a>(
         "sum_money" => sums(&value),
         _ => units(name, &value, currency.as_ref()),
     };
-    made.map(Val::owned).map_err(EvalError::wrong)
+    let made = made.map_err(EvalError::wrong)?;
+    if let Value::String(text) = &made {
+        budget.charge_new_text(text.len())?;
+    }
+    Ok(Val::owned(made))
 }
 
 fn units(name: &str, value: &Value, currency: Option<&Value>) -> Result<Value, String> {

@@ -21,6 +21,22 @@ pub(crate) enum Operator {
 }
 
 impl Operator {
+    #[cfg(test)]
+    pub const ALL: [Operator; 12] = [
+        Operator::Add,
+        Operator::Subtract,
+        Operator::Multiply,
+        Operator::Divide,
+        Operator::Modulo,
+        Operator::Equal,
+        Operator::NotEqual,
+        Operator::Less,
+        Operator::LessEqual,
+        Operator::Greater,
+        Operator::GreaterEqual,
+        Operator::In,
+    ];
+
     /// By the name that the parser gives to the call.
     pub fn parse(name: &str) -> Option<Operator> {
         Some(match name {
@@ -40,7 +56,7 @@ impl Operator {
         })
     }
 
-    fn symbol(self) -> &'static str {
+    pub fn symbol(self) -> &'static str {
         match self {
             Operator::Add => "+",
             Operator::Subtract => "-",
@@ -205,6 +221,7 @@ pub(super) fn contains<'a>(
         Val::Object(_) | Val::Map(_) => match item {
             Val::Text(key) => {
                 budget.charge_text(key.len())?;
+                budget.charge(list.lookup_cost(key))?;
                 Ok(Val::Bool(list.has(key)))
             }
             other => Err(EvalError::wrong(format!(

@@ -1,7 +1,10 @@
 //! Evaluation with a budget.
 
 use super::{EvalError, Fold, FoldKind, Ir, functions::Patterns, value::Val};
-use crate::graph::{budget::Budget, scope::Data};
+use crate::graph::{
+    budget::{Budget, lookup_units, text_units},
+    scope::Data,
+};
 use serde_json::Value;
 use std::{borrow::Cow, rc::Rc};
 
@@ -55,11 +58,16 @@ impl<'a> Machine<'_, 'a> {
             },
             Ir::Select(owner, name) => {
                 let owner = self.eval(owner)?;
+                self.charge(owner.lookup_cost(name))?;
                 self.copied(owner.field(name))
             }
             Ir::Has(owner, name) => self.has(owner, name),
             Ir::Index(owner, index) => {
                 let (owner, index) = (self.eval(owner)?, self.eval(index)?);
+                self.charge(match &index {
+                    Val::Text(key) => owner.lookup_cost(key),
+                    place => place_of(place).map_or(0, |place| owner.nth_cost(place)),
+                })?;
                 self.copied(owner.index(&index))
             }
             Ir::Not(inner) => Ok(Val::Bool(!self.eval(inner)?.bool()?)),
@@ -107,7 +115,11 @@ impl<'a> Machine<'_, 'a> {
     }
 
     fn has(&mut self, owner: &Ir, name: &str) -> Result<Val<'a>, EvalError> {
-        match self.eval(owner).and_then(|owner| owner.field(name)) {
+        let found = self.eval(owner).and_then(|owner| {
+            self.charge(owner.lookup_cost(name))?;
+            owner.field(name)
+        });
+        match found {
             Ok(_) => Ok(Val::Bool(true)),
             Err(EvalError::Missing(_)) => Ok(Val::Bool(false)),
             Err(other) => Err(other),
@@ -138,7 +150,11 @@ impl<'a> Machine<'_, 'a> {
         self.charge(MAP_COST)?;
         for (key, value) in entries {
             let key = match self.eval(key)? {
-                Val::Text(key) => key.into_owned(),
+                Val::Text(key) => {
+                    // A borrowed key is copied, and each is compared with those that are there.
+                    self.charge(text_units(key.len()) + lookup_units(&key, map.len()))?;
+                    key.into_owned()
+                }
                 other => {
                     return Err(EvalError::wrong(format!(
                         "the keys of an object are strings, not {}",
@@ -193,6 +209,14 @@ impl<'a> Machine<'_, 'a> {
             (FoldKind::ExistsOne, None) => Ok(Val::Bool(found == 1)),
             (kind, None) => Ok(Val::Bool(kind == FoldKind::All)),
         }
+    }
+}
+
+fn place_of(index: &Val<'_>) -> Option<usize> {
+    match index {
+        Val::Int(place) => usize::try_from(*place).ok(),
+        Val::UInt(place) => usize::try_from(*place).ok(),
+        _ => None,
     }
 }
 

@@ -18,12 +18,17 @@ use super::{
     patterns::Pattern,
     value::Val,
 };
-use crate::{domain::mail_address, graph::budget::Budget};
+use crate::{
+    domain::mail_address,
+    graph::budget::{Budget, MAX_TEXT},
+};
 use serde_json::Value;
 use std::{cmp::Ordering, sync::Arc};
 
 pub(super) use super::patterns::Patterns;
 
+/// Bytes of text that cost a unit where mail addresses are looked for.
+const ADDRESS_BYTES_A_UNIT: u64 = 8;
 /// What reading or moving a date costs.
 const DATE_UNITS: u64 = 8;
 
@@ -36,7 +41,7 @@ pub(crate) struct Function {
 }
 
 /// Name, least and most arguments.
-const TABLE: &[(&str, usize, usize)] = &[
+pub(super) const TABLE: &[(&str, usize, usize)] = &[
     ("abs", 1, 1),
     ("bool", 1, 1),
     ("ceil", 1, 1),
@@ -130,17 +135,18 @@ impl Function {
         let first = arguments.next().ok_or_else(missing)?;
         let rest: Vec<Val<'a>> = arguments.collect();
         let second = rest.first();
-        // Reading a text once. Whatever costs more than that says so below.
+        // Reading each text once. Whatever costs more than that says so below.
         budget.charge_text(first.text_len())?;
+        if let Some(others) = rest.iter().map(Val::text_len).reduce(|all, len| all + len) {
+            budget.charge_text(others)?;
+        }
         match self.name {
             "size" => Ok(Val::Int(first.size()? as i64)),
             "int" => to_int(&first),
             "uint" => to_uint(&first),
             "double" => to_double(&first).map(Val::Double),
             "string" => {
-                first.charge(budget)?;
-                let text = first.show();
-                budget.charge_new_text(text.len())?;
+                let text = first.written(MAX_TEXT, budget)?;
                 Ok(Val::text(text))
             }
             "bool" => to_bool(&first),
@@ -217,7 +223,6 @@ impl Function {
     ) -> Result<Val<'a>, EvalError> {
         let text = self.text(first)?;
         let other = |place: usize| rest.get(place).map_or(Ok(""), |value| self.text(value));
-        budget.charge_text(rest.iter().map(Val::text_len).sum())?;
         Ok(match self.name {
             // A letter may become three.
             "lower" => {
@@ -246,6 +251,8 @@ impl Function {
             }
             "mail_addresses" => {
                 budget.charge_new_text(text.len())?;
+                // Each character is looked at several times, and hosts beyond ASCII are encoded.
+                budget.charge(text.len() as u64 / ADDRESS_BYTES_A_UNIT)?;
                 let all = mail_address::all_in(text);
                 budget.charge(all.len() as u64)?;
                 Val::list(all.into_iter().map(Val::text).collect())
@@ -254,7 +261,11 @@ impl Function {
                 text.find(other(0)?)
                     .map_or(-1, |byte| text[..byte].chars().count() as i64),
             ),
-            _ => self.substring(text, rest)?,
+            _ => {
+                // It is counted, passed over and copied character by character.
+                budget.charge_text(2 * text.len())?;
+                self.substring(text, rest)?
+            }
         })
     }
 
@@ -304,11 +315,10 @@ impl Function {
             "first" => Some(0),
             _ => size.checked_sub(1),
         };
-        let found = place.and_then(|place| list.nth(place)).ok_or_else(|| {
-            EvalError::Missing(format!("the {} element of an empty list", self.name))
-        })?;
-        budget.charge(found.clone_cost())?;
-        Ok(found)
+        budget.charge(place.map_or(0, |place| list.nth_cost(place)))?;
+        place.and_then(|place| list.nth(place)).ok_or_else(|| {
+            EvalError::missing(format!("the {} element of an empty list", self.name))
+        })
     }
 
     fn on_list<'a>(&self, value: Val<'a>, budget: &Budget) -> Result<Val<'a>, EvalError> {
@@ -324,6 +334,9 @@ impl Function {
             "values" => {
                 let mut values = Vec::with_capacity(elements.len());
                 for key in &elements {
+                    if let Val::Text(key) = key {
+                        budget.charge(value.lookup_cost(key))?;
+                    }
                     let found = value.index(key)?;
                     budget.charge(found.clone_cost())?;
                     values.push(found);
@@ -376,7 +389,7 @@ impl Function {
         .into_iter();
         let start = elements
             .next()
-            .ok_or_else(|| EvalError::Missing(format!("the {} of an empty list", self.name)))?;
+            .ok_or_else(|| EvalError::missing(format!("the {} of an empty list", self.name)))?;
         elements.try_fold(start, |best, next| {
             budget.charge(next.compare_cost(&best))?;
             match next.compare(&best) {
@@ -432,15 +445,19 @@ fn distinct<'a>(elements: Vec<Val<'a>>, budget: &Budget) -> Result<Val<'a>, Eval
     let mut seen = std::collections::HashSet::new();
     let mut kept = Vec::new();
     for element in elements {
-        // Once to copy it and once to write it as a text.
-        element.charge(budget)?;
+        // To copy it and to hash it.
         element.charge(budget)?;
         // Equal values have equal keys once whole doubles are written as integers.
         let key = match &element {
             Val::Double(number) if number.fract() == 0.0 && number.abs() < 9e15 => {
                 (*number as i64).to_string()
             }
-            other => other.clone().into_json()?.to_string(),
+            // As JSON, so that a text is another value than what it shows.
+            Val::Text(text) => {
+                budget.charge_text(text.len())?;
+                format!("\"{text}")
+            }
+            other => other.written(usize::MAX, budget)?,
         };
         if seen.insert(key) {
             kept.push(element);

@@ -62,7 +62,8 @@ impl Pattern {
 
 fn positions(hir: &Hir) -> u64 {
     match hir.kind() {
-        HirKind::Empty | HirKind::Look(_) => 0,
+        // They take no character, but are tried at each of them.
+        HirKind::Empty | HirKind::Look(_) => 1,
         HirKind::Literal(literal) => literal.0.len() as u64,
         HirKind::Class(_) => 1,
         HirKind::Repetition(repetition) => {
@@ -84,7 +85,8 @@ impl Patterns {
     /// # Errors
     /// No pattern, or the budget has not what compiling it costs.
     pub fn get(&mut self, pattern: &str, budget: &Budget) -> Result<&Pattern, EvalError> {
-        budget.charge_text(pattern.len())?;
+        // Compared with those that are known.
+        budget.charge_text(pattern.len().saturating_mul(1 + self.0.len()))?;
         let place = match self.0.iter().position(|(known, _)| known == pattern) {
             Some(place) => place,
             None => {
@@ -115,6 +117,7 @@ mod tests {
             ("(a|bc)*", 3),
             ("(?:a?){100}a{100}", 200),
             ("((x{10}){10}){10}", 1_000),
+            (r"(?:\b|\b|\B){50}x", 4),
         ] {
             let found = Pattern::compile(pattern).expect(pattern).positions;
             assert_eq!(found, expected, "{pattern}");

@@ -6,6 +6,8 @@ use crate::{
 use serde_json::json;
 use std::{collections::HashMap, sync::Arc};
 
+mod charges;
+
 fn steps() -> HashMap<String, StepRef> {
     [
         ("n1", StepRef::Node(0)),

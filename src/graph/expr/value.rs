@@ -1,7 +1,7 @@
 //! Values of an evaluation: borrowed from the run's JSON where they can be.
 
 use super::EvalError;
-use crate::graph::budget::{Budget, text_units};
+use crate::graph::budget::{Budget, key_units, lookup_units, take, text_units};
 use serde_json::{Map, Number, Value};
 use std::{borrow::Cow, cmp::Ordering, collections::BTreeMap, rc::Rc};
 
@@ -52,6 +52,15 @@ impl<'a> Val<'a> {
             Value::Number(number) => number_of(&number),
             Value::Bool(yes) => Val::Bool(yes),
             Value::Null => Val::Null,
+        }
+    }
+
+    /// What [`Val::field`], [`Val::index`] and [`Val::has`] cost to find a key: nothing beside the operation, unless it is long.
+    pub fn lookup_cost(&self, key: &str) -> u64 {
+        match self {
+            Val::Object(map) => lookup_units(key, map.len()),
+            Val::Map(map) => lookup_units(key, map.len()),
+            _ => 0,
         }
     }
 
@@ -117,6 +126,14 @@ impl<'a> Val<'a> {
         }
     }
 
+    /// What [`Val::nth`] costs.
+    pub fn nth_cost(&self, place: usize) -> u64 {
+        match self {
+            Val::List(items) => items.get(place).map_or(1, Val::clone_cost),
+            _ => 1,
+        }
+    }
+
     pub fn is_list(&self) -> bool {
         matches!(self, Val::Array(_) | Val::List(_))
     }
@@ -141,7 +158,7 @@ impl<'a> Val<'a> {
                 )));
             }
         }
-        .ok_or_else(|| EvalError::Missing(name.into()))
+        .ok_or_else(|| EvalError::missing(name))
     }
 
     pub fn index(&self, index: &Val<'a>) -> Result<Val<'a>, EvalError> {
@@ -168,7 +185,7 @@ impl<'a> Val<'a> {
                 )));
             }
         }
-        .ok_or_else(|| EvalError::Missing(format!("element {}", index.show())))
+        .ok_or_else(|| EvalError::missing(format!("element {}", index.show())))
     }
 
     /// How many elements, entries or characters.
@@ -212,15 +229,18 @@ impl<'a> Val<'a> {
             Val::Map(map) => MAP_UNITS + 2 * map.len() as u64,
             _ => 1,
         };
-        let Some(rest) = left.checked_sub(own) else {
+        if !take(left, own) {
             return false;
-        };
-        *left = rest;
+        }
         match self {
             Val::Array(items) => items.iter().all(|item| Val::borrowed(item).walk(left)),
             Val::List(items) => items.iter().all(|item| item.walk(left)),
-            Val::Object(map) => map.values().all(|item| Val::borrowed(item).walk(left)),
-            Val::Map(map) => map.values().all(|item| item.walk(left)),
+            Val::Object(map) => map
+                .iter()
+                .all(|(key, item)| take(left, key_units(key)) && Val::borrowed(item).walk(left)),
+            Val::Map(map) => map
+                .iter()
+                .all(|(key, item)| take(left, key_units(key)) && item.walk(left)),
             _ => true,
         }
     }
@@ -246,6 +266,36 @@ impl<'a> Val<'a> {
                 .clone()
                 .into_json()
                 .map_or_else(|_| other.kind().into(), |json| json.to_string()),
+        }
+    }
+
+    /// The text form of a scalar, or JSON of at most `limit` bytes; charged while it is written, as it may be six times as long as what it shows.
+    ///
+    /// # Errors
+    /// What is left of the budget, or the limit, is not enough; a number that JSON cannot hold.
+    pub fn written(&self, limit: usize, budget: &Budget) -> Result<String, EvalError> {
+        if !matches!(
+            self,
+            Val::Array(_) | Val::Object(_) | Val::List(_) | Val::Map(_)
+        ) {
+            budget.charge_text(self.text_len())?;
+            return Ok(self.show());
+        }
+        self.charge(budget)?;
+        let json = self.clone().into_json()?;
+        let mut written = Charged {
+            text: Vec::new(),
+            charged: 0,
+            limit,
+            budget,
+            met: None,
+        };
+        let done = serde_json::to_writer(&mut written, &json);
+        match (written.met, done) {
+            (Some(limit), _) => Err(limit),
+            (None, Ok(())) => String::from_utf8(written.text)
+                .map_err(|_| EvalError::wrong("the value makes no text")),
+            (None, Err(error)) => Err(EvalError::wrong(error.to_string())),
         }
     }
 
@@ -297,10 +347,10 @@ impl<'a> Val<'a> {
                     return Ok(false);
                 }
                 for place in 0..size {
+                    budget.charge(a.nth_cost(place) + b.nth_cost(place))?;
                     let (Some(a), Some(b)) = (a.nth(place), b.nth(place)) else {
                         return Ok(false);
                     };
-                    budget.charge(a.clone_cost() + b.clone_cost())?;
                     if !a.equals(&b, budget)? {
                         return Ok(false);
                     }
@@ -319,6 +369,9 @@ impl<'a> Val<'a> {
             return Ok(false);
         }
         for key in self.elements(budget)? {
+            if let Val::Text(key) = &key {
+                budget.charge(self.lookup_cost(key) + other.lookup_cost(key))?;
+            }
             let (Ok(a), Ok(b)) = (self.index(&key), other.index(&key)) else {
                 return Ok(false);
             };
@@ -342,6 +395,48 @@ impl<'a> Val<'a> {
             (Val::Bool(a), Val::Bool(b)) => Some(a.cmp(b)),
             (a, b) => compare_numbers(a, b),
         }
+    }
+}
+
+/// A text that is charged while it grows.
+struct Charged<'b> {
+    text: Vec<u8>,
+    /// Bytes that are paid for.
+    charged: usize,
+    limit: usize,
+    budget: &'b Budget,
+    /// The limit that ended it.
+    met: Option<EvalError>,
+}
+
+/// Bytes that are paid for at once.
+const CHARGED_STEP: usize = 1024;
+
+impl Charged<'_> {
+    fn pay(&mut self, length: usize) -> Result<(), EvalError> {
+        if length > self.limit {
+            return Err(EvalError::TooLong);
+        }
+        while self.charged < length {
+            self.budget.charge_text(CHARGED_STEP)?;
+            self.charged += CHARGED_STEP;
+        }
+        Ok(())
+    }
+}
+
+impl std::io::Write for Charged<'_> {
+    fn write(&mut self, part: &[u8]) -> std::io::Result<usize> {
+        if let Err(limit) = self.pay(self.text.len() + part.len()) {
+            self.met = Some(limit);
+            return Err(std::io::ErrorKind::Other.into());
+        }
+        self.text.extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
