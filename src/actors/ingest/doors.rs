@@ -1,7 +1,7 @@
 //! Endpoints that take webhooks, read once and kept for a few seconds with their secrets opened, since every event comes to one.
 
 use crate::{
-    actors::hub::keys::KIND_HOOK,
+    actors::{cache::Cache, hub::keys::KIND_HOOK},
     connect::{
         SecretPlace, Vault, VaultError,
         ingest::{
@@ -13,20 +13,20 @@ use crate::{
     domain::{HookId, OrgId, Timestamp},
     persistence::{Db, DbError, HookRow, Sealed, hook_find},
 };
-use dashmap::DashMap;
 use secrecy::{SecretString, zeroize::Zeroizing};
 use serde::{Deserialize, Serialize};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 /// An endpoint that another node changes is known here for this long at most.
 const KEPT_FOR: Duration = Duration::from_secs(5);
 /// Bytes of a body once it is unpacked: as many as a request may have that is not packed.
 const UNPACKED_MAX: usize = 1024 * 1024;
-/// Endpoints that are kept, known and unknown ones; somebody who tries many must not fill the memory.
-const KEPT_MAX: usize = 20_000;
+/// Endpoints that are kept with their secrets.
+const KNOWN_MAX: usize = 20_000;
+/// Names that are kept of which no endpoint has one; somebody who tries many must not fill the memory.
+const UNKNOWN_MAX: usize = 5_000;
+/// Bytes of a name beyond which it is not kept that no endpoint has it.
+const UNKNOWN_NAME_MAX: usize = 256;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
@@ -220,12 +220,57 @@ pub fn aliases(source: &str) -> Vec<String> {
     aliases
 }
 
-type Known = DashMap<(String, String), (Instant, Option<Arc<Door>>)>;
+/// Source and endpoint.
+type Key = (String, String);
+
+/// What was found of endpoints. Those that are and those that are not are kept apart: anybody can make up names, and they must not push out
+/// the endpoints of others.
+struct Found<V> {
+    known: Cache<Key, V>,
+    unknown: Cache<Key, ()>,
+}
+
+impl<V: Clone> Found<V> {
+    fn new(known_max: usize, unknown_max: usize) -> Self {
+        Self {
+            known: Cache::new(KEPT_FOR, known_max),
+            unknown: Cache::new(KEPT_FOR, unknown_max),
+        }
+    }
+
+    /// What is kept, or what `read` gives; `None`: there is no such endpoint.
+    async fn get_or_read<E>(
+        &self,
+        key: Key,
+        read: impl Future<Output = Result<Option<V>, E>>,
+    ) -> Result<Option<V>, E> {
+        if let Some(known) = self.known.get(&key) {
+            return Ok(Some(known));
+        }
+        if self.unknown.get(&key).is_some() {
+            return Ok(None);
+        }
+        let (as_known, as_unknown) = (self.known.begin(&key), self.unknown.begin(&key));
+        let found = read.await?;
+        match &found {
+            Some(value) => self.known.keep(key, value.clone(), as_known),
+            // Of a long name the length is what fills the memory.
+            None if key.0.len() + key.1.len() > UNKNOWN_NAME_MAX => {}
+            None => self.unknown.keep(key, (), as_unknown),
+        }
+        Ok(found)
+    }
+
+    fn forget(&self, key: &Key) {
+        self.known.forget(key);
+        self.unknown.forget(key);
+    }
+}
 
 pub(super) struct Doors {
     db: Db,
     vault: Arc<Vault>,
-    known: Known,
+    found: Found<Arc<Door>>,
 }
 
 impl Doors {
@@ -233,45 +278,84 @@ impl Doors {
         Self {
             db,
             vault,
-            known: Known::new(),
+            found: Found::new(KNOWN_MAX, UNKNOWN_MAX),
         }
     }
 
     pub async fn find(&self, source: &str, endpoint: &str) -> Result<Option<Arc<Door>>, DoorError> {
         let key = (source.to_owned(), endpoint.to_owned());
-        let known = self
-            .known
-            .get(&key)
-            .filter(|known| known.0.elapsed() < KEPT_FOR)
-            .map(|known| known.1.clone());
-        if let Some(known) = known {
-            return Ok(known);
-        }
-        let read = Instant::now();
+        self.found
+            .get_or_read(key, self.read(source, endpoint))
+            .await
+    }
+
+    async fn read(&self, source: &str, endpoint: &str) -> Result<Option<Arc<Door>>, DoorError> {
         let mut tx = self.db.begin_system_read("whose webhook is this").await?;
         let row = hook_find(&mut tx, source, endpoint).await?;
         drop(tx);
-        let door = match row {
-            Some(row) => Some(Arc::new(Door::open(&self.vault, row).await?)),
-            None => None,
-        };
-        if self.known.len() >= KEPT_MAX {
-            self.known.retain(|_, known| known.0.elapsed() < KEPT_FOR);
+        match row {
+            Some(row) => Ok(Some(Arc::new(Door::open(&self.vault, row).await?))),
+            None => Ok(None),
         }
-        if self.known.len() < KEPT_MAX {
-            self.known.insert(key, (read, door.clone()));
-        }
-        Ok(door)
     }
 
     pub fn forget(&self, source: &str, endpoint: &str) {
-        self.known.remove(&(source.to_owned(), endpoint.to_owned()));
+        self.found.forget(&(source.to_owned(), endpoint.to_owned()));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::convert::Infallible;
+    use tokio::sync::oneshot;
+
+    fn key(endpoint: &str) -> Key {
+        ("github".to_owned(), endpoint.to_owned())
+    }
+
+    /// `None`: it was not kept, and is not there any more.
+    async fn kept(found: &Found<u32>, endpoint: &str) -> Option<u32> {
+        let gone = async { Ok::<_, Infallible>(None) };
+        let Ok(kept) = found.get_or_read(key(endpoint), gone).await;
+        kept
+    }
+
+    #[tokio::test]
+    async fn made_up_endpoints_push_out_no_real_one() {
+        let found = Found::new(10, 10);
+        let real = async { Ok::<_, Infallible>(Some(1)) };
+        assert_eq!(found.get_or_read(key("real"), real).await, Ok(Some(1)));
+        for made_up in 0..100 {
+            assert_eq!(kept(&found, &made_up.to_string()).await, None);
+        }
+        assert_eq!(kept(&found, "real").await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn long_name_that_no_endpoint_has_is_not_kept() {
+        let (found, long) = (Found::new(10, 10), "x".repeat(UNKNOWN_NAME_MAX));
+        assert_eq!(kept(&found, &long).await, None);
+        assert!(found.unknown.get(&key(&long)).is_none());
+        assert_eq!(kept(&found, "short").await, None);
+        assert!(found.unknown.get(&key("short")).is_some());
+    }
+
+    /// It is made, or given new secrets, while somebody still reads how it was.
+    #[tokio::test]
+    async fn what_was_read_before_a_change_is_not_kept() {
+        for old in [None, Some(1)] {
+            let found = Found::new(10, 10);
+            let (answer, read) = oneshot::channel();
+            let mut slow = Box::pin(found.get_or_read(key("real"), read));
+            assert!(futures::poll!(&mut slow).is_pending());
+            found.forget(&key("real"));
+            answer.send(old).expect("its reader waits");
+            assert_eq!(slow.await, Ok(old));
+            let now = async { Ok::<_, Infallible>(Some(2)) };
+            assert_eq!(found.get_or_read(key("real"), now).await, Ok(Some(2)));
+        }
+    }
 
     #[test]
     fn a_source_has_the_names_that_people_give_it() {
