@@ -15,6 +15,7 @@ use minijinja::{Environment, Template, UndefinedBehavior, machinery, value::Valu
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
 };
 
@@ -68,7 +69,8 @@ impl std::fmt::Debug for Text {
 
 impl Default for TextSet {
     fn default() -> Self {
-        let mut environment = Environment::new();
+        // Without anything of the engine's: a filter that stands in no table of ours, with what it costs, does not exist.
+        let mut environment = Environment::empty();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| escape::auto_escape(Markup::Plain));
         environment.set_formatter(escape::write);
@@ -241,19 +243,25 @@ fn carry_out<'env>(
     let program = program::Program::of(compiled, markup != Markup::Plain);
     let metered = meter::Metered::by(budget);
     let mut text = String::new();
-    let ended = machinery::eval(
-        environment,
-        &program.main,
-        context,
-        &program.blocks,
-        &mut machinery::make_string_output(&mut text),
-        escape::auto_escape(markup),
-    );
+    let rendering = || {
+        let (_, state) = machinery::eval(
+            environment,
+            &program.main,
+            context,
+            &program.blocks,
+            &mut machinery::make_string_output(&mut text),
+            escape::auto_escape(markup),
+        )?;
+        Ok::<u64, minijinja::Error>(state.fuel_levels().map_or(0, |(used, _)| used))
+    };
+    // What the engine left half done is dropped: the text, the state of this rendering, and, by its guard, the meter.
+    let ended = catch_unwind(AssertUnwindSafe(rendering)).map_err(|_| {
+        EvalError::wrong(
+            "the text cannot be rendered: the template engine failed at an operation of it, as it does at loop.cycle() without arguments",
+        )
+    })?;
     let done = match ended {
-        Ok((_, state)) => {
-            let used = state.fuel_levels().map_or(0, |(used, _)| used);
-            budget.charge(used)
-        }
+        Ok(used) => budget.charge(used),
         Err(error) => Err(match (metered.met(), error.kind()) {
             (Some(limit), _) => limit,
             (None, minijinja::ErrorKind::OutOfFuel) => EvalError::OutOfFuel,

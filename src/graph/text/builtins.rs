@@ -64,6 +64,8 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
             Ok::<bool, Error>(inner.call(state, &args)?.is_true())
         });
     }
+    cheap_tests(environment);
+    environment.add_function("namespace", functions::namespace);
     environment.add_filter("tojson", to_json);
     environment.add_filter("money", money);
     environment.add_filter("sum_money", |list: &Value| {
@@ -94,12 +96,16 @@ enum Cost {
     Format,
     /// Adds up: of texts and lists, each sum is copied.
     Sum,
+    /// So many walks over its arguments, and for each element over the names of attributes, filters and tests that are among them.
+    Each(u64),
     Refused(&'static str),
 }
 
 fn guarded(inner: &Value, cost: Cost, state: &mut State, args: &[Value]) -> Result<Value, Error> {
     match cost {
-        Cost::Walks(times) => args.iter().try_for_each(|arg| weigh_times(arg, times))?,
+        Cost::Walks(times) | Cost::Each(times) => {
+            args.iter().try_for_each(|arg| weigh_times(arg, times))?
+        }
         Cost::Refused(why) => return Err(refused(why)),
         _ => args.iter().try_for_each(weigh)?,
     }
@@ -135,9 +141,18 @@ fn guarded(inner: &Value, cost: Cost, state: &mut State, args: &[Value]) -> Resu
                     "format: a width of more than {MAX_WIDTH} is not possible"
                 )));
             }
-            charge_new_text(asked.matches('%').count().saturating_mul(MAX_WIDTH / 8))?;
+            let places = asked.matches('%').count();
+            charge_new_text(places.saturating_mul(MAX_WIDTH / 8))?;
+            // `%(name)s` can stand for one value many times.
+            if asked.contains('(') {
+                args.iter()
+                    .skip(1)
+                    .try_for_each(|arg| weigh_times(arg, places as u64))?;
+            }
         }
+        Cost::Each(_) => charge_each(args)?,
         Cost::Sum => {
+            charge_each(args)?;
             let list = args.first().filter(|list| list.try_iter().is_ok());
             let holds_numbers = match list {
                 Some(list) => list.try_iter()?.all(|item| item.is_number()),
@@ -150,6 +165,13 @@ fn guarded(inner: &Value, cost: Cost, state: &mut State, args: &[Value]) -> Resu
         Cost::Walks(_) | Cost::Refused(_) => {}
     }
     settle(inner.call(state, args)?)
+}
+
+/// Of names that are looked at again for each element: nothing, unless they are long.
+fn charge_each(args: &[Value]) -> Result<(), Error> {
+    let names: usize = args.iter().skip(1).filter_map(text_of).sum();
+    let count = args.first().and_then(length).unwrap_or_default();
+    charge((names as u64 / 32).saturating_mul(count as u64))
 }
 
 fn refused(why: &str) -> Error {
@@ -208,7 +230,7 @@ macro_rules! named {
 }
 
 fn functions_() -> Vec<(&'static str, Value, Cost)> {
-    // `namespace` stays as it is: what it makes is an object that lives on.
+    // `namespace` is none of them: what it makes is an object that lives on. What it is given is weighed by the program.
     named!(functions:
         "range" => range Cost::Walks(1),
         "dict" => dict Cost::Walks(2),
@@ -217,7 +239,7 @@ fn functions_() -> Vec<(&'static str, Value, Cost)> {
 }
 
 fn filters_() -> Vec<(&'static str, Value, Cost)> {
-    use Cost::{Format, Join, Replace, Sum, Walks, Width};
+    use Cost::{Each, Format, Join, Replace, Sum, Walks, Width};
     named!(filters:
         "safe" => safe Walks(1), "escape" => escape Walks(6), "e" => escape Walks(6),
         "lower" => lower Walks(3), "upper" => upper Walks(3), "title" => title Walks(3),
@@ -230,12 +252,12 @@ fn filters_() -> Vec<(&'static str, Value, Cost)> {
         "round" => round Walks(1), "abs" => abs Walks(1), "int" => int Walks(1),
         "float" => float Walks(1), "attr" => attr Walks(1), "first" => first Walks(1),
         "last" => last Walks(1), "min" => min Walks(2), "max" => max Walks(2),
-        "sort" => sort Walks(SORTING), "list" => list Walks(1), "string" => string Walks(2),
+        "sort" => sort Each(SORTING), "list" => list Walks(1), "string" => string Walks(2),
         "bool" => bool Walks(1), "batch" => batch Width, "slice" => slice Width,
-        "sum" => sum Sum, "indent" => indent Width, "select" => select Walks(1),
-        "reject" => reject Walks(1), "selectattr" => selectattr Walks(1),
-        "rejectattr" => rejectattr Walks(1), "map" => map Walks(1),
-        "groupby" => groupby Walks(SORTING), "unique" => unique Walks(SORTING),
+        "sum" => sum Sum, "indent" => indent Width, "select" => select Each(1),
+        "reject" => reject Each(1), "selectattr" => selectattr Each(1),
+        "rejectattr" => rejectattr Each(1), "map" => map Each(1),
+        "groupby" => groupby Each(SORTING), "unique" => unique Each(SORTING),
         "chain" => chain Walks(2), "zip" => zip Walks(2), "pprint" => pprint Walks(16),
         "format" => format Format,
     )
@@ -255,6 +277,30 @@ fn tests_() -> BTreeMap<&'static str, Value> {
         "le" => is_le, "<=" => is_le, "gt" => is_gt, "greaterthan" => is_gt, ">" => is_gt,
         "ge" => is_ge, ">=" => is_ge, "in" => is_in,
     )
+}
+
+/// They look at the kind of a value, or at a number.
+fn cheap_tests(environment: &mut Environment<'static>) {
+    environment.add_test("undefined", tests::is_undefined);
+    environment.add_test("defined", tests::is_defined);
+    environment.add_test("none", tests::is_none);
+    environment.add_test("safe", tests::is_safe);
+    environment.add_test("escaped", tests::is_safe);
+    environment.add_test("boolean", tests::is_boolean);
+    environment.add_test("odd", tests::is_odd);
+    environment.add_test("even", tests::is_even);
+    environment.add_test("number", tests::is_number);
+    environment.add_test("integer", tests::is_integer);
+    environment.add_test("int", tests::is_integer);
+    environment.add_test("float", tests::is_float);
+    environment.add_test("string", tests::is_string);
+    environment.add_test("sequence", tests::is_sequence);
+    environment.add_test("iterable", tests::is_iterable);
+    environment.add_test("mapping", tests::is_mapping);
+    environment.add_test("true", tests::is_true);
+    environment.add_test("false", tests::is_false);
+    environment.add_test("filter", tests::is_filter);
+    environment.add_test("test", tests::is_test);
 }
 
 /// In a text for a target with markup it is what a program would write; elsewhere it is safe within HTML, as the engine writes it.
@@ -361,6 +407,10 @@ fn operators(environment: &mut Environment<'static>) {
     environment.add_function(ITEM, |state: &mut State, owner: &Value, key: &Value| {
         defined(state, owner)?;
         weigh(key)?;
+        // Its characters are counted to find one.
+        if let Some(text) = owner.as_str() {
+            charge_new_text(text.len())?;
+        }
         owner.get_item(key)
     });
     environment.add_function(IN, |state: &mut State, item: &Value, list: &Value| {
@@ -405,9 +455,9 @@ fn concat(state: &mut State, a: &Value, b: &Value) -> Result<Value, Error> {
         charge_new_text(text.len())?;
         return Ok(Value::from_safe_string(text));
     }
-    let text = format!("{a}{b}");
-    charge_new_text(text.len())?;
-    Ok(Value::from(text))
+    let (a, b) = (escape::plain_text(a)?, escape::plain_text(b)?);
+    charge_new_text(a.len() + b.len())?;
+    Ok(Value::from(a.into_owned() + &b))
 }
 
 fn add(state: &mut State, a: &Value, b: &Value) -> Result<Value, Error> {

@@ -15,10 +15,7 @@ pub(super) fn auto_escape(markup: Markup) -> AutoEscape {
 
 /// Writes a value as the engine would, escaped unless it is markup itself.
 pub(super) fn write(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
-    let shown = match value.as_str() {
-        Some(text) => Cow::Borrowed(text),
-        None => Cow::Owned(shown(value)?),
-    };
+    let shown = plain_text(value)?;
     let markup = match state.auto_escape() {
         _ if value.is_safe() => Markup::Plain,
         AutoEscape::Custom(name) => Markup::parse(name).unwrap_or(Markup::Plain),
@@ -31,6 +28,14 @@ pub(super) fn write(out: &mut Output, state: &mut State, value: &Value) -> Resul
         charge_written(longer.len())?;
     }
     out.write_str(&escaped).map_err(Error::from)
+}
+
+/// A value as the engine writes it, not escaped.
+pub(super) fn plain_text(value: &Value) -> Result<Cow<'_, str>, Error> {
+    Ok(match value.as_str() {
+        Some(text) => Cow::Borrowed(text),
+        None => Cow::Owned(shown(value)?),
+    })
 }
 
 /// A value as a part of a longer text that is markup.

@@ -13,16 +13,30 @@ use std::collections::BTreeMap;
 /// Global whose value is 1.
 pub(super) const ONE: &str = "__one";
 
+/// Longest name of a variable or field, in bytes: each look at it reads it, for the price of one instruction.
+const MAX_NAME: usize = 256;
+
 /// The source with every product made dependent on a variable: the engine would compute one of two literals while it compiles, and
 /// `"x" * 99999999` is a hundred megabytes.
 ///
 /// # Errors
-/// What is no token.
+/// What is no token, or a name that is too long.
 pub(super) fn without_constant_products(source: &str) -> Result<String, minijinja::Error> {
     let mut made = String::with_capacity(source.len());
     let (mut copied, mut after_operand) = (0, false);
     for token in tokenize(source, false, Default::default()) {
         let (token, span) = token?;
+        if let Token::Ident(name) = &token
+            && name.len() > MAX_NAME
+        {
+            return Err(minijinja::Error::new(
+                minijinja::ErrorKind::SyntaxError,
+                format!(
+                    "a name has {} bytes, at most {MAX_NAME} are possible; a longer key is read with brackets, as in input['…']",
+                    name.len()
+                ),
+            ));
+        }
         let end = span.end_offset as usize;
         if matches!(token, Token::Mul) && after_operand {
             made.push_str(&source[copied..end]);
@@ -169,11 +183,32 @@ fn exchanged<'s>(instruction: &Instruction<'s>, safe_literals: bool) -> Vec<Inst
             I::Swap,
             instruction.clone(),
         ],
+        // `f(*list)` puts each element on the stack, `f(**map)` copies each entry.
+        I::UnpackLists(count) | I::MergeKwargs(count) => weighed(*count, instruction),
+        // The loop keeps what it is given and compares it. Beneath the arguments is the loop itself.
+        I::CallMethod(_, Some(count)) if *count > 1 => {
+            weighed(usize::from(*count) - 1, instruction)
+        }
+        I::CallFunction("namespace", Some(count)) if *count > 0 => {
+            weighed(usize::from(*count), instruction)
+        }
         I::BuildList(_) | I::BuildTuple(_) | I::BuildMap(_) => {
             vec![instruction.clone(), I::CallFunction(SHALLOW, Some(1))]
         }
         other => vec![other.clone()],
     }
+}
+
+/// An instruction whose operands, so many on top of the stack, are weighed before: as a list, whose unpacking puts their number above them.
+fn weighed<'s>(count: usize, instruction: &Instruction<'s>) -> Vec<Instruction<'s>> {
+    use Instruction as I;
+    vec![
+        I::BuildList(Some(count)),
+        I::CallFunction(WEIGH, Some(1)),
+        I::UnpackLists(1),
+        I::DiscardTop,
+        instruction.clone(),
+    ]
 }
 
 #[cfg(test)]

@@ -190,7 +190,8 @@ fn a_metered_text_is_the_one_that_the_engine_makes() {
 /// Each of these would be hundreds of megabytes, or minutes, or too deep for the stack.
 #[test]
 fn a_text_ends_in_its_limits_whatever_it_is_made_of() {
-    let input = json!({"n": 90_000, "t": "x".repeat(900_000), "l": vec![0; 20_000], "s": "a".repeat(20_000), "rows": vec!["r"; 5_000]});
+    let map: serde_json::Map<_, _> = (0..5_000).map(|n| (format!("k{n}"), json!(n))).collect();
+    let input = json!({"map": map, "n": 90_000, "t": "x".repeat(900_000), "l": vec![0; 20_000], "s": "a".repeat(20_000), "rows": vec!["r"; 5_000]});
     let raw = format!(
         "{{% for i in range(90000) %}}{}{{% endfor %}}",
         "y".repeat(20_000)
@@ -202,6 +203,11 @@ fn a_text_ends_in_its_limits_whatever_it_is_made_of() {
     let added = repeated("'xx'", "{% set a = a + a %}");
     let lists = repeated("[1]", "{% set a = a + a %}");
     let shared = repeated("[1]", "{% set a = [a, a] %}");
+    let paths = format!(
+        "{{{{ input.l | map(attribute='{}') | list }}}}",
+        "a.".repeat(10_000)
+    );
+    let formats = format!("{{{{ '{}' | format(a=input.t) }}}}", "%(a)s".repeat(5_000));
     for source in [
         "{% for i in range(400) %}{{ input.t }}{% endfor %}",
         raw.as_str(),
@@ -241,6 +247,14 @@ fn a_text_ends_in_its_limits_whatever_it_is_made_of() {
         "{% macro m(a) %}{{ m(a ~ a) }}{% endmacro %}{{ m('x') }}",
         "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}",
         "{{ debug() }}",
+        "{% for i in range(90000) %}{% if loop.changed(input.l) %}{% endif %}{% endfor %}",
+        "{% macro m() %}{% endmacro %}{% for i in range(90000) %}{{ m(*input.l) }}{% endfor %}",
+        "{% for i in range(90000) %}{% set a = dict(**input.map) %}{% endfor %}",
+        "{% for i in range(90000) %}{% set a = namespace(input.map) %}{% endfor %}",
+        "{% for i in range(90000) %}{% set a = input.t[5] %}{% endfor %}",
+        "{% for i in range(90000) %}{% set a = input[input.t] is defined %}{% endfor %}",
+        paths.as_str(),
+        formats.as_str(),
     ] {
         let shown: String = source.chars().take(90).collect();
         let ended = plain(source, &input);
@@ -250,6 +264,74 @@ fn a_text_ends_in_its_limits_whatever_it_is_made_of() {
             ended.unwrap_or_default().len()
         );
     }
+}
+
+#[test]
+fn what_stands_on_the_stack_is_weighed_and_stays_as_it_was() {
+    let input = json!({"l": [1, 2], "m": {"b": 4}});
+    for (source, expected) in [
+        (
+            "{% macro m(a, b, c=0) %}{{ a }}-{{ b }}-{{ c }}{% endmacro %}{{ m(*input.l) }} {{ m(7, *[8], c=9) }} {{ m(5, **input.m) }}",
+            "1-2-0 7-8-9 5-4-0",
+        ),
+        ("{{ dict(a=1, **input.m) }}", "{'a': 1, 'b': 4}"),
+        (
+            "{% for i in [1, 1, 2] %}{{ loop.changed(i) }} {% endfor %}",
+            "True False True ",
+        ),
+        (
+            "{% for i in [1, 1, 2] %}{{ loop.cycle('a', input.l) }}{% endfor %}",
+            "a[1, 2]a",
+        ),
+        (
+            "{% set ns = namespace(input.m) %}{% set ns.c = 1 %}{{ ns.b + ns.c }}",
+            "5",
+        ),
+        ("{% set a, b = input.l %}{{ b }}{{ a }}", "21"),
+    ] {
+        let found = plain(source, &input);
+        assert_eq!(found.as_deref(), Ok(expected), "{source}");
+    }
+}
+
+/// The engine divides by the number of the arguments.
+#[test]
+fn a_panic_of_the_engine_is_an_error_of_the_text() {
+    let source = "{% for i in [1, 2] %}{{ loop.cycle() }}{% endfor %}";
+    let error = plain(source, &json!({})).unwrap_err().to_string();
+    assert!(error.contains("cannot be rendered"), "{error}");
+    assert_eq!(plain("{{ 1 + 1 }}", &json!({})).as_deref(), Ok("2"));
+}
+
+/// The environment begins empty, so that what the engine comes with is there only if it stands in one of our tables; nothing of it is missing.
+#[test]
+fn every_filter_function_and_test_of_the_engine_is_in_our_tables() {
+    let (engine, ours) = (Environment::new(), TextSet::default().environment);
+    let known = |environment: &Environment<'_>, kind: &str, name: &str| {
+        let source = format!("{{{{ name is {kind} }}}}");
+        let found = environment.render_str(&source, Jinja::from_pairs([("name", name)]));
+        found.is_ok_and(|found| found.eq_ignore_ascii_case("true"))
+    };
+    let names = include_str!("builtins.rs")
+        .split('"')
+        .filter(|name| !name.contains(char::is_whitespace));
+    let mut count = 0;
+    for name in names {
+        for kind in ["filter", "test"] {
+            if known(&engine, kind, name) {
+                assert!(known(&ours, kind, name), "the {kind} `{name}`");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 70, "{count} of them");
+    let functions = |environment: &Environment<'_>| {
+        let names = environment.globals().map(|(name, _)| name.to_owned());
+        names.collect::<BTreeSet<_>>()
+    };
+    assert!(functions(&ours).is_superset(&functions(&engine)));
+    let empty = Environment::empty();
+    assert!(!known(&empty, "filter", "upper") && functions(&empty).is_empty());
 }
 
 #[test]
