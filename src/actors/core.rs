@@ -54,6 +54,8 @@ pub struct Settings {
     pub probe_every: Duration,
     /// For one request to a provider.
     pub request_timeout: Duration,
+    /// Before the second look for a write that was answered with success and is not shown; twice as long before each further one.
+    pub look_pause: Duration,
     /// Where browsers reach this service, without a slash at the end: redirects and links begin with it.
     pub public_url: String,
     /// The operator's own apps at providers.
@@ -77,6 +79,7 @@ impl Default for Settings {
             renew_every: Duration::from_secs(1),
             probe_every: Duration::from_secs(900),
             request_timeout: Duration::from_secs(30),
+            look_pause: Duration::from_secs(1),
             public_url: "http://127.0.0.1:7117".into(),
             oauth_apps: Arc::default(),
             allow_private: Addresses::default(),

@@ -1,5 +1,6 @@
 //! The actors together, on an embedded database and the sandbox's real HTTP.
 
+mod accepted;
 mod changes;
 mod departure;
 mod effects;

@@ -10,6 +10,9 @@ use crate::domain::Timestamp;
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
+/// The longest time that a provider is given after the answer was lost, besides what its probe wants after the sending: so late an end of
+/// the request is rare, and whoever starts again must not wait for an hour each time.
+const SETTLE_MAX_AFTER_LOSS: Duration = Duration::from_secs(60);
 /// Pages that a probe reads before it gives up.
 const PAGE_LIMIT: u32 = 20;
 
@@ -105,6 +108,7 @@ struct Question {
 pub struct Doubt {
     /// When the first sending left that may have happened.
     pub sent: Timestamp,
+    /// When its answer was lost at the latest.
     pub now: Timestamp,
 }
 
@@ -156,7 +160,11 @@ pub fn resolution(
         )
         .into(),
     };
-    let first = Arc::new(question).start(sent.after(probe.settle))?;
+    // The provider may have carried it out at any time until the answer was lost, so a look can be relied on only some time after that.
+    let not_before = sent
+        .after(probe.settle)
+        .max(now.after(probe.settle.min(SETTLE_MAX_AFTER_LOSS)));
+    let first = Arc::new(question).start(not_before)?;
     Ok(Resolution::Probe(Box::new(first)))
 }
 

@@ -38,6 +38,9 @@ const LOOK_TIME: Duration = Duration::from_secs(120);
 /// The shortest and the longest pause before a look that did not get its turn.
 const LOOK_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// What is left to say of a write that was answered with success and that the provider does not show.
+const NOT_SHOWN: &str = "the provider answered that it was done, and does not show it";
+
 /// Why it is not known of a write that was under way.
 pub(super) const GONE: &str = "the process ended before the answer came";
 
@@ -89,6 +92,9 @@ pub(super) struct Ledger<'a> {
     pub(super) attempts: i32,
     /// When the first sending that may have happened left.
     pub(super) sent: Option<Timestamp>,
+    /// The provider answered a sending with success. That it does not show the write proves nothing from then on: what it lists lags behind
+    /// what it does. Only a look that finds it, or a person, settles it.
+    pub(super) is_accepted: bool,
     /// It was settled as not done when nobody wanted it.
     pub(super) is_reopened: bool,
     pub(super) wanted: StillWanted,
@@ -117,6 +123,7 @@ pub(super) async fn write(core: &Core, job: &Behalf, call: Prepared) -> Performe
         key,
         attempts: 0,
         sent: None,
+        is_accepted: false,
         is_reopened: false,
         wanted: StillWanted::Yes,
     };
@@ -226,6 +233,7 @@ impl Ledger<'_> {
         self.attempts = row.attempts;
         // Of what was settled as not done, no sending is in doubt.
         self.sent = row.sent.filter(|_| row.status == EffectStatus::Sent);
+        self.is_accepted = was_accepted(&row);
         match row.status {
             EffectStatus::Intended | EffectStatus::Failed => self.send().await,
             EffectStatus::Sent => self.resolve(GONE).await,
@@ -282,8 +290,11 @@ impl Ledger<'_> {
                 let output = kept.map_or(output, |kept| envelope(&kept));
                 self.done(output, EffectStatus::Done, None)
             }
-            Ok(CallOutcome::Unknown { reason, .. }) => {
+            Ok(CallOutcome::Unknown { reason, status, .. }) => {
                 self.sent.get_or_insert(began);
+                if let Some(status) = status.filter(|status| (200..300).contains(status)) {
+                    self.note_accepted(status).await;
+                }
                 Box::pin(self.resolve(&reason)).await
             }
             Ok(outcome) => self.refused(failure(&outcome)).await,
@@ -292,6 +303,19 @@ impl Ledger<'_> {
                 (not_sent(&self.call.connection, &held), Vec::new())
             }
             Err(held) => self.refused(connector_failure(&held)).await,
+        }
+    }
+
+    /// Makes it durable that a sending was answered with success, for whoever takes the write up after a crash.
+    async fn note_accepted(&mut self, status: u16) {
+        self.is_accepted = true;
+        let mut update = self.update(EffectStatus::Sent);
+        update.note = Some(json!({"answered": status}).to_string());
+        let mut append = new_append(self.job.org);
+        append.effects.push(EffectChange::Update(Box::new(update)));
+        let written = self.core.journal.write(Some(self.job.execution), append);
+        if let Err(error) = written.await {
+            tracing::warn!(effect = %self.id, %error, "that a write was answered is not in the ledger");
         }
     }
 
@@ -349,8 +373,7 @@ impl Ledger<'_> {
         let (until, mut attempt) = (Instant::now() + LOOK_PATIENCE, 0_i32);
         while attempt < RESOLVE_ATTEMPTS {
             tokio::time::sleep(
-                probe.not_before.since(self.core.clock.now())
-                    + RESOLVE_PAUSE * attempt.unsigned_abs(),
+                probe.not_before.since(self.core.clock.now()) + self.pause_before_look(attempt),
             )
             .await;
             attempt += 1;
@@ -362,6 +385,7 @@ impl Ledger<'_> {
                         Some(json!({"outcome": "done", "by": "probe", "why": why})),
                     );
                 }
+                Ok(ProbeReading::DidNotHappen) if self.is_accepted => doubt = NOT_SHOWN.into(),
                 Ok(ProbeReading::DidNotHappen) if self.wanted != StillWanted::Yes => {
                     let told = "the provider does not have it, and nobody waits for it any more";
                     return self.failed(StepError::retryable("not_done", told));
@@ -390,6 +414,15 @@ impl Ledger<'_> {
             }
         }
         self.ambiguous(why, &doubt)
+    }
+
+    /// What was answered with success is given longer to show, twice as long from look to look.
+    fn pause_before_look(&self, looks: i32) -> Duration {
+        match (looks, self.is_accepted) {
+            (0, _) => Duration::ZERO,
+            (_, true) => self.core.settings.look_pause * (1 << (looks - 1)),
+            (_, false) => RESOLVE_PAUSE * looks.unsigned_abs(),
+        }
     }
 
     /// One look, over all its pages.
@@ -480,14 +513,21 @@ fn stored_response(row: &EffectRow) -> Value {
         .unwrap_or(Value::Null)
 }
 
+/// Whether a sending was answered with success of which nobody has said more since.
+pub(super) fn was_accepted(row: &EffectRow) -> bool {
+    let note = note_of(row);
+    row.status == EffectStatus::Sent && note["answered"].is_u64() && note["outcome"].is_null()
+}
+
+fn note_of(row: &EffectRow) -> Value {
+    let note = row.note.as_deref();
+    note.and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
+}
+
 /// Whether the person who settled it said that it had happened.
 fn reconciled_as_done(row: &EffectRow) -> bool {
-    let note: Value = row
-        .note
-        .as_deref()
-        .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default();
-    note["outcome"] == "done"
+    note_of(row)["outcome"] == "done"
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{
     Behalf, Prepared,
-    ledger::{GONE, Ledger, StillWanted},
+    ledger::{GONE, Ledger, StillWanted, was_accepted},
 };
 use crate::{
     actors::{connector::connections::CONNECTION_ACTIVE, core::Core, gate::Authority},
@@ -41,6 +41,7 @@ pub async fn settle_orphan(core: &Core, row: EffectRow, by_client: bool) -> Vec<
         job: &job,
         call,
         id: row.id,
+        is_accepted: was_accepted(&row),
         key: row.idempotency_key,
         attempts: row.attempts,
         sent: row.sent,

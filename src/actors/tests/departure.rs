@@ -8,13 +8,12 @@ use super::{
 use crate::{
     actors::{
         CallPoint, FaultPoint, Faults, Settings,
-        connector::{Breakage, ConnectorPool, connections::CONNECTION_ACTIVE},
+        connector::{Breakage, ConnectorPool},
         proxy::{self, ProxyAnswer, ProxyError, ProxyRequest},
     },
-    connect::{Account, Quota, SecretName},
     domain::{ConnectionId, Role},
     graph::Outcome,
-    persistence::{self, ConnectionRow, EffectRow, EffectStatus, Sealed},
+    persistence::{EffectRow, EffectStatus},
 };
 use serde_json::json;
 use std::sync::{
@@ -174,43 +173,9 @@ impl World {
         let house = House::with(Settings::default(), faults).await;
         house.allow("slack.raw").await;
         house.allow("slack.chat.post").await;
-        let core = house.engine.core();
-        let _ = plan.pool.set(core.connectors().clone());
+        let _ = plan.pool.set(house.engine.core().connectors().clone());
         let provider = Provider::start().await;
-        let connection = ConnectionId::from_uuid(core.clock.uuid());
-        let name = SecretName {
-            org: house.org,
-            kind: "connection",
-            id: &connection.to_string(),
-        };
-        let sealed = core.sealer.seal(b"xoxb", name).expect("sealed");
-        let account = Account {
-            base_url: provider.url.clone(),
-            // Nothing is to wait for the quota.
-            quota: Some(Quota {
-                requests: 1_000,
-                per_seconds: 1,
-                burst: 1_000,
-            }),
-            ..Account::default()
-        };
-        let row = ConnectionRow {
-            sealed_credential: Sealed(sealed),
-            base_url: Some(provider.url.clone()),
-            account: serde_json::to_string(&account).expect("json"),
-            status: CONNECTION_ACTIVE.into(),
-            ..ConnectionRow::pending(house.org, connection, "slack", "mine", core.clock.now())
-        };
-        let mut tx = core.db.begin(house.org).await.expect("a transaction");
-        persistence::connection_put(&mut tx, &row)
-            .await
-            .expect("a connection");
-        tx.commit().await.expect("committed");
-        house
-            .engine
-            .connection_changed(house.org, "slack", connection)
-            .await
-            .expect("told");
+        let connection = house.connect("slack", &provider.url).await;
         Self {
             house: Arc::new(house),
             provider,

@@ -7,7 +7,7 @@ use crate::{
         employee::FinishedRun,
         inspect::{Inspected, inspect},
     },
-    connect::{Catalog, Sealer, SecretName, seal::read_or_create_master_key},
+    connect::{Account, Catalog, Quota, Sealer, SecretName, seal::read_or_create_master_key},
     domain::{
         ConnectionId, EmployeeId, EmployeeSpec, ExecutionId, OrgId, PolicyId, Trigger, TriggerType,
     },
@@ -148,6 +148,44 @@ impl House {
                 .expect("told");
         }
         self.sandbox = Some(sandbox);
+    }
+
+    /// Connects an account at a provider of the test's own, without a quota that anything would wait for. Its name is `mine`.
+    pub async fn connect(&self, integration: &str, url: &str) -> ConnectionId {
+        let core = self.engine.core();
+        let id = ConnectionId::from_uuid(core.clock.uuid());
+        let name = SecretName {
+            org: self.org,
+            kind: "connection",
+            id: &id.to_string(),
+        };
+        let sealed = core.sealer.seal(b"xoxb", name).expect("sealed");
+        let account = Account {
+            base_url: url.into(),
+            quota: Some(Quota {
+                requests: 1_000,
+                per_seconds: 1,
+                burst: 1_000,
+            }),
+            ..Account::default()
+        };
+        let row = ConnectionRow {
+            sealed_credential: Sealed(sealed),
+            base_url: Some(url.into()),
+            account: serde_json::to_string(&account).expect("json"),
+            status: CONNECTION_ACTIVE.into(),
+            ..ConnectionRow::pending(self.org, id, integration, "mine", core.clock.now())
+        };
+        let mut tx = core.db.begin(self.org).await.expect("a transaction");
+        persistence::connection_put(&mut tx, &row)
+            .await
+            .expect("a connection");
+        tx.commit().await.expect("committed");
+        self.engine
+            .connection_changed(self.org, integration, id)
+            .await
+            .expect("told");
+        id
     }
 
     pub async fn hire(&self, spec: Value) -> EmployeeId {

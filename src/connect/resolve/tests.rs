@@ -85,6 +85,28 @@ fn a_message_is_looked_for_in_the_channels_history() {
     }
 }
 
+/// It may have been carried out at any time until the answer was lost.
+#[test]
+fn a_look_can_be_relied_on_only_some_time_after_the_answer_was_lost() {
+    let catalog = Catalog::embedded().unwrap();
+    let sent = Timestamp::from_millis(1_000_000_500);
+    for (lost_ms, from_ms) in [(0, 2_000), (1_500, 3_500), (30_000, 32_000)] {
+        let now = sent.after(Duration::from_millis(lost_ms));
+        let found = resolution(
+            catalog.capability("slack.chat.post").unwrap(),
+            &json!({"channel": "C123", "text": "t"}),
+            &account(),
+            "tnr_key",
+            Doubt { sent, now },
+        );
+        let Ok(Resolution::Probe(probe)) = found else {
+            panic!("{found:?}");
+        };
+        let expected = sent.after(Duration::from_millis(from_ms));
+        assert_eq!(probe.not_before, expected, "lost after {lost_ms} ms");
+    }
+}
+
 #[test]
 fn a_channels_name_is_looked_up_first_over_all_pages() {
     let first = probe(

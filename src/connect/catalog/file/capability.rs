@@ -275,7 +275,7 @@ pub(in crate::connect::catalog) struct MatchFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::connect::catalog) struct ProbeFile {
-    #[serde(default)]
+    #[serde(default = "settle_seconds")]
     pub settle_seconds: u64,
     #[serde(default)]
     pub margin_seconds: u64,
@@ -289,6 +289,11 @@ pub(in crate::connect::catalog) struct ProbeFile {
     pub matches: Option<MatchFile>,
     pub take: Value,
     pub cursor: Option<String>,
+}
+
+/// Where the file does not say that the provider shows a write at once.
+fn settle_seconds() -> u64 {
+    2
 }
 
 #[derive(Debug, Deserialize)]
