@@ -89,8 +89,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 /// How long a request waits for the actors.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
-/// How long a request waits for the database.
-const DATABASE_TIME: Duration = Duration::from_secs(3);
 /// How often what was tried by whom is forgotten, and it is written which keys were used.
 const TIDY_EVERY: Duration = Duration::from_secs(15);
 
@@ -148,7 +146,7 @@ struct Shared {
 impl ApiState {
     pub fn new(parts: ApiParts) -> Self {
         Self(Arc::new(Shared {
-            db: parts.engine.core().db.patient(DATABASE_TIME).at_the_edge(),
+            db: parts.engine.core().db.at_the_edge(),
             keys: KeyCache::new(parts.settings.legacy_keys),
             streams: Streams::new(parts.settings.streams),
             bodies: BodyRoom::new(),

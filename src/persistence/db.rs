@@ -107,6 +107,9 @@ impl Backend {
     }
 }
 
+/// How long a request waits for the beginning of a transaction: its client gives up soon, and can be told so before.
+const EDGE_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Pools of connections to one database; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Db {
@@ -183,17 +186,13 @@ impl Db {
         }
     }
 
-    /// The same database for somebody who waits for the beginning of a transaction no longer than this.
-    pub fn patient(&self, patience: Duration) -> Db {
-        Db {
-            patience,
-            ..self.clone()
-        }
-    }
-
-    /// The same database for whoever answers strangers: what is asked over all orgs there goes over connections of its own.
+    /// The same database for whoever answers requests: what is asked over all orgs there goes over connections of its own, and nobody waits
+    /// for the beginning of a transaction longer than three seconds. One handle has both, so that no look-up has one without the other.
     pub fn at_the_edge(&self) -> Db {
-        let mut db = self.clone();
+        let mut db = Db {
+            patience: EDGE_PATIENCE,
+            ..self.clone()
+        };
         if let Pools::Postgres { engine, edge, .. } = &mut db.pools {
             engine.clone_from(edge);
         }
@@ -377,6 +376,34 @@ async fn sqlite_write(write: &SqlitePool, fence: Option<Fence>) -> Result<Inner>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
+
+    /// It takes connections and says nothing.
+    #[tokio::test]
+    async fn who_asks_a_hung_database_at_the_edge_is_told_soon() {
+        let hung = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("postgres://x@{}/x", hung.local_addr().unwrap());
+        let pool = PgPool::connect_lazy(&url).unwrap();
+        let db = Db {
+            pools: Pools::Postgres {
+                app: pool.clone(),
+                engine: pool.clone(),
+                edge: pool,
+            },
+            fence: None,
+            patience: Duration::from_secs(20),
+            outage: Arc::default(),
+            replica: None,
+        };
+        let (edge, began) = (db.at_the_edge(), Instant::now());
+        let (over_all, of_one) = tokio::join!(
+            edge.begin_system_read("a look-up"),
+            edge.begin_read(OrgId::from_uuid(uuid::Uuid::nil()))
+        );
+        assert!(over_all.is_err_and(|error| error.is_transient()));
+        assert!(of_one.is_err_and(|error| error.is_transient()));
+        assert!(began.elapsed() < 2 * EDGE_PATIENCE, "{:?}", began.elapsed());
+    }
 
     #[test]
     fn place_of_database_shows_neither_user_nor_password() {
