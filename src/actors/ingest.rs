@@ -131,7 +131,7 @@ impl IngestHandle {
         incoming: Incoming,
     ) -> Result<Receipt, IngestError> {
         let core = &self.0.core;
-        if core.journal.overloaded() {
+        if core.journal.overloaded(org) {
             return Err(IngestError::Overloaded);
         }
         let row = self.row(org, source, scheme, headers, incoming);
@@ -250,7 +250,7 @@ impl IngestHandle {
         let Some(count) = self.count_refusal(&door.source) else {
             return;
         };
-        if core.journal.overloaded() {
+        if core.journal.overloaded(door.org) {
             return;
         }
         let now = core.clock.now();

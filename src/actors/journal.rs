@@ -7,6 +7,7 @@
 use super::{
     append::{follows, merge},
     commits::OrgCommits,
+    load::{Load, LoadLimits, Queued},
     mailbox::{Envelope, Mailbox, Named},
     vitals::{Vitals, VitalsRegistry},
 };
@@ -20,10 +21,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{HashMap, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 use tokio::sync::{oneshot, watch};
@@ -32,8 +30,8 @@ use tokio::sync::{oneshot, watch};
 const BATCH_MAX: usize = 1_000;
 /// One being committed while the next is being filled; a third gained nothing when measured.
 const IN_FLIGHT_MAX: usize = 2;
-/// Submissions waiting beyond which new triggers are refused. What follows from admitted work is always taken.
-const LOAD_MAX: usize = 20_000;
+/// Bytes beyond which nothing is added to a transaction; a single larger append is one of its own.
+const BATCH_BYTES: usize = 32 << 20;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(2);
 /// A database that has not taken a commit for this long counts as away: nobody new is made to wait for it.
@@ -61,7 +59,7 @@ pub type OnDurable = Box<dyn FnOnce(Result<AppendOutcome, JournalError>) + Send>
 #[derive(Clone)]
 pub struct JournalHandle {
     mailbox: Mailbox<Message>,
-    load: Arc<AtomicUsize>,
+    load: Load,
     commits: Arc<watch::Sender<u64>>,
     org_commits: Arc<OrgCommits>,
     own_commits: watch::Receiver<u64>,
@@ -77,8 +75,8 @@ impl JournalHandle {
         fence: Fence,
         vitals: &VitalsRegistry,
     ) -> Result<Self, ractor::SpawnErr> {
-        let vitals = vitals.register("node/journal", "journal", None, LOAD_MAX);
-        let load = Arc::new(AtomicUsize::new(0));
+        let vitals = vitals.register("node/journal", "journal", None, LoadLimits::JOURNAL.appends);
+        let load = Load::new(LoadLimits::JOURNAL);
         let commits = Arc::new(watch::channel(0).0);
         let org_commits = Arc::new(OrgCommits::default());
         let (own_sender, own_commits) = watch::channel(0);
@@ -87,7 +85,6 @@ impl JournalHandle {
         let writer = Writer(Arc::new(Shared {
             db,
             fence,
-            load: load.clone(),
             commits: commits.clone(),
             org_commits: org_commits.clone(),
             own_commits: own_sender,
@@ -108,15 +105,17 @@ impl JournalHandle {
 
     /// Queues `append`; `done` is told when it is durable. Submissions with the same run keep their order.
     pub fn submit(&self, run: Option<ExecutionId>, append: Append, done: OnDurable) {
-        self.load.fetch_add(1, Ordering::Relaxed);
+        let waiting = Waiting {
+            queued: self.load.queue(append.org, append.size()),
+            done,
+        };
         let message = Message::Submit {
             run,
             append: Box::new(append),
-            done,
+            waiting,
         };
-        if let Err((_, Message::Submit { done, .. })) = self.mailbox.tell(message) {
-            self.load.fetch_sub(1, Ordering::Relaxed);
-            done(Err(JournalError::Stopped));
+        if let Err((_, Message::Submit { waiting, .. })) = self.mailbox.tell(message) {
+            waiting.answer(Err(JournalError::Stopped));
         }
     }
 
@@ -146,9 +145,9 @@ impl JournalHandle {
         }
     }
 
-    /// Whether so much waits to be written that no new work should be taken.
-    pub fn overloaded(&self) -> bool {
-        self.load.load(Ordering::Relaxed) >= LOAD_MAX
+    /// Whether so much waits to be written, of this org or of all, that no new work of it should be taken.
+    pub fn overloaded(&self, org: OrgId) -> bool {
+        self.load.is_full_for(org)
     }
 
     /// Whose commits there are: readers of an org's journal wait on them instead of polling.
@@ -187,7 +186,7 @@ enum Message {
     Submit {
         run: Option<ExecutionId>,
         append: Box<Append>,
-        done: OnDurable,
+        waiting: Waiting,
     },
     /// Sent by the writer to itself: comes after everything that is in the mailbox already, and so takes all of it.
     Flush,
@@ -213,7 +212,6 @@ impl Named for Message {
 struct Shared {
     db: Db,
     fence: Fence,
-    load: Arc<AtomicUsize>,
     commits: Arc<watch::Sender<u64>>,
     org_commits: Arc<OrgCommits>,
     own_commits: watch::Sender<u64>,
@@ -230,10 +228,30 @@ impl Shared {
 
 struct Writer(Arc<Shared>);
 
+/// Somebody who waits for an append, and what it takes of the room meanwhile.
+struct Waiting {
+    queued: Queued,
+    done: OnDurable,
+}
+
+impl Waiting {
+    /// The room is given back first: whoever is answered may have more to submit.
+    fn answer(self, result: Result<AppendOutcome, JournalError>) {
+        drop(self.queued);
+        (self.done)(result);
+    }
+}
+
 /// What waits for the next transaction; all of one run in one entry, which becomes one journal row.
 struct Pending {
     append: Append,
-    done: Vec<OnDurable>,
+    waiting: Vec<Waiting>,
+}
+
+impl Pending {
+    fn bytes(&self) -> usize {
+        self.waiting.iter().map(|one| one.queued.bytes()).sum()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -255,7 +273,6 @@ struct State {
     in_flight: usize,
     flying: HashSet<Key>,
     barriers: Vec<Barrier>,
-    load: Arc<AtomicUsize>,
     flush_queued: bool,
 }
 
@@ -269,16 +286,7 @@ impl Actor for Writer {
         _: ActorRef<Self::Msg>,
         vitals: Arc<Vitals>,
     ) -> Result<State, ActorProcessingErr> {
-        Ok(State {
-            vitals,
-            pending: IndexMap::new(),
-            next_other: 0,
-            in_flight: 0,
-            flying: HashSet::new(),
-            barriers: Vec::new(),
-            load: self.0.load.clone(),
-            flush_queued: false,
-        })
+        Ok(State::new(vitals))
     }
 
     async fn handle(
@@ -290,8 +298,12 @@ impl Actor for Writer {
         let (message, _handling) = message.open(&state.vitals);
         let own = Mailbox::new(myself, state.vitals.clone());
         match message {
-            Message::Submit { run, append, done } => {
-                state.add(run, *append, done);
+            Message::Submit {
+                run,
+                append,
+                waiting,
+            } => {
+                state.add(run, *append, waiting);
                 state.request_flush(&own);
             }
             Message::Flush => {
@@ -317,7 +329,19 @@ impl Actor for Writer {
 }
 
 impl State {
-    fn add(&mut self, run: Option<ExecutionId>, append: Append, done: OnDurable) {
+    fn new(vitals: Arc<Vitals>) -> Self {
+        Self {
+            vitals,
+            pending: IndexMap::new(),
+            next_other: 0,
+            in_flight: 0,
+            flying: HashSet::new(),
+            barriers: Vec::new(),
+            flush_queued: false,
+        }
+    }
+
+    fn add(&mut self, run: Option<ExecutionId>, append: Append, waiting: Waiting) {
         let key = run.map_or_else(
             || {
                 self.next_other += 1;
@@ -328,19 +352,18 @@ impl State {
         match self.pending.get_mut(&key) {
             Some(pending) if !follows(&pending.append, &append) => {
                 let run = run.expect("only runs have facts");
-                self.load.fetch_sub(1, Ordering::Relaxed);
-                done(Err(JournalError::Stale(run)));
+                waiting.answer(Err(JournalError::Stale(run)));
             }
             Some(pending) => {
                 merge(&mut pending.append, append);
-                pending.done.push(done);
+                pending.waiting.push(waiting);
             }
             None => {
                 self.pending.insert(
                     key,
                     Pending {
                         append,
-                        done: vec![done],
+                        waiting: vec![waiting],
                     },
                 );
             }
@@ -383,15 +406,18 @@ impl State {
         }
     }
 
-    /// Up to [`BATCH_MAX`] entries, oldest first, none of whose runs is in flight.
+    /// Up to [`BATCH_MAX`] entries and [`BATCH_BYTES`], oldest first, none of whose runs is in flight.
     fn take_batch(&mut self) -> Vec<(Key, Pending)> {
-        let mut batch = Vec::with_capacity(self.pending.len().min(BATCH_MAX));
+        let mut batch: Vec<(Key, Pending)> = Vec::with_capacity(self.pending.len().min(BATCH_MAX));
         let mut left = IndexMap::new();
+        let (mut bytes, mut is_full) = (0, false);
         for (key, pending) in self.pending.drain(..) {
-            let busy = self.flying.contains(&key);
-            if busy || batch.len() == BATCH_MAX {
+            let size = pending.bytes();
+            is_full |= batch.len() == BATCH_MAX || !batch.is_empty() && bytes + size > BATCH_BYTES;
+            if is_full || self.flying.contains(&key) {
                 left.insert(key, pending);
             } else {
+                bytes += size;
                 batch.push((key, pending));
             }
         }
@@ -404,14 +430,14 @@ impl State {
 /// Commits a batch and answers everybody in it.
 async fn commit_all(shared: Arc<Shared>, batch: Vec<(Key, Pending)>, own: Mailbox<Message>) {
     let keys = batch.iter().map(|(key, _)| *key).collect();
-    let (appends, waiters): (Vec<Append>, Vec<Vec<OnDurable>>) =
-        batch.into_iter().map(|(_, p)| (p.append, p.done)).unzip();
+    let (appends, waiters): (Vec<Append>, Vec<Vec<Waiting>>) = batch
+        .into_iter()
+        .map(|(_, pending)| (pending.append, pending.waiting))
+        .unzip();
     let results = commit_with_patience(&shared, &appends).await;
-    let answered: usize = waiters.iter().map(Vec::len).sum();
-    shared.load.fetch_sub(answered, Ordering::Relaxed);
-    for (done, result) in waiters.into_iter().zip(results) {
-        for done in done {
-            done(result.clone());
+    for (waiters, result) in waiters.into_iter().zip(results) {
+        for waiting in waiters {
+            waiting.answer(result.clone());
         }
     }
     shared
@@ -552,6 +578,48 @@ impl<'a> Patience<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::persistence::BlobPut;
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    fn of_size(load: &Load, bytes: usize) -> (Append, Waiting) {
+        let mut append = Append::new(OrgId::from_uuid(Uuid::nil()));
+        append.blobs.push(BlobPut {
+            owner: Uuid::nil(),
+            hash: crate::domain::ContentHash::from_bytes([0; 32]),
+            body: Bytes::from(vec![0; bytes]),
+            at: crate::domain::Timestamp::from_micros(0),
+        });
+        let queued = load.queue(append.org, append.size());
+        let done = Box::new(drop);
+        (append, Waiting { queued, done })
+    }
+
+    #[test]
+    fn a_transaction_ends_with_its_bytes_and_one_that_is_too_large_goes_alone() {
+        let load = Load::new(LoadLimits::JOURNAL);
+        let mut state = State::new(VitalsRegistry::default().register("j", "journal", None, 1));
+        let sizes = [
+            BATCH_BYTES / 2,
+            BATCH_BYTES / 3,
+            BATCH_BYTES / 2,
+            2 * BATCH_BYTES,
+            1,
+        ];
+        for bytes in sizes {
+            let (append, waiting) = of_size(&load, bytes);
+            state.add(None, append, waiting);
+        }
+        let mut counts = Vec::new();
+        while !state.pending.is_empty() {
+            counts.push(state.take_batch().len());
+        }
+        assert_eq!(counts, [2, 1, 1, 1], "in the order in which they came");
+        assert!(
+            !load.is_full_for(OrgId::from_uuid(Uuid::nil())),
+            "all guards were dropped"
+        );
+    }
 
     /// A database that was away while a batch was committed, and cannot be asked at once what came of it.
     #[test]

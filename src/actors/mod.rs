@@ -23,6 +23,7 @@ pub mod inspect;
 mod interest;
 mod journal;
 mod lease;
+mod load;
 mod loader;
 mod mailbox;
 mod micro_agent;

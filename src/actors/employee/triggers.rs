@@ -98,7 +98,7 @@ impl State {
 
     /// Takes a trigger that is not among those being accepted. `is_new`: nor in the database.
     fn consider(&mut self, message: Box<TriggerMessage>, is_new: bool) {
-        if self.core.journal.overloaded() {
+        if self.core.journal.overloaded(self.org) {
             let _ = message.reply.send(Err(EmployeeError::Overloaded));
             return;
         }

@@ -49,7 +49,7 @@ impl IngestHandle {
         why: &Unreadable,
     ) -> Result<InboxId, IngestError> {
         let core = &self.0.core;
-        if core.journal.overloaded() {
+        if core.journal.overloaded(door.org) {
             return Err(IngestError::Overloaded);
         }
         let told = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());

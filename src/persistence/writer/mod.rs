@@ -10,6 +10,7 @@ mod ledger;
 mod offers;
 mod runs;
 mod sides;
+mod size;
 mod snapshots;
 
 pub use append::*;
