@@ -4,6 +4,8 @@
 //! for such work, one at a time for each org, with the whole budget and a limit of time. So nothing that an author writes or somebody sends
 //! holds back the runtime's threads, or another org for longer than one evaluation. What waits for its turn is bounded by the steps and
 //! events that were admitted.
+//!
+//! What a run's machine evaluates itself has to be done before its next fact, by the employee that has the run: [`off_worker`].
 
 use crate::{
     connect::policy::{Asked, PolicySet, Verdict},
@@ -18,7 +20,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::Semaphore;
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::Semaphore,
+};
 
 /// Evaluations of all orgs that may go on side by side on threads of their own.
 const THREADS: usize = 4;
@@ -49,6 +54,15 @@ struct Stop(Arc<AtomicBool>);
 impl Drop for Stop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Does it here and now, however long it takes. If this thread is one of the runtime's, the runtime has another one for everything else
+/// meanwhile; only what belongs to the same task waits.
+pub fn off_worker<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 
@@ -157,6 +171,33 @@ mod tests {
         assert_eq!(cheap, Ok(here));
         let expensive = evaluations.run(org, cost(INLINE_FUEL + 1)).await;
         assert_ne!(expensive.expect("done"), Ok(here));
+    }
+
+    /// The only thread of the runtime has work that does not end before something else was done.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn what_is_done_off_the_workers_holds_back_no_other_task() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let long = tokio::spawn(async move {
+            off_worker(|| {
+                let _ = begun.send(());
+                told.recv_timeout(Duration::from_secs(10))
+            })
+        });
+        begins.await.expect("begins");
+        tokio::spawn(async move { tell.send("done") });
+        assert_eq!(long.await.expect("ended"), Ok("done"));
+    }
+
+    #[tokio::test]
+    async fn a_runtime_of_one_thread_does_it_there() {
+        let here = std::thread::current().id();
+        assert_eq!(off_worker(|| std::thread::current().id()), here);
+    }
+
+    #[test]
+    fn no_runtime_is_needed() {
+        assert_eq!(off_worker(|| 1), 1);
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! Reading a run as its journal has it: row, facts and the machine that they make. Independent of whether the employee is awake.
 
-use super::{core::Core, versions::LoadedVersion};
+use super::{core::Core, evaluation::off_worker, versions::LoadedVersion};
 use crate::{
     domain::{ContentHash, ExecutionId, MemoryView, OrgId},
     graph::{Fact, Outcome, Run},
@@ -87,10 +87,14 @@ pub async fn inspect(
     let version = LoadedVersion::new(row.version, &compiled);
     let context = Arc::new(context);
     let begun = facts.get(1).and_then(Fact::begun);
-    let (mut machine, _) = version.begin(accepted, begun, execution, &context);
-    for fact in &facts[1..] {
-        machine.apply(fact);
-    }
+    // Facts that are cheap are many together: all that the run ever had.
+    let machine = off_worker(|| {
+        let (mut machine, _) = version.begin(accepted, begun, execution, &context);
+        for fact in &facts[1..] {
+            machine.apply(fact);
+        }
+        machine
+    });
     Ok(Some(Inspected {
         row,
         version,

@@ -3,6 +3,7 @@
 use super::{
     core::Core,
     employee::{EmployeeError, EmployeeState, Woken, WokenRun},
+    evaluation::off_worker,
     versions::{Compiled, LoadedVersion},
 };
 use crate::{
@@ -47,18 +48,18 @@ pub async fn load(core: &Core, wanted: Vec<(OrgId, EmployeeId)>) -> Vec<Loaded> 
         .into_iter()
         .map(|bundle| (bundle.employee.id, bundle))
         .collect();
-    ids.into_iter()
-        .map(|employee| {
-            let result = match found.remove(&employee) {
-                Some(bundle) => {
-                    let memory = memories.remove(&employee).unwrap_or_default();
-                    wake(core, bundle, memory, &known).map(Box::new)
-                }
-                None => Err(EmployeeError::NotFound),
-            };
-            Loaded { employee, result }
-        })
-        .collect()
+    let mut wake = |employee| {
+        let result = match found.remove(&employee) {
+            Some(bundle) => {
+                let memory = memories.remove(&employee).unwrap_or_default();
+                wake(core, bundle, memory, &known).map(Box::new)
+            }
+            None => Err(EmployeeError::NotFound),
+        };
+        Loaded { employee, result }
+    };
+    // Facts that are cheap are many together: of all their unfinished runs, since the last snapshots.
+    off_worker(|| ids.into_iter().map(&mut wake).collect())
 }
 
 /// Specs that were compiled before; kept here, since the cache may drop them meanwhile.
@@ -211,7 +212,8 @@ fn wake_run(
         Some(snapshot) => {
             let (state, _) = codec::decode::<RunState>(&snapshot.body)
                 .map_err(|error| broken(error.to_string()))?;
-            Some(Run::restore(version.plan.clone(), state))
+            let plan = version.plan.clone();
+            Some(Run::restore(plan, state, |work| off_worker(work)))
         }
         None => {
             let first = facts

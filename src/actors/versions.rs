@@ -1,5 +1,6 @@
 //! Employee versions in the form in which they run: compiled once for all employees with the same text.
 
+use super::evaluation::off_worker;
 use crate::{
     connect::Catalog,
     domain::{ContentHash, EmployeeSpec, ExecutionId, MemoryView, Timestamp},
@@ -49,6 +50,7 @@ impl LoadedVersion {
             begun,
             execution,
             MemoryView::clone(context),
+            |work| off_worker(work),
         )
     }
 }

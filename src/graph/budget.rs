@@ -16,9 +16,9 @@ use std::{
 
 /// Units of one evaluation: an expression outside of a run, or all expressions and texts of one step's work.
 pub const FUEL: u64 = 2_000_000;
-/// Units of everything that a run evaluates between two facts: inputs, edges, titles. It is done where the run lives, so it has to be short.
+/// Units of everything that a run evaluates between two facts: inputs, edges, titles. Its employee does nothing else meanwhile.
 pub const FACT_FUEL: u64 = 4_000_000;
-/// Units that are tried in place; what needs more is handed to threads of its own. Below half a millisecond of work.
+/// Units that are tried in place; what needs more is begun again where no thread of the runtime waits for it. Below half a millisecond of work.
 pub const INLINE_FUEL: u64 = 20_000;
 /// Longest text that an expression or a template makes, in bytes.
 pub const MAX_TEXT: usize = 4 * 1024 * 1024;

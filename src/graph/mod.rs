@@ -26,7 +26,8 @@ pub use fact::{
 pub use markup::Markup;
 pub use plan::{Plan, SKILL_NODE};
 pub use run::{
-    Agreed, Run, RunState, RunStatus, SkillView, StepContext, StepStatus, StepView, Waiting, Work,
+    Agreed, Apart, Run, RunState, RunStatus, SkillView, StepContext, StepStatus, StepView, Waiting,
+    Work,
 };
 pub use schema::json_schema;
 pub use spec::{Durability, GraphSpec, yaml_to_value};

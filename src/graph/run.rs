@@ -32,6 +32,7 @@ mod view;
 
 pub use agreed::Agreed;
 pub use context::{StepContext, Work};
+pub use held::{Apart, in_place};
 pub use state::RunState;
 pub use view::{RunStatus, SkillView, StepStatus, StepView, Waiting};
 
@@ -51,6 +52,7 @@ pub struct Run {
     /// Commands of the fact at hand. Empty between facts.
     out: Vec<Command>,
     limits: held::Limits,
+    apart: Apart,
 }
 
 impl Run {
@@ -61,18 +63,20 @@ impl Run {
         execution: ExecutionId,
         context: MemoryView,
     ) -> (Run, Vec<Command>) {
-        Self::start_at(plan, accepted, None, execution, context)
+        Self::start_at(plan, accepted, None, execution, context, in_place)
     }
 
-    /// The same for a run that had to wait for its turn: `begun` is when that came ([`Fact::Begun`]).
+    /// The same for a run that had to wait for its turn: `begun` is when that came ([`Fact::Begun`]). What is expensive goes `apart`.
     pub fn start_at(
         plan: Arc<Plan>,
         accepted: &Fact,
         begun: Option<Timestamp>,
         execution: ExecutionId,
         context: MemoryView,
+        apart: Apart,
     ) -> (Run, Vec<Command>) {
-        let mut run = Run::restore(plan, RunState::new(execution, accepted.at(), context));
+        let state = RunState::new(execution, accepted.at(), context);
+        let mut run = Run::restore(plan, state, apart);
         match accepted {
             Fact::Accepted { trigger, skill, .. } => {
                 if let Some(begun) = begun {
@@ -158,14 +162,15 @@ impl Run {
         let mut facts = facts.into_iter();
         let Some(first) = facts.next() else {
             let at = Timestamp::default();
-            let mut run = Run::restore(plan, RunState::new(execution, at, context));
+            let state = RunState::new(execution, at, context);
+            let mut run = Run::restore(plan, state, in_place);
             run.broken("the journal is empty".into());
             run.out.clear();
             return run;
         };
         let mut facts = facts.peekable();
         let begun = facts.peek().and_then(|second| second.borrow().begun());
-        let (mut run, _) = Run::start_at(plan, first.borrow(), begun, execution, context);
+        let (mut run, _) = Run::start_at(plan, first.borrow(), begun, execution, context, in_place);
         for fact in facts {
             run.apply(fact.borrow());
         }
@@ -177,14 +182,15 @@ impl Run {
         self.state.clone()
     }
 
-    /// A run as it was. `plan` must be the plan that it ran with.
-    pub fn restore(plan: Arc<Plan>, state: RunState) -> Run {
+    /// A run as it was. `plan` must be the plan that it ran with. What is expensive goes `apart`.
+    pub fn restore(plan: Arc<Plan>, state: RunState, apart: Apart) -> Run {
         Run {
             plan,
             limits: held::Limits::of(&state),
             state,
             dirty: BTreeSet::new(),
             out: Vec::new(),
+            apart,
         }
     }
 

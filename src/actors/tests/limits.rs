@@ -101,6 +101,52 @@ async fn a_text_or_an_output_without_bound_fails_with_the_limit_that_it_met() {
     }
 }
 
+/// What the run machine evaluates itself, until its limit ends it: of each employee on a thread of its own, be it the runtime's last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_employee_whose_run_evaluates_much_holds_back_no_other_one() {
+    let house = House::build().await;
+    let endless = "input.l.map(a, input.l.map(b, a + b))";
+    let graph = json!({"graph_id": "hungry", "type": "skill", "edges": [],
+                       "nodes": [{"id": "n1", "type": "transform", "input": endless, "output": "1"}]});
+    let hungry = house.hire(employee(&[graph], json!({}))).await;
+    let other = house.hire(employee(&[two_steps("sg")], json!({}))).await;
+    // Both are awake.
+    house.run(hungry, json!({"l": []})).await;
+    house.run(other, json!({"a": 1})).await;
+
+    let core = house.engine.core();
+    let vitals = core
+        .vitals
+        .get(&format!("node/employee_host/employee:{hungry}"));
+    let vitals = vitals.expect("it is awake");
+    let handled = vitals.view().handled;
+    let (engine, org) = (house.engine.clone(), house.org);
+    let mut long = tokio::spawn(async move {
+        let request = House::request(json!({"l": vec![0; 20_000]}));
+        let accepted = engine.trigger_and_watch(org, hungry, request).await;
+        accepted.expect("accepted").1.await.expect("finished")
+    });
+    // It takes the trigger. This is no thread of the runtime's, so it sees it in any case.
+    let taken = || {
+        let view = vitals.view();
+        view.handled > handled || (view.last_message == "trigger" && view.busy_us.is_some())
+    };
+    let begun = std::time::Instant::now();
+    while !taken() {
+        assert!(begun.elapsed() < super::house::PATIENCE);
+        std::thread::yield_now();
+    }
+    tokio::select! {
+        biased;
+        _ = &mut long => panic!("the long one was first"),
+        finished = house.run(other, json!({"a": 2})) => {
+            assert!(matches!(finished.outcome, Outcome::Completed { .. }));
+        }
+    }
+    let finished = long.await.expect("it ends as well");
+    assert_eq!(failed(&finished.outcome).0, "limit_exceeded");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_condition_of_a_subscription_that_does_too_much_is_told_and_the_others_hear_the_event() {
     let house = House::build().await;

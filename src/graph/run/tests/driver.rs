@@ -3,8 +3,9 @@
 use crate::{
     domain::{EmployeeId, ExecutionId, MemoryView, Timestamp, Trigger, TriggerType},
     graph::{
-        Budget, CapabilityInfo, CapabilityLookup, Plan, Run, Work, budget, compile,
+        Apart, Budget, CapabilityInfo, CapabilityLookup, Plan, Run, Work, budget, compile,
         fact::{Command, Decision, Fact, StepError, StepId, TimerKey},
+        run::in_place,
     },
 };
 use serde_json::{Value, json};
@@ -93,7 +94,13 @@ impl Driver {
     }
 
     pub fn from(plan: &Arc<Plan>, accepted: Fact) -> Driver {
-        let (run, log) = Run::start(plan.clone(), &accepted, execution(), MemoryView::default());
+        Driver::apart(plan, accepted, in_place)
+    }
+
+    /// One whose expensive work goes `apart`.
+    pub fn apart(plan: &Arc<Plan>, accepted: Fact, apart: Apart) -> Driver {
+        let (context, plan_of_run) = (MemoryView::default(), plan.clone());
+        let (run, log) = Run::start_at(plan_of_run, &accepted, None, execution(), context, apart);
         Driver {
             plan: plan.clone(),
             run,
@@ -113,6 +120,14 @@ impl Driver {
         self.facts.push(fact);
         self.log.extend(commands.iter().cloned());
         commands
+    }
+
+    /// All commands of the facts that another run had after its first.
+    pub fn work_of(mut self, facts: &[Fact]) -> Vec<Command> {
+        for fact in &facts[1..] {
+            self.apply(fact.clone());
+        }
+        self.log
     }
 
     /// The step of a node's only visit that is at work, of skill `s`.

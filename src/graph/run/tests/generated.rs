@@ -12,6 +12,7 @@ use crate::{
         fact::{
             Command, Decision, Fact, NamedWait, Outcome, StepError, StepId, StopKind, TimerPurpose,
         },
+        run,
     },
 };
 use proptest::prelude::*;
@@ -469,7 +470,7 @@ fn cut(plan: &Arc<Plan>, facts: &[Fact], states: &[RunState], seed: u64) {
         if !all_the_way {
             continue;
         }
-        let mut restored = Run::restore(plan.clone(), coded(state));
+        let mut restored = Run::restore(plan.clone(), coded(state), run::in_place);
         assert_eq!(
             restored.to_state(),
             *state,

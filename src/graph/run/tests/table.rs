@@ -7,6 +7,7 @@ use crate::graph::{
         ApprovalEnd, Command, Decision, Fact, NamedWait, Outcome, StepError, StepId, StopKind,
         TimerKey, TimerPurpose,
     },
+    run::in_place,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -572,6 +573,7 @@ fn a_run_that_waited_for_its_turn_starts_when_it_comes() {
             begun.begun(),
             execution(),
             context(),
+            in_place,
         );
         let due = commands.iter().find_map(|command| match command {
             Command::SetTimer { timer, due } if timer.purpose == purpose => Some(*due),
