@@ -14,6 +14,9 @@ use std::{
 /// Keys share generations: a change of one makes a reading of another, rarely, not be kept.
 const GENERATIONS: usize = 64;
 
+/// A full cache lets go of this share of its values at once: each look for the oldest goes over all.
+const SHARE_FREED: usize = 8;
+
 pub struct Cache<K, V> {
     known: DashMap<K, (Instant, V)>,
     generations: [AtomicU64; GENERATIONS],
@@ -74,8 +77,8 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
 
     /// Keeps what was read, unless it was changed meanwhile.
     pub fn keep(&self, key: K, value: V, reading: Reading) {
-        if self.known.len() >= self.kept_max {
-            self.known.clear();
+        if self.known.len() >= self.kept_max && !self.known.contains_key(&key) {
+            self.make_room();
         }
         let generation = self.generation(&key);
         // The entry is locked while the generation is looked at: `forget` raises it first, and then waits for the entry.
@@ -87,6 +90,25 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
             Entry::Occupied(mut entry) => drop(entry.insert((reading.began, value))),
             Entry::Vacant(entry) => drop(entry.insert((reading.began, value))),
         }
+    }
+
+    /// Lets go of what is too old, and of the oldest until there is room for a share of new values: whoever brings many keys takes the place
+    /// of what would be read again soon anyway, and not of everything.
+    fn make_room(&self) {
+        let mut readings: Vec<Instant> = self.known.iter().map(|entry| entry.value().0).collect();
+        let surplus = (readings.len() + self.kept_max.div_ceil(SHARE_FREED))
+            .saturating_sub(self.kept_max)
+            .min(readings.len());
+        if surplus == 0 {
+            return;
+        }
+        let (_, last, _) = readings.select_nth_unstable(surplus - 1);
+        let (last, mut left) = (*last, surplus);
+        self.known.retain(|_, (began, _)| {
+            let goes = began.elapsed() >= self.kept_for || (*began <= last && left > 0);
+            left -= usize::from(goes && left > 0);
+            !goes
+        });
     }
 
     /// It has changed: it is read again, also by whoever is reading it now.
@@ -156,5 +178,45 @@ mod tests {
         }
         assert_eq!(short.get(&4), None);
         assert!(short.known.len() <= 2);
+    }
+
+    #[test]
+    fn full_cache_lets_go_of_the_oldest_only() {
+        let cache = cache();
+        let first = cache.begin(&0);
+        for key in 0..100 {
+            let began = first.began + Duration::from_micros(u64::from(key));
+            cache.keep(
+                key,
+                key,
+                Reading {
+                    began,
+                    ..cache.begin(&key)
+                },
+            );
+        }
+        let new = |key| Reading {
+            began: first.began + Duration::from_millis(1),
+            ..cache.begin(&key)
+        };
+        cache.keep(50, 51, new(50));
+        assert_eq!(cache.known.len(), 100, "one that is known needs no room");
+        cache.keep(100, 100, new(100));
+        let gone: Vec<_> = (0..=100).filter(|key| cache.get(key).is_none()).collect();
+        assert_eq!(gone, (0..13).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn full_cache_makes_room_though_all_was_read_at_once() {
+        let cache = cache();
+        let at_once = cache.begin(&0);
+        for key in 0..1_000 {
+            let reading = Reading {
+                began: at_once.began,
+                ..cache.begin(&key)
+            };
+            cache.keep(key, key, reading);
+            assert!((88..=100).contains(&cache.known.len()) || key < 100);
+        }
     }
 }
