@@ -4,6 +4,7 @@ use super::{
     ApiState,
     auth::Caller,
     error::{ApiError, ApiResult},
+    json_text::json_text,
     query::{NoQuery, Query, word},
     text::Path,
 };
@@ -11,7 +12,12 @@ use crate::{
     connect::{Capability, Catalog, Integration, Risk},
     persistence::Page,
 };
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -78,6 +84,10 @@ impl CatalogQuery {
 }
 
 impl Filter<'_> {
+    fn takes_all(&self) -> bool {
+        self.integration.is_none() && self.auth.is_none() && !self.asks_for_capabilities()
+    }
+
     fn asks_for_capabilities(&self) -> bool {
         !self.words.is_empty() || self.risk.is_some() || self.write.is_some()
     }
@@ -105,11 +115,24 @@ pub async fn list(
     State(api): State<ApiState>,
     caller: Caller,
     Query(query): Query<CatalogQuery>,
-) -> ApiResult<Json<Page<Value>>> {
+) -> ApiResult<Response> {
     let filter = query.filter()?;
     let catalog = api.core().catalogs.of(caller.org).await?;
-    let items = catalog
-        .integrations()
+    Ok(match filter.takes_all() {
+        true => json_text(listing(&catalog, filter.schemas)),
+        false => {
+            let items = items(&catalog, catalog.integrations(), &filter);
+            Json(Page { items, next: None }).into_response()
+        }
+    })
+}
+
+fn items<'a>(
+    catalog: &Catalog,
+    integrations: impl Iterator<Item = &'a Integration>,
+    filter: &Filter<'_>,
+) -> Vec<Value> {
+    integrations
         .filter(|one| filter.takes(one))
         .filter_map(|one| {
             let fitting = one
@@ -120,10 +143,47 @@ pub async fn list(
                 .map(|capability| capability_view(capability, filter.schemas))
                 .collect();
             (!views.is_empty() || !filter.asks_for_capabilities())
-                .then(|| integration_view(&catalog, one, views))
+                .then(|| integration_view(catalog, one, views))
         })
-        .collect();
-    Ok(Json(Page { items, next: None }))
+        .collect()
+}
+
+const LISTING: (&str, &str) = (r#"{"items":["#, r#"],"next":null}"#);
+
+/// The page with all integrations. Those that are built in are written once for everybody, so that those who ask for all of them often, and
+/// read slowly, hold one text together.
+fn listing(catalog: &Catalog, schemas: bool) -> Bytes {
+    let filter = CatalogQuery {
+        schemas: Some(schemas),
+        ..CatalogQuery::default()
+    };
+    let Ok(filter) = filter.filter() else {
+        unreachable!("it has no filter")
+    };
+    let text = |built_in: bool| {
+        let integrations = catalog
+            .integrations()
+            .filter(|one| catalog.is_built_in(&one.id) == built_in);
+        let items = items(catalog, integrations, &filter);
+        let texts: Vec<String> = items.iter().map(ToString::to_string).collect();
+        texts.join(",")
+    };
+    let (open, close) = LISTING;
+    let built_in = catalog.built_in_listing(schemas, || {
+        Bytes::from(format!("{open}{}{close}", text(true)))
+    });
+    let own = text(false);
+    if own.is_empty() {
+        return built_in;
+    }
+    let before = &built_in[..built_in.len() - close.len()];
+    let comma = match before.len() == open.len() {
+        true => "",
+        false => ",",
+    };
+    [before, comma.as_bytes(), own.as_bytes(), close.as_bytes()]
+        .concat()
+        .into()
 }
 
 /// An integration or a capability, by its id.
@@ -193,4 +253,39 @@ fn capability_view(capability: &Capability, schemas: bool) -> Value {
         view["output"] = capability.output.clone();
     }
     view
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connect::catalog::integration_from;
+
+    const OWN: &str = r#"{"id":"own","name":"Own","base_url":"https://own.example","auth":[{"type":"bearer"}],
+        "quota":{"requests":1,"per_seconds":1,"burst":1}}"#;
+
+    fn page(catalog: &Catalog, schemas: bool) -> Value {
+        let query = CatalogQuery {
+            schemas: Some(schemas),
+            ..CatalogQuery::default()
+        };
+        let filter = query.filter().ok().expect("no filter");
+        let items = items(catalog, catalog.integrations(), &filter);
+        json!(Page { items, next: None })
+    }
+
+    #[test]
+    fn whoever_asks_for_everything_shares_one_text() {
+        let catalog = Catalog::embedded().expect("a catalog");
+        let own = integration_from("own", OWN).expect("an integration");
+        let with_own = catalog.with_own([own]).expect("a free id");
+        for schemas in [true, false] {
+            let (one, two) = (listing(&catalog, schemas), listing(&catalog, schemas));
+            assert_eq!(one.as_ptr(), two.as_ptr(), "it is written once");
+            for catalog in [&catalog, &with_own, &Catalog::default()] {
+                let text = listing(catalog, schemas);
+                let read: Value = serde_json::from_slice(&text).expect("JSON");
+                assert_eq!(read, page(catalog, schemas));
+            }
+        }
+    }
 }

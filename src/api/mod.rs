@@ -28,6 +28,7 @@ mod html;
 mod inbox;
 mod integrations;
 mod json_path;
+mod json_text;
 mod key_text;
 pub mod keys;
 mod memory;

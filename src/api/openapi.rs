@@ -2,18 +2,19 @@
 
 use super::{
     error::Problem,
+    json_text::json_text,
     query::{NoQuery, Query},
     route::{Access, Route},
     routes::routes,
 };
-use axum::Json;
+use axum::{body::Bytes, response::Response};
 use serde_json::{Map, Value, json};
 use std::sync::LazyLock;
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| describe(&routes()));
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| describe(&routes()).to_string().into());
 
-pub async fn document(Query(NoQuery {}): Query<NoQuery>) -> Json<&'static Value> {
-    Json(&DOCUMENT)
+pub async fn document(Query(NoQuery {}): Query<NoQuery>) -> Response {
+    json_text(DOCUMENT.clone())
 }
 
 /// The document of these routes.

@@ -1,7 +1,13 @@
 //! Bodies that have to move: what a request brings must come fast enough, and what an answer gives is noted.
 
-use super::meter::{Meter, Progress};
-use axum::body::{Body as AxumBody, Bytes};
+use super::{
+    answer_room::Held,
+    meter::{Meter, Progress},
+};
+use axum::{
+    body::{Body as AxumBody, Bytes},
+    http::Response,
+};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::{
     pin::Pin,
@@ -40,7 +46,7 @@ impl Pace {
     }
 }
 
-/// Bytes of an answer that HTTP/2 is given at once: a frame.
+/// Bytes of an answer that are passed on at once: a frame of HTTP/2.
 const PART: usize = 16 * 1024;
 
 /// The body of a request came too slowly.
@@ -114,38 +120,60 @@ impl<B: Body<Data = Bytes, Error: Into<axum::BoxError>> + Unpin> Body for Paced<
 }
 
 /// A request under way: counted from its head to the end of its answer's body, or until it is given up.
-pub struct UnderWay(Arc<Meter>);
+pub struct UnderWay {
+    meter: Arc<Meter>,
+    room: Option<Held>,
+}
 
 impl UnderWay {
-    pub fn new(meter: &Arc<Meter>) -> Self {
+    /// `room`: what it holds of the room for answers; `None`: there was none, and it is being refused.
+    pub fn new(meter: &Arc<Meter>, room: Option<Held>) -> Self {
         meter.request_began();
-        Self(meter.clone())
+        Self {
+            meter: meter.clone(),
+            room,
+        }
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.request_ended();
+        self.meter.request_ended();
     }
 }
 
 /// The body of an answer, which notes when it is asked and when it gives.
 pub struct Watched {
     body: AxumBody,
-    /// What it gave and is passed on in parts: HTTP/2 asks for the next part only when its window has room, and would keep a whole body that
-    /// nobody takes.
+    /// What it gave and is passed on in parts: the next part is asked for only when there is room for it, so that a body is here, and counted
+    /// as under way, until nearly all of it is taken. HTTP/2 would keep a whole one that nobody takes.
     rest: Bytes,
     progress: Option<Arc<Progress>>,
     _under_way: UnderWay,
 }
 
 impl Watched {
-    pub fn new(body: AxumBody, under_way: UnderWay) -> Self {
-        Self {
-            progress: under_way.0.answer_begins(),
+    pub fn new(answer: Response<AxumBody>, mut under_way: UnderWay) -> Response<Self> {
+        if let Some(room) = &mut under_way.room {
+            room.answers_with(&answer);
+        }
+        answer.map(|body| Self {
+            progress: under_way.meter.answer_begins(),
             body,
             rest: Bytes::new(),
             _under_way: under_way,
+        })
+    }
+
+    fn asked(&self) {
+        if let Some(progress) = &self.progress {
+            progress.asked();
+        }
+    }
+
+    fn given(&self, bytes: usize) {
+        if let Some(progress) = &self.progress {
+            progress.given(bytes);
         }
     }
 }
@@ -158,22 +186,23 @@ impl Body for Watched {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let Some(progress) = self.progress.clone() else {
-            return Pin::new(&mut self.body).poll_frame(cx);
-        };
+        self.asked();
         if self.rest.is_empty() {
-            progress.asked();
             let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-            progress.given();
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => self.rest = data,
-                Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
+                other => {
+                    self.given(0);
+                    let as_it_is = |frame: Result<_, Frame<Bytes>>| match frame {
+                        Ok(data) => Frame::data(data),
+                        Err(frame) => frame,
+                    };
+                    return Poll::Ready(other.map(|frame| frame.map(as_it_is)));
+                }
             }
         }
-        progress.given();
         let length = self.rest.len().min(PART);
+        self.given(length);
         let part = self.rest.split_to(length);
         Poll::Ready(Some(Ok(Frame::data(part))))
     }
@@ -193,15 +222,25 @@ impl Body for Watched {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::answer_room::AnswerRoom, *};
     use http_body_util::{BodyExt, StreamBody};
 
     #[tokio::test]
-    async fn answer_over_http2_is_passed_on_in_parts() {
+    async fn answer_is_passed_on_in_parts_and_holds_its_room_until_then() {
+        for follows in [true, false] {
+            passed_on(follows).await;
+        }
+    }
+
+    async fn passed_on(follows: bool) {
         let meter = Arc::new(Meter::default());
-        meter.follow_answers();
-        let text = vec![b'x'; 40_000];
-        let mut body = Watched::new(text.clone().into(), UnderWay::new(&meter));
+        if follows {
+            meter.follow_answers();
+        }
+        let room = AnswerRoom::new();
+        let held = room.admit(None).expect("room");
+        let answer = Response::new(AxumBody::from(vec![b'x'; 40_000]));
+        let mut body = Watched::new(answer, UnderWay::new(&meter, Some(held))).into_body();
         let mut lengths = Vec::new();
         while let Some(frame) = body.frame().await {
             let data = frame.expect("a frame").into_data().expect("data");
@@ -210,10 +249,12 @@ mod tests {
             assert_eq!(body.size_hint().exact(), Some(left as u64));
             assert_eq!(body.is_end_stream(), left == 0);
             assert!(meter.at_rest().is_none());
+            assert!(room.taken() >= 40_000);
         }
         assert_eq!(lengths, [PART, PART, 40_000 - 2 * PART]);
         drop(body);
         assert!(meter.at_rest().is_some());
+        assert_eq!(room.taken(), 0);
     }
 
     /// What becomes of a body that brings `bytes` every `pause`, up to a megabyte.

@@ -2,14 +2,16 @@
 //! made when something comes, and given back when nothing has come for a moment.
 
 use super::{
+    super::error::{ApiError, Problem},
     Serving,
+    answer_room::NoRoom,
     bodies::{Paced, UnderWay, Watched},
     meter::{Meter, Order},
-    peer::{Client, client},
+    peer::{Client, Peer, client},
     registry::Place,
     wire::{Version, Wire},
 };
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, response::IntoResponse};
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -28,6 +30,10 @@ const HEADERS_MAX: usize = 64;
 const HEAD_MIN: Duration = Duration::from_secs(3);
 /// Requests that one connection of HTTP/2 may have under way.
 const STREAMS_MAX: u32 = 100;
+/// Bytes of an answer that HTTP/2 keeps for each of them until they are taken.
+const SEND_BUFFER: usize = 32 * 1024;
+/// Requests of HTTP/2 that were given up before anybody looked at them; a client that makes more is sent away.
+const RESETS_MAX: usize = 20;
 /// A silent connection of HTTP/2 is asked this often whether anybody is there …
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// … and has this long to answer.
@@ -147,6 +153,8 @@ async fn http2(wire: Wire, answering: Answering) {
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(RESETS_MAX)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIME)
         .enable_connect_protocol();
@@ -184,20 +192,38 @@ impl Service<Request<Incoming>> for Answering {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Watched>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let under_way = UnderWay::new(&self.meter);
         let Serving {
             router,
             trusted,
             forwarded,
+            room,
             ..
         } = &*self.serving;
         let from = client(self.peer, request.headers(), trusted, *forwarded);
+        let address = (!trusted.has(from)).then(|| Peer::from(from));
+        let room = match room.admit(address) {
+            Ok(room) => room,
+            Err(full) => {
+                let answer = ApiError::from(full).into_response();
+                let under_way = UnderWay::new(&self.meter, None);
+                return Box::pin(async move { Ok(Watched::new(answer, under_way)) });
+            }
+        };
+        let under_way = UnderWay::new(&self.meter, Some(room));
         let mut request = request.map(|body| Body::new(Paced::new(body)));
         request.extensions_mut().insert(Client(from));
         let router: Router = router.clone();
         Box::pin(async move {
-            let response = router.oneshot(request).await?;
-            Ok(response.map(|body| Watched::new(body, under_way)))
+            let answer = router.oneshot(request).await?;
+            Ok(Watched::new(answer, under_way))
         })
+    }
+}
+
+impl From<NoRoom> for ApiError {
+    fn from(error: NoRoom) -> Self {
+        ApiError::new(Problem::Unavailable, error.to_string())
+            .retry_after(1)
+            .nothing_done()
     }
 }

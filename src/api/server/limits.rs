@@ -20,7 +20,7 @@ pub struct Limits {
     pub head: Duration,
     /// A connection ends that has had no request for this long.
     pub idle: Duration,
-    /// So does one whose client takes nothing of its answer for this long.
+    /// So does one whose client takes nothing of its answer for this long, or so little that it was waited for twice as long.
     pub stalled: Duration,
 }
 

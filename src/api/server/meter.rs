@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, LazyLock, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -47,27 +47,85 @@ pub struct Meter {
     has_begun_one: AtomicBool,
     /// Whether it holds buffers: parsers and whatever belongs to a protocol.
     is_awake: AtomicBool,
-    /// The client has not taken anything since then, while there is something for it; 0: it takes what it is given.
-    write_blocked_since: AtomicU64,
+    /// What the socket takes.
+    writing: Taking,
     /// Answers that flow control can hold up one by one, which the socket does not show. HTTP/2 only.
     answers: Mutex<Option<Vec<Weak<Progress>>>>,
     order: AtomicU8,
     told: Notify,
 }
 
+/// What a byte is worth of the time that is waited for a client: 100 bytes a second are the least that it has to take on average.
+const BYTE_WORTH_MS: u64 = 10;
+
+/// How a client takes what there is for it. Time counts only while there is something; a stream that has nothing to say waits for nobody.
+/// Written by the connection alone.
+#[derive(Debug, Default)]
+pub struct Taking {
+    /// There is something for it that it has not taken since then; 0: it takes what it is given.
+    waits_since: AtomicU64,
+    /// Milliseconds that were waited for it before, less what it has taken since is worth.
+    behind: AtomicU64,
+}
+
+impl Taking {
+    fn waits(&self) {
+        let _ = self
+            .waits_since
+            .compare_exchange(0, now(), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    fn took(&self, bytes: usize) {
+        let since = self.waits_since.load(Ordering::Relaxed);
+        let behind = self.behind.load(Ordering::Relaxed);
+        if since == 0 && behind == 0 {
+            return;
+        }
+        let worth = (bytes as u64).saturating_mul(BYTE_WORTH_MS);
+        let behind = behind + self.waited_ms();
+        // Before the time: whoever looks in between sees some of it twice, for a moment, and none of it lost.
+        self.behind
+            .store(behind.saturating_sub(worth), Ordering::Relaxed);
+        self.waits_since.store(0, Ordering::Relaxed);
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.waits_since.load(Ordering::Relaxed) != 0
+    }
+
+    fn waited_ms(&self) -> u64 {
+        match self.waits_since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => now().saturating_sub(since),
+        }
+    }
+
+    /// It took nothing for `most`, or so little at a time that it was waited for twice as long.
+    fn is_stalled(&self, most: Duration) -> bool {
+        let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+        let waited = self.waited_ms();
+        let behind = self.behind.load(Ordering::Relaxed).saturating_add(waited);
+        waited >= most || (waited > 0 && behind >= most.saturating_mul(2))
+    }
+}
+
 /// How far the body of one answer is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Progress {
-    /// A part was given and the next not asked for since then; 0: the next one is waited for.
-    given_at: AtomicU64,
+    taking: Taking,
+    /// Bytes of the part that was given last.
+    given: AtomicUsize,
 }
 
 impl Progress {
-    pub fn given(&self) {
-        self.given_at.store(now(), Ordering::Relaxed);
+    pub fn given(&self, bytes: usize) {
+        self.given.store(bytes, Ordering::Relaxed);
+        self.taking.waits();
     }
+
+    /// The next part is wanted: there is room for it, the one before is taken.
     pub fn asked(&self) {
-        self.given_at.store(0, Ordering::Relaxed);
+        self.taking.took(self.given.swap(0, Ordering::Relaxed));
     }
 }
 
@@ -78,7 +136,7 @@ impl Default for Meter {
             at_rest_since: AtomicU64::new(now()),
             has_begun_one: AtomicBool::new(false),
             is_awake: AtomicBool::new(false),
-            write_blocked_since: AtomicU64::new(0),
+            writing: Taking::default(),
             answers: Mutex::new(None),
             order: AtomicU8::new(0),
             told: Notify::new(),
@@ -95,19 +153,12 @@ impl Meter {
         }
     }
 
-    pub fn wrote(&self) {
-        if self.write_blocked_since.load(Ordering::Relaxed) != 0 {
-            self.write_blocked_since.store(0, Ordering::Relaxed);
-        }
+    pub fn wrote(&self, bytes: usize) {
+        self.writing.took(bytes);
     }
 
     pub fn write_is_blocked(&self) {
-        let _ = self.write_blocked_since.compare_exchange(
-            0,
-            now(),
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        self.writing.waits();
     }
 
     pub fn request_began(&self) {
@@ -143,9 +194,8 @@ impl Meter {
     pub fn answer_begins(&self) -> Option<Arc<Progress>> {
         let mut answers = self.lock_answers();
         let answers = answers.as_mut()?;
-        let progress = Arc::new(Progress {
-            given_at: AtomicU64::new(now()),
-        });
+        let progress = Arc::new(Progress::default());
+        progress.given(0);
         // Those that are over are few: a connection has a hundred at most.
         answers.retain(|answer| answer.strong_count() > 0);
         answers.push(Arc::downgrade(&progress));
@@ -177,12 +227,12 @@ impl Meter {
             since.store(before.saturating_sub(millis), Ordering::Relaxed);
         };
         earlier(&self.at_rest_since);
-        earlier(&self.write_blocked_since);
+        earlier(&self.writing.waits_since);
         for answer in self.lock_answers().iter().flatten() {
             answer
                 .upgrade()
                 .iter()
-                .for_each(|one| earlier(&one.given_at));
+                .for_each(|one| earlier(&one.taking.waits_since));
         }
     }
 
@@ -205,19 +255,14 @@ impl Meter {
         self.requests.load(Ordering::Acquire) == 0
             && self.is_awake.load(Ordering::Relaxed)
             && !self.has_begun_one.load(Ordering::Relaxed)
-            && self.write_blocked_since.load(Ordering::Relaxed) == 0
+            && !self.writing.is_waiting()
     }
 
-    /// How long the client has taken nothing of what there is for it.
-    pub fn stalled(&self) -> Duration {
-        let socket = self.write_blocked_since.load(Ordering::Relaxed);
-        let answers = self.lock_answers();
-        let given = answers.iter().flatten().filter_map(|answer| {
-            let progress = answer.upgrade()?;
-            Some(progress.given_at.load(Ordering::Relaxed))
-        });
-        let since = given.chain([socket]).filter(|since| *since != 0).min();
-        since.map(age).unwrap_or_default()
+    /// The client takes nothing of what there is for it for `most`, or too little; of one answer at least.
+    pub fn is_stalled(&self, most: Duration) -> bool {
+        let mut answers = self.lock_answers();
+        let mut answers = answers.iter_mut().flatten().filter_map(|one| one.upgrade());
+        self.writing.is_stalled(most) || answers.any(|answer| answer.taking.is_stalled(most))
     }
 }
 
@@ -263,12 +308,82 @@ mod tests {
         meter.follow_answers();
         let (taken, stuck) = (meter.answer_begins(), meter.answer_begins());
         let (taken, stuck) = (taken.expect("followed"), stuck.expect("followed"));
-        stuck.given();
+        stuck.given(100);
         taken.asked();
         meter.let_pass(LONG);
-        assert!(meter.stalled() >= LONG);
+        assert!(meter.is_stalled(LONG));
         drop(stuck);
-        assert_eq!(meter.stalled(), Duration::ZERO);
+        assert!(!meter.is_stalled(Duration::from_millis(1)));
+    }
+
+    /// Whether one is stalled at last that takes so many bytes after every wait, for twenty minutes.
+    fn stalls(bytes: usize, wait: Duration) -> bool {
+        let meter = Meter::default();
+        let (mut passed, most) = (Duration::ZERO, Duration::from_secs(30));
+        while passed < Duration::from_secs(1_200) {
+            meter.write_is_blocked();
+            meter.let_pass(wait);
+            if meter.is_stalled(most) {
+                return true;
+            }
+            meter.wrote(bytes);
+            passed += wait;
+        }
+        false
+    }
+
+    #[test]
+    fn whoever_takes_a_little_now_and_then_is_stalled_as_well() {
+        for (bytes, seconds, expected) in [
+            (1, 29, true),
+            (1, 1, true),
+            (500, 10, true),
+            (2_500, 29, true),
+            (1_100, 10, false),
+            (16 * 1024, 29, false),
+            (1_000_000, 31, true),
+        ] {
+            let wait = Duration::from_secs(seconds);
+            assert_eq!(stalls(bytes, wait), expected, "{bytes} every {wait:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_taken_fast_does_not_pay_for_what_is_not_taken_later() {
+        let (meter, most) = (Meter::default(), Duration::from_secs(30));
+        meter.write_is_blocked();
+        meter.wrote(1 << 30);
+        for _ in 0..3 {
+            assert!(!meter.is_stalled(most));
+            meter.write_is_blocked();
+            meter.let_pass(Duration::from_secs(25));
+            meter.wrote(1);
+        }
+        meter.let_pass(LONG);
+        assert!(!meter.is_stalled(most), "there is nothing for it now");
+        meter.write_is_blocked();
+        meter.let_pass(Duration::from_millis(1));
+        assert!(meter.is_stalled(most));
+    }
+
+    #[test]
+    fn stream_that_has_nothing_to_say_waits_for_nobody() {
+        let (meter, most) = (Meter::default(), Duration::from_secs(30));
+        meter.follow_answers();
+        let stream = meter.answer_begins().expect("followed");
+        for _ in 0..100 {
+            stream.asked();
+            meter.let_pass(LONG);
+            assert!(!meter.is_stalled(most));
+            stream.given(10);
+        }
+        for _ in 0..3 {
+            meter.let_pass(Duration::from_secs(25));
+            stream.asked();
+            stream.given(1);
+        }
+        meter.let_pass(Duration::from_millis(1));
+        assert!(meter.is_stalled(most), "its events are not taken");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The server of the API: accepts connections and bounds what each of them, each address and all together may hold.
 //!
 //! Invariants: every connection has a place in the [`registry`], and there are fewer places than descriptors; a connection that does nothing
-//! holds no buffers and ends after a while; neither half a head, nor a body that dribbles, nor an answer that nobody takes holds anything for
-//! long; who is at the cap loses what is idle, not what is new. TLS is not spoken here: that is a reverse proxy's.
+//! holds no buffers and ends after a while; neither half a head, nor a body that dribbles, nor an answer that nobody takes, or hardly, holds
+//! anything for long; what answers hold of the memory is bounded; who is at the cap loses what is idle, not what is new. TLS is not spoken here: that is a reverse proxy's.
 
+mod answer_room;
 pub mod bodies;
 mod connection;
 mod limits;
@@ -14,6 +15,7 @@ mod wire;
 
 pub use limits::Limits;
 
+use answer_room::AnswerRoom;
 use axum::Router;
 use limits::raise_descriptor_limit;
 use meter::Order;
@@ -57,6 +59,7 @@ struct Serving {
     limits: Limits,
     trusted: Networks,
     forwarded: ForwardedHeader,
+    room: Arc<AnswerRoom>,
 }
 
 /// Accepts and answers until `shutdown`, then lets requests end that are under way, for ten seconds at most.
@@ -76,6 +79,7 @@ pub async fn serve(
         limits,
         trusted: settings.trusted_proxies,
         forwarded: settings.forwarded_header,
+        room: AnswerRoom::new(),
     });
     let sweeping = sweep(registry.clone());
     tokio::select! {

@@ -130,7 +130,7 @@ impl Registry {
     }
 
     fn due(&self, meter: &Meter) -> Option<Order> {
-        if meter.stalled() >= self.limits.stalled {
+        if meter.is_stalled(self.limits.stalled) {
             return Some(Order::End);
         }
         let rested = meter.at_rest()?;
@@ -309,7 +309,7 @@ mod tests {
             place.meter.write_is_blocked();
         }
         let_pass(&[&stuck, &slow], 25 * SECOND);
-        slow.meter.wrote();
+        slow.meter.wrote(16 * 1024);
         slow.meter.write_is_blocked();
         let_pass(&[&stuck, &slow], 10 * SECOND);
         registry.sweep();

@@ -76,7 +76,7 @@ impl Wire {
 
     fn moved(&self, written: &Poll<io::Result<usize>>) {
         match written {
-            Poll::Ready(Ok(1..)) => self.meter.wrote(),
+            Poll::Ready(Ok(bytes @ 1..)) => self.meter.wrote(*bytes),
             Poll::Ready(_) => {}
             Poll::Pending => self.meter.write_is_blocked(),
         }

@@ -1,9 +1,10 @@
 //! All integrations that somebody may use: those that the binary was built with, and those of one org.
 
 use super::{Capability, CapabilityFacts, CatalogError, Integration, check, nearest};
+use bytes::Bytes;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, OnceLock},
 };
 
 #[derive(rust_embed::RustEmbed)]
@@ -18,6 +19,14 @@ static EMBEDDED: LazyLock<Result<Catalog, CatalogError>> = LazyLock::new(read_em
 pub struct Catalog {
     built_in: Arc<Shelf>,
     own: Arc<Shelf>,
+    listings: Arc<Listings>,
+}
+
+/// How the built-in integrations are shown, made when somebody asks first: with schemas and without.
+#[derive(Debug, Default)]
+struct Listings {
+    with_schemas: OnceLock<Bytes>,
+    without: OnceLock<Bytes>,
 }
 
 #[derive(Debug, Default)]
@@ -89,6 +98,7 @@ impl Catalog {
         Ok(Self {
             built_in: Arc::new(shelf),
             own: Arc::default(),
+            listings: Arc::default(),
         })
     }
 
@@ -111,7 +121,18 @@ impl Catalog {
         Ok(Self {
             built_in: self.built_in.clone(),
             own: Arc::new(own),
+            listings: self.listings.clone(),
         })
+    }
+
+    /// The text that shows the built-in integrations, with their schemas or without: one for everybody who is reading it, as `make` makes it
+    /// the first time.
+    pub fn built_in_listing(&self, schemas: bool, make: impl FnOnce() -> Bytes) -> Bytes {
+        let listing = match schemas {
+            true => &self.listings.with_schemas,
+            false => &self.listings.without,
+        };
+        listing.get_or_init(make).clone()
     }
 
     /// Whether everybody has the integration.

@@ -175,3 +175,37 @@ async fn http2_reader_that_takes_nothing_is_ended() {
     assert!(ended.is_ok(), "an answer that nobody takes is kept");
     service.others_are_answered().await;
 }
+
+#[tokio::test]
+async fn answers_that_one_address_does_not_read_are_bounded_and_others_are_answered() {
+    let service = Service::start(&[("STALL_TIMEOUT", "300s")]).await;
+    let before = service.memory();
+    let (mut unread, mut refused) = (Vec::new(), 0);
+    let mut driving = Vec::new();
+    for _ in 0..20 {
+        let (mut sender, task) = http2(&service, 1_024).await;
+        driving.push(task);
+        for _ in 0..100 {
+            sender.ready().await.expect("it is open");
+            let answer = sender.send_request(get(&service, "/v1/catalog"));
+            let answer = timeout(PATIENCE, answer).await.expect("in time");
+            let answer = answer.expect("an answer");
+            match answer.status().as_u16() {
+                200 => unread.push(answer),
+                status => {
+                    assert_eq!(status, 503);
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 0, "{} answers are kept", unread.len());
+    let grown = service.memory().saturating_sub(before);
+    assert!(
+        grown < 96 << 20,
+        "{grown} bytes for {} answers",
+        unread.len()
+    );
+    service.others_are_answered().await;
+    drop((unread, driving));
+}
