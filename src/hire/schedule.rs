@@ -14,7 +14,7 @@ use super::{
 use crate::domain::recurrence::RecurrenceSpec;
 use cadence::Cadence;
 use compose::{Said, compose};
-use time_of_day::TimeOfDay;
+use time_of_day::{TimeOfDay, Written};
 
 /// What a clause says about when.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -80,6 +80,13 @@ pub fn read(tokens: &[Token]) -> Reading {
         window
     });
     let times = times(tokens, &mut reading, evening);
+    let times = match time_of_day::settle(times) {
+        Ok(times) => times,
+        Err(problem) => {
+            reading.problem = Some(problem);
+            return reading;
+        }
+    };
     let bounds = bounds::read(tokens, &reading.covered);
     for span in &bounds.spans {
         reading.cover(span.start, span.end);
@@ -115,8 +122,8 @@ impl Reading {
     }
 }
 
-/// All times of day of the clause, in order.
-fn times(tokens: &[Token], reading: &mut Reading, evening: bool) -> Vec<TimeOfDay> {
+/// All times of day of the clause, in order, each with how it is written.
+fn times(tokens: &[Token], reading: &mut Reading, evening: bool) -> Vec<(TimeOfDay, Written)> {
     let mut times = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
@@ -124,7 +131,7 @@ fn times(tokens: &[Token], reading: &mut Reading, evening: bool) -> Vec<TimeOfDa
         match time_of_day::at(tokens, at, follows, evening).filter(|_| !reading.covered[at]) {
             Some((time, end)) => {
                 reading.cover(at, end);
-                times.push(time);
+                times.push((time, time_of_day::how_written(&tokens[at..end], time)));
                 at = end;
             }
             None => at += 1,

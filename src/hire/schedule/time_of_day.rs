@@ -16,6 +16,22 @@ impl TimeOfDay {
     pub fn minutes(self) -> u32 {
         self.hour * 60 + self.minute
     }
+
+    /// The same on the clock, after noon; `None` if it is already.
+    pub fn after_noon(self) -> Option<Self> {
+        (self.hour < 12).then_some(Self {
+            hour: self.hour + 12,
+            ..self
+        })
+    }
+
+    /// The same on the clock, as late as it can be before `end`.
+    pub fn no_later_than(self, end: Self) -> Self {
+        let later = self.after_noon();
+        later
+            .filter(|later| later.minutes() < end.minutes())
+            .unwrap_or(self)
+    }
 }
 
 /// A time that need not be opened by "at".
@@ -50,6 +66,82 @@ pub fn at(
         _ => hour,
     };
     (hour < 24 && minute < 60).then_some((TimeOfDay { hour, minute }, end))
+}
+
+/// How a time is written, by which its half of the day is known or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// `9`, `9:30`, `nine`: the half of the day is that of the times beside it.
+    Open,
+    /// `9 am`, `noon`, `in the evening`.
+    Half,
+    /// `17`, `05:30`: of a clock of 24 hours.
+    Wide,
+}
+
+/// How the tokens write a time. One that the recurrence moves after noon ("every evening at 7") is no longer open.
+pub fn how_written(tokens: &[Token], time: TimeOfDay) -> Written {
+    const HALVES: &[&str] = &[
+        "am",
+        "a.m",
+        "pm",
+        "p.m",
+        "noon",
+        "midday",
+        "midnight",
+        "morning",
+        "afternoon",
+        "evening",
+    ];
+    let halved = |token: &Token| {
+        let lower = token.text.to_lowercase();
+        token.is_any(HALVES)
+            || token.kind == Kind::Clock && (lower.ends_with("am") || lower.ends_with("pm"))
+    };
+    let wide = |token: &Token| {
+        matches!(token.kind, Kind::Clock | Kind::Number) && token.text.starts_with('0')
+    };
+    if tokens.iter().any(halved) {
+        Written::Half
+    } else if tokens.iter().any(wide) || !(1..=12).contains(&time.hour) {
+        Written::Wide
+    } else {
+        Written::Open
+    }
+}
+
+/// Gives the open times of a list their half of the day, as people list them: in the order of the day ("9 and 5" is 9:00 and 17:00, "5 and 9
+/// pm" is 17:00 and 21:00). One time of a clock of 24 hours makes all of them such.
+///
+/// # Errors
+/// An open time has no half of the day in which it comes after the one before it.
+pub fn settle(times: Vec<(TimeOfDay, Written)>) -> Result<Vec<TimeOfDay>, String> {
+    let (mut times, written): (Vec<TimeOfDay>, Vec<Written>) = times.into_iter().unzip();
+    if written.contains(&Written::Wide) {
+        return Ok(times);
+    }
+    for at in 1..times.len() {
+        let before = at - 1;
+        if written[before] == Written::Open && written[at] == Written::Half {
+            times[before] = times[before].no_later_than(times[at]);
+        }
+    }
+    for at in 1..times.len() {
+        if written[at] != Written::Open || times[at].minutes() >= times[at - 1].minutes() {
+            continue;
+        }
+        let (open, before) = (times[at], times[at - 1]);
+        let later = open
+            .after_noon()
+            .filter(|later| later.minutes() > before.minutes());
+        times[at] = later.ok_or_else(|| {
+            format!(
+                "“{}:{:02}” may be before or after noon; say which",
+                open.hour, open.minute
+            )
+        })?;
+    }
+    Ok(times)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Hours between which something happens: `between 9 and 17`, `from 9am to 5pm`.
 
-use super::time_of_day::{self, TimeOfDay};
+use super::time_of_day::{self, TimeOfDay, Written};
 use crate::hire::text::Token;
 use std::ops::Range;
 
@@ -28,9 +28,15 @@ fn at(tokens: &[Token], place: usize) -> Option<(Window, usize)> {
     } else {
         return None;
     };
-    let (first, end) = time_of_day::bare(tokens, place + 1)?;
+    let (mut first, end) = time_of_day::bare(tokens, place + 1)?;
+    let open = time_of_day::how_written(&tokens[place + 1..end], first) == Written::Open;
     tokens.get(end).filter(|token| token.is_any(joins))?;
-    let (mut last, end) = time_of_day::bare(tokens, end + 1)?;
+    let from = end + 1;
+    let (mut last, end) = time_of_day::bare(tokens, from)?;
+    // "between 5 and 9 pm" is in the evening.
+    if open && time_of_day::how_written(&tokens[from..end], last) == Written::Half {
+        first = first.no_later_than(last);
+    }
     // "from 9 to 5": nobody works backwards.
     let said = tokens[end - 1].text.to_lowercase();
     if last.hour < 12 && last.minutes() <= first.minutes() && !said.contains("am") {
