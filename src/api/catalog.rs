@@ -268,7 +268,9 @@ mod tests {
             schemas: Some(schemas),
             ..CatalogQuery::default()
         };
-        let filter = query.filter().ok().expect("no filter");
+        let Ok(filter) = query.filter() else {
+            panic!("no filter")
+        };
         let items = items(catalog, catalog.integrations(), &filter);
         json!(Page { items, next: None })
     }
